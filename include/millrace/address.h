@@ -1,0 +1,109 @@
+// IP addresses of either family, prefixes, and the address-port pairs of sockets.
+//
+// Purpose: one type for IPv4 and IPv6, so that only the two ends of the stack (classify, emit)
+// branch on the family. An IPv4 address is held in its v4-mapped form (RFC 4291 section 2.5.5.2).
+// Plain values of 16 bytes in network byte order: any thread, comparing costs two word compares.
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include <millrace/error.h>
+
+namespace millrace {
+
+enum class Family : uint8_t { ipv4, ipv6 };
+
+class Address {
+public:
+    /// The IPv6 unspecified address `::`.
+    constexpr Address() = default;
+    static constexpr Address v4(uint8_t a, uint8_t b, uint8_t c, uint8_t d) {
+        Address address;
+        address.bytes_[10] = 0xff;
+        address.bytes_[11] = 0xff;
+        address.bytes_[12] = a;
+        address.bytes_[13] = b;
+        address.bytes_[14] = c;
+        address.bytes_[15] = d;
+        return address;
+    }
+    /// From 4 bytes in network order, as they stand in a header.
+    static Address v4(const void* four_bytes) {
+        Address address = v4(0, 0, 0, 0);
+        std::memcpy(&address.bytes_[12], four_bytes, 4);
+        return address;
+    }
+    /// From 16 bytes in network order, as they stand in a header.
+    static Address v6(const void* sixteen_bytes) {
+        Address address;
+        std::memcpy(address.bytes_.data(), sixteen_bytes, 16);
+        return address;
+    }
+    static constexpr Address any(Family family) {
+        return family == Family::ipv4 ? v4(0, 0, 0, 0) : Address();
+    }
+    /// Dotted quad or RFC 4291 text; EINVAL for anything else.
+    static Result<Address> parse(std::string_view text);
+
+    bool is_v4() const {
+        static constexpr std::array<uint8_t, 12> mapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+        return std::memcmp(bytes_.data(), mapped.data(), mapped.size()) == 0;
+    }
+    Family family() const { return is_v4() ? Family::ipv4 : Family::ipv6; }
+    /// The address as it stands in a header: 4 or 16 bytes.
+    const uint8_t* wire() const { return is_v4() ? &bytes_[12] : bytes_.data(); }
+    size_t wire_size() const { return is_v4() ? 4 : 16; }
+    const std::array<uint8_t, 16>& bytes() const { return bytes_; }
+
+    bool is_unspecified() const { return *this == any(family()); }
+    /// 224.0.0.0/4 or ff00::/8.
+    bool is_multicast() const { return is_v4() ? (bytes_[12] & 0xf0) == 0xe0 : bytes_[0] == 0xff; }
+    /// 255.255.255.255; a subnet's own broadcast address is known to its interface only.
+    bool is_limited_broadcast() const { return *this == v4(255, 255, 255, 255); }
+    /// 127.0.0.0/8 or ::1.
+    bool is_loopback() const;
+    /// 169.254.0.0/16 or fe80::/10.
+    bool is_link_local() const;
+
+    /// The text of RFC 5952 (or a dotted quad).
+    std::string to_string() const;
+
+    constexpr bool operator==(const Address&) const = default;
+    constexpr auto operator<=>(const Address&) const = default;
+
+private:
+    alignas(8) std::array<uint8_t, 16> bytes_{};
+};
+
+/// An address and how many of its leading bits name the network.
+struct Prefix {
+    Address address;
+    uint8_t length = 0;  ///< bits, 0 to 32 or 0 to 128 by the family
+
+    /// "10.0.0.0/24"; EINVAL where the text is no prefix or the length exceeds the family's bits.
+    static Result<Prefix> parse(std::string_view text);
+    bool contains(const Address& other) const;
+    /// The all-ones address of an IPv4 network of at most 30 bits; else the unspecified address.
+    Address broadcast() const;
+    std::string to_string() const;
+    bool operator==(const Prefix&) const = default;
+};
+
+/// One end of a connection. The port is in host byte order.
+struct SocketAddress {
+    Address address;
+    uint16_t port = 0;
+
+    /// "192.0.2.1:80" or "[2001:db8::1]:80".
+    static Result<SocketAddress> parse(std::string_view text);
+    std::string to_string() const;
+    bool operator==(const SocketAddress&) const = default;
+};
+
+}  // namespace millrace

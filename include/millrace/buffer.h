@@ -1,0 +1,148 @@
+// Owned slices of payload, passed between network and application without a copy.
+//
+// Purpose: what `receive` gives and what `send` takes. A `Buffer` owns one contiguous piece of
+// packet memory; a `BufferChain` owns a list of them. Both are move-only, so ownership is visible
+// in every signature.
+// Owner: the thread that holds it. A buffer may be dropped on any thread, also after its connection
+// and its stack are gone; that frees memory and nothing else (it does not open a window: see
+// Connection::consumed).
+// Cost: 24 bytes; moving is three words, dropping returns a packet buffer to its pool.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include <millrace/error.h>
+
+namespace millrace {
+
+struct BufferStorage;  // a packet buffer; known to the library only
+
+namespace detail {
+void release(BufferStorage* storage) noexcept;
+}
+
+class Buffer {
+public:
+    /// The most that one buffer holds, in bytes.
+    static constexpr size_t max_size = 32768;
+
+    Buffer() = default;
+    Buffer(Buffer&& other) noexcept
+        : storage_(std::exchange(other.storage_, nullptr)),
+          data_(std::exchange(other.data_, nullptr)),
+          size_(std::exchange(other.size_, 0)) {}
+    Buffer& operator=(Buffer&& other) noexcept {
+        Buffer(std::move(other)).swap(*this);
+        return *this;
+    }
+    ~Buffer() {
+        if (storage_ != nullptr) detail::release(storage_);
+    }
+
+    const std::byte* data() const { return data_; }
+    size_t size() const { return size_; }
+    bool empty() const { return size_ == 0; }
+    std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+    /// Drops bytes at the front or the back; at most `size()`.
+    void trim_front(size_t bytes) {
+        data_ += bytes;
+        size_ -= static_cast<uint32_t>(bytes);
+    }
+    void trim_back(size_t bytes) { size_ -= static_cast<uint32_t>(bytes); }
+
+    void swap(Buffer& other) noexcept {
+        std::swap(storage_, other.storage_);
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+    }
+
+private:
+    friend class BufferAccess;
+    Buffer(BufferStorage* storage, const std::byte* data, uint32_t size)
+        : storage_(storage), data_(data), size_(size) {}
+
+    BufferStorage* storage_ = nullptr;
+    const std::byte* data_ = nullptr;
+    uint32_t size_ = 0;
+};
+
+/// Buffers one behind the other, linked through their own storage: appending and taking are O(1)
+/// and allocate nothing.
+class BufferChain {
+public:
+    BufferChain() = default;
+    BufferChain(BufferChain&& other) noexcept
+        : head_(std::exchange(other.head_, nullptr)),
+          tail_(std::exchange(other.tail_, nullptr)),
+          size_(std::exchange(other.size_, 0)) {}
+    BufferChain& operator=(BufferChain&& other) noexcept {
+        BufferChain(std::move(other)).swap(*this);
+        return *this;
+    }
+    ~BufferChain() { clear(); }
+
+    /// Bytes in all buffers.
+    size_t size() const { return size_; }
+    bool empty() const { return head_ == nullptr; }
+
+    /// Appends; an empty buffer is dropped.
+    void append(Buffer buffer);
+    void append(BufferChain chain);
+    /// Takes the first buffer; an empty one where there is none.
+    Buffer pop_front();
+    /// The first buffer's bytes, without taking it.
+    std::span<const std::byte> front() const;
+    /// Drops bytes at the front, freeing buffers that are used up; at most `size()`.
+    void trim_front(size_t bytes);
+    /// Drops bytes at the back; at most `size()`. Cost: a walk over the buffers.
+    void trim_back(size_t bytes);
+    /// Copies the first bytes out, without taking them; answers how many.
+    size_t copy_to(std::span<std::byte> out) const;
+    void clear();
+
+    void swap(BufferChain& other) noexcept {
+        std::swap(head_, other.head_);
+        std::swap(tail_, other.tail_);
+        std::swap(size_, other.size_);
+    }
+
+private:
+    friend class BufferAccess;
+    BufferStorage* head_ = nullptr;
+    BufferStorage* tail_ = nullptr;
+    uint32_t size_ = 0;
+};
+
+/// Foreign memory (a mapped file, an arena) from which buffers are cut that refer to it without a
+/// copy. The memory must stay valid and unchanged until `released` has run: once, on whichever
+/// thread drops the last reference, after the region itself and every buffer of it are gone.
+/// A buffer of a region is made by `Stack::buffer_from`.
+class Region {
+public:
+    Region(std::span<const std::byte> memory, std::function<void()> released)
+        : memory_(memory), life_(std::make_shared<Life>(std::move(released))) {}
+
+    std::span<const std::byte> memory() const { return memory_; }
+
+private:
+    friend class BufferAccess;
+    struct Life {
+        explicit Life(std::function<void()> f) : released(std::move(f)) {}
+        Life(const Life&) = delete;
+        Life& operator=(const Life&) = delete;
+        ~Life() {
+            if (released) released();
+        }
+        std::function<void()> released;
+    };
+    std::span<const std::byte> memory_;
+    std::shared_ptr<Life> life_;
+};
+
+}  // namespace millrace

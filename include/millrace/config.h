@@ -1,0 +1,124 @@
+// The configuration of a runtime: ports, addresses, routes, cores, pools, tunables.
+//
+// Purpose: small structs with defaults, filled by a program or read from TOML, handed down once at
+// start and never changed. Tunables carry Linux's sysctl names and defaults; each field states its
+// unit. `parse_config` and `load_config` refuse unknown keys and values out of range with file,
+// line, field, value and range; `validate` checks what was filled in by hand.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <millrace/address.h>
+#include <millrace/error.h>
+#include <millrace/time.h>
+
+namespace millrace {
+
+/// Tunables of TCP, under Linux's names (`net.ipv4.` left out). Times are in the unit that the
+/// comment says.
+struct TcpTunables {
+    uint32_t tcp_syn_retries = 6;            ///< SYN retransmissions before ETIMEDOUT; 1..127
+    uint32_t tcp_syn_linear_timeouts = 4;    ///< of these, how many come without backoff; 0..127
+    uint32_t tcp_synack_retries = 5;         ///< SYN-ACK retransmissions; 0..127
+    uint32_t tcp_retries2 = 15;              ///< RTO backoffs before giving up; 1..63
+    uint32_t tcp_orphan_retries = 0;         ///< the same after close(); 0 acts as 8; 0..63
+    uint32_t tcp_fin_timeout = 60;           ///< seconds an orphan stays in FIN-WAIT-2; 1..3600
+    uint32_t tcp_timewait_len = 60;          ///< seconds of TIME-WAIT (2 MSL); 1..240
+    uint32_t tcp_max_tw_buckets = 262144;    ///< TIME-WAIT entries per core; 0..100000000
+    uint32_t tcp_rfc1337 = 1;                ///< 1: RST in TIME-WAIT is ignored; 0..1
+    uint32_t tcp_abort_on_overflow = 0;      ///< 1: RST when the accept queue is full; 0..1
+    uint32_t somaxconn = 4096;               ///< cap on a listener's backlog; 1..16777216
+    uint32_t tcp_timestamps = 1;             ///< 1: offer and accept timestamps; 0..1
+    uint32_t tcp_window_scaling = 1;         ///< 1: offer and accept window scaling; 0..1
+    uint32_t tcp_rmem = 131072;              ///< receive buffer of a connection, bytes; 4096..2^30
+    uint32_t tcp_wmem = 4194304;             ///< send buffer of a connection, bytes; 4096..2^30
+    uint32_t tcp_invalid_ratelimit = 500;    ///< ms between ACKs to invalid segments; 0..60000
+    uint32_t tcp_rto_min_us = 200000;        ///< floor of the RTO, microseconds; 1000..60000000
+    uint32_t tcp_rto_max_ms = 120000;        ///< ceiling of the RTO, ms; 1000..120000
+    uint32_t tcp_min_snd_mss = 48;           ///< floor of the peer's MSS, bytes; 48..536
+    uint32_t initial_cwnd = 10;              ///< segments (RFC 6928); 1..1000
+    uint32_t ip_local_port_range_min = 32768;  ///< first ephemeral port; 1..65535
+    uint32_t ip_local_port_range_max = 60999;  ///< last ephemeral port; 1..65535
+    uint32_t max_connections = 65536;        ///< connections per core; 1..100000000
+    uint32_t max_half_open = 16384;          ///< half-open entries per core; 1..100000000
+};
+
+/// Tunables of IP.
+struct IpTunables {
+    uint32_t ip_default_ttl = 64;           ///< TTL and hop limit; 1..255
+    uint32_t neighbour_retries = 3;         ///< solicitations before a next hop fails; 1..20
+    uint32_t neighbour_retry_ms = 1000;     ///< between them (RFC 4861 RetransTimer); 10..60000
+    uint32_t neighbour_reachable_s = 30;    ///< before an entry in use is asked again; 1..3600
+    uint32_t neighbour_max = 4096;          ///< entries per core; 16..1000000
+    uint32_t neighbour_queue = 8;           ///< frames that wait for one next hop; 1..64
+    uint32_t ipfrag_time = 30;              ///< seconds a datagram may take to arrive; 1..300
+    uint32_t ipfrag_max = 256;              ///< datagrams in reassembly per core; 0..65536
+};
+
+struct Route {
+    Prefix destination;
+    Address gateway;
+};
+
+struct PortConfig {
+    /// A DPDK device: "net_tap0,iface=mr0", "net_memif0,...", a PCI address, or "ring:NAME:0" and
+    /// "ring:NAME:1" for the two ends of a link within the process.
+    std::string device;
+    std::vector<Prefix> addresses;
+    std::vector<Route> routes;              ///< "default" stands for 0.0.0.0/0 or ::/0
+    std::string mac;                        ///< empty: the port's own, or one made up
+    uint16_t mtu = 1500;                    ///< bytes of an IP packet; 576..16000
+    uint16_t vlan = 0;                      ///< 802.1Q identifier, 0: untagged; 0..4094
+    uint16_t receive_descriptors = 1024;    ///< per queue; 64..32768
+    uint16_t transmit_descriptors = 1024;   ///< per queue; 64..32768
+    /// Which cores poll this port; empty: all.
+    std::vector<uint16_t> cores;
+    bool software_checksums = false;        ///< use none of the port's checksum offloads
+};
+
+enum class IdlePolicy : uint8_t {
+    spin,   ///< poll on: lowest latency, a whole processor
+    yield,  ///< after `idle_turns` empty turns give the processor away until the next turn
+};
+
+struct CoreConfig {
+    /// The CPU to which the loop is pinned; none: not pinned (a caller's own thread never is).
+    std::optional<uint16_t> cpu;
+    IdlePolicy idle = IdlePolicy::spin;
+    uint32_t idle_turns = 1000;  ///< empty turns before yielding; 1..1000000000
+};
+
+struct PoolConfig {
+    uint32_t receive = 8192;  ///< receive buffers per core and port that it polls; 512..16777216
+    uint32_t header = 8192;   ///< frames to be sent, per core; 512..16777216
+    uint32_t attach = 8192;   ///< references to kept payload, per core; 512..16777216
+    uint32_t payload = 8192;  ///< buffers for copied-in payload, per core; 512..16777216
+};
+
+struct EalConfig {
+    uint32_t memory_mb = 0;      ///< for EAL; 0: what the pools need; 0..1048576
+    bool huge_pages = true;      ///< false: never use them; true: when there are any
+    std::vector<std::string> arguments;  ///< passed through to rte_eal_init
+};
+
+struct Config {
+    std::vector<PortConfig> ports;
+    std::vector<CoreConfig> cores{CoreConfig{}};
+    PoolConfig pools;
+    TcpTunables tcp;
+    IpTunables ip;
+    EalConfig eal;
+};
+
+/// Reads TOML text; `name` stands for the file in what goes wrong.
+Started<Config> parse_config(std::string_view text, std::string_view name);
+/// Reads a TOML file.
+Started<Config> load_config(const std::string& path);
+/// Checks every range, and what the fields must be to each other.
+Started<void> validate(const Config& config);
+
+}  // namespace millrace

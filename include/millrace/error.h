@@ -1,0 +1,45 @@
+// Errors: what a call answers when it cannot do what it was asked.
+//
+// Purpose: two kinds. `Errno` is the answer of a call on a running stack: one of Linux's errno
+// values, cheap to make and to compare. `Failure` is the answer of a start-up call (configuration,
+// EAL, ports): a sentence for a person that names cause and remedy, with an errno beside it.
+// Nothing in Millrace throws, prints or exits across its API.
+#pragma once
+
+#include <cerrno>
+#include <cstring>
+#include <expected>
+#include <string>
+
+namespace millrace {
+
+/// An errno value with a type. `Errno{ECONNREFUSED}`; zero does not occur in an error.
+struct Errno {
+    int value = 0;
+    constexpr bool operator==(const Errno&) const = default;
+    constexpr bool operator==(int other) const { return value == other; }
+    /// The C library's sentence for the value.
+    const char* message() const { return std::strerror(value); }
+};
+
+/// The answer of a call on a running stack.
+template <typename T>
+using Result = std::expected<T, Errno>;
+
+inline std::unexpected<Errno> error(int value) { return std::unexpected(Errno{value}); }
+
+/// Why something could not be started: cause and remedy, in one or two sentences.
+struct Failure {
+    std::string what;
+    int code = 0;  ///< errno where one applies, else 0
+};
+
+/// The answer of a start-up call.
+template <typename T>
+using Started = std::expected<T, Failure>;
+
+inline std::unexpected<Failure> failure(std::string what, int code = 0) {
+    return std::unexpected(Failure{std::move(what), code});
+}
+
+}  // namespace millrace

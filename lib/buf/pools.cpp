@@ -1,0 +1,281 @@
+#include "buf/pools.h"
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <vector>
+
+#include <fmt/format.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+
+#include "base/assert.h"
+
+namespace millrace::buf {
+
+namespace {
+
+constexpr uint32_t cache_size = 256;
+constexpr size_t mbuf_overhead = sizeof(rte_mbuf) + 64;  // with the pool's own header per element
+
+/// Keeps a region alive while one buffer of it, or a copy of that buffer in flight, exists. It
+/// cannot live in the buffer itself, which may go back to its pool before its copies do.
+struct Hold {
+    rte_mbuf_ext_shared_info shared;
+    BufferAccess::RegionLife life;
+    rte_mempool* pool;
+};
+
+void drop_hold(void*, void* opaque) {
+    auto* hold = static_cast<Hold*>(opaque);
+    rte_mempool* pool = hold->pool;
+    std::destroy_at(hold);
+    rte_mempool_put(pool, hold);
+}
+
+/// Pools whose owner is gone while buffers of theirs are still out. They are freed when the next
+/// pool is made or given up and everything has come back. Process-wide, as EAL's memory is.
+class Retired {
+public:
+    void add(rte_mempool* pool) {
+        const std::lock_guard lock(mutex_);
+        pools_.push_back(pool);
+        sweep();
+    }
+    void collect() {
+        const std::lock_guard lock(mutex_);
+        sweep();
+    }
+
+private:
+    void sweep() {
+        std::erase_if(pools_, [](rte_mempool* pool) {
+            if (!rte_mempool_full(pool)) return false;
+            rte_mempool_mem_iter(
+                pool,
+                [](rte_mempool*, void*, rte_mempool_memhdr* memory, unsigned) {
+                    unpoison(memory->addr, memory->len);
+                },
+                nullptr);
+            rte_mempool_free(pool);
+            return true;
+        });
+    }
+    std::mutex mutex_;
+    std::vector<rte_mempool*> pools_;
+};
+
+Retired& retired() {
+    static Retired instance;
+    return instance;
+}
+
+rte_mempool* make_pool(const std::string& name, uint32_t count, uint32_t room, int socket) {
+    return rte_pktmbuf_pool_create(name.c_str(), count, std::min(cache_size, count / 4), 0,
+                                   static_cast<uint16_t>(room), socket);
+}
+
+}  // namespace
+
+uint64_t PoolSizes::memory() const {
+    const auto bytes = [](uint64_t count, uint64_t room) { return count * (room + mbuf_overhead); };
+    return bytes(receive, receive_room + Pools::headroom) +
+           bytes(header, Pools::headroom + Pools::copy_max) + bytes(attach, 64) +
+           bytes(payload, 2048 + Pools::headroom);
+}
+
+Started<Pools> Pools::create(const std::string& name, const PoolSizes& sizes) {
+    retired().collect();
+    Pools pools;
+    const auto failed = [&](const char* which, uint32_t count) {
+        return failure(
+            fmt::format("cannot make the {} buffer pool of {} ({} buffers): {}. Lower [pools] in the "
+                        "configuration or give more memory (huge pages, or memory_mb)",
+                        which, name, count, rte_strerror(rte_errno)),
+            rte_errno);
+    };
+    const int socket = sizes.socket;
+    pools.receive_ =
+        make_pool(name + "_rx", sizes.receive, sizes.receive_room + headroom, socket);
+    if (pools.receive_ == nullptr) return failed("receive", sizes.receive);
+    pools.header_ = make_pool(name + "_hd", sizes.header, headroom + copy_max, socket);
+    if (pools.header_ == nullptr) return failed("header", sizes.header);
+    pools.attach_ = make_pool(name + "_at", sizes.attach, 0, socket);
+    if (pools.attach_ == nullptr) return failed("attach", sizes.attach);
+    pools.payload_ = make_pool(name + "_pl", sizes.payload, 2048 + headroom, socket);
+    if (pools.payload_ == nullptr) return failed("payload", sizes.payload);
+    pools.holds_ = rte_mempool_create((name + "_ho").c_str(), sizes.attach, sizeof(Hold),
+                                      std::min(cache_size, sizes.attach / 4), 0, nullptr, nullptr,
+                                      nullptr, nullptr, socket, 0);
+    if (pools.holds_ == nullptr) return failed("region", sizes.attach);
+    pools.capacity_ = pools.available();
+    return pools;
+}
+
+Pools::Pools(Pools&& other) noexcept
+    : receive_(std::exchange(other.receive_, nullptr)),
+      header_(std::exchange(other.header_, nullptr)),
+      attach_(std::exchange(other.attach_, nullptr)),
+      payload_(std::exchange(other.payload_, nullptr)),
+      holds_(std::exchange(other.holds_, nullptr)),
+      capacity_(other.capacity_) {}
+
+Pools::~Pools() {
+    for (rte_mempool* pool : {receive_, header_, attach_, payload_, holds_})
+        if (pool != nullptr) retired().add(pool);
+}
+
+Frame Pools::received(std::span<const uint8_t> bytes) {
+    Frame frame;
+    do {
+        Frame part(allocate(receive_));
+        if (!part) return {};
+        const size_t n = std::min<size_t>(bytes.size(), rte_pktmbuf_tailroom(part.get()));
+        if (n > 0) std::memcpy(part.put(n), bytes.data(), n);
+        bytes = bytes.subspan(n);
+        if (frame)
+            frame.append(std::move(part));
+        else
+            frame = std::move(part);
+    } while (!bytes.empty());
+    return frame;
+}
+
+bool Pools::append_payload(Frame& frame, Cursor& cursor, size_t size) {
+    const bool copy = size <= copy_max && frame.buffers() == 1;
+    while (size > 0) {
+        rte_mbuf* payload = mbuf_of(cursor.storage);
+        const size_t piece = std::min<size_t>(payload->data_len - cursor.offset, size);
+        if (piece > 0) {
+            uint8_t* room = copy ? frame.put(piece) : nullptr;
+            if (room != nullptr)
+                std::memcpy(room, rte_pktmbuf_mtod_offset(payload, const void*, cursor.offset),
+                            piece);
+            else if (!append_reference(frame, payload, cursor.offset, piece))
+                return false;
+        }
+        size -= piece;
+        advance(cursor, piece);
+    }
+    return true;
+}
+
+/// A buffer that refers to a piece of another's memory. Null where the pool is dry.
+rte_mbuf* Pools::reference(rte_mbuf* payload, size_t offset, size_t size) {
+    rte_mbuf* mbuf = allocate(attach_);
+    if (mbuf == nullptr) return nullptr;
+    rte_pktmbuf_attach(mbuf, payload);
+    // attach() copies what the kept buffer says of itself; the copy is a piece of its own.
+    mbuf->next = nullptr;
+    mbuf->nb_segs = 1;
+    mbuf->data_off = static_cast<uint16_t>(payload->data_off + offset);
+    mbuf->data_len = static_cast<uint16_t>(size);
+    mbuf->pkt_len = static_cast<uint32_t>(size);
+    return mbuf;
+}
+
+bool Pools::append_reference(Frame& frame, rte_mbuf* payload, size_t offset, size_t size) {
+    rte_mbuf* mbuf = reference(payload, offset, size);
+    if (mbuf == nullptr) return false;
+    frame.append(Frame(mbuf));
+    return true;
+}
+
+BufferChain Pools::split(BufferChain& chain, size_t at) {
+    BufferChain front;
+    while (at > 0 && chain.front().size() <= at) {
+        at -= chain.front().size();
+        front.append(chain.pop_front());
+    }
+    if (at > 0) {
+        // The cut goes through a buffer: a reference stands for its front part.
+        rte_mbuf* part = reference(mbuf_of(BufferAccess::head(chain)), 0, at);
+        if (part == nullptr) {
+            chain.trim_back(chain.size() - at);
+            front.append(std::move(chain));
+        } else {
+            BufferAccess::append_segment(front, part);
+            chain.trim_front(at);
+        }
+    }
+    chain.swap(front);
+    return front;
+}
+
+size_t Pools::append_copy(BufferChain& chain, std::span<const std::byte> bytes) {
+    size_t copied = 0;
+    rte_mbuf* tail = mbuf_of(BufferAccess::tail(chain));
+    // What somebody else also holds is never written, not even behind the part that he sees.
+    if (tail != nullptr && tail->pool == payload_ && RTE_MBUF_DIRECT(tail) &&
+        rte_mbuf_refcnt_read(tail) == 1) {
+        const size_t n = std::min<size_t>(bytes.size(), rte_pktmbuf_tailroom(tail));
+        std::memcpy(rte_pktmbuf_mtod_offset(tail, void*, tail->data_len), bytes.data(), n);
+        tail->data_len = static_cast<uint16_t>(tail->data_len + n);
+        BufferAccess::grow_tail(chain, static_cast<uint32_t>(n));
+        copied = n;
+    }
+    while (copied < bytes.size()) {
+        rte_mbuf* mbuf = allocate(payload_);
+        if (mbuf == nullptr) break;
+        mbuf->data_off = 0;  // kept payload needs no headroom
+        const size_t n = std::min<size_t>(bytes.size() - copied, mbuf->buf_len);
+        std::memcpy(rte_pktmbuf_mtod(mbuf, void*), bytes.data() + copied, n);
+        mbuf->data_len = static_cast<uint16_t>(n);
+        BufferAccess::append_segment(chain, mbuf);
+        copied += n;
+    }
+    return copied;
+}
+
+Result<Buffer> Pools::region_buffer(const Region& region, size_t offset, size_t size) {
+    const auto memory = region.memory();
+    if (size == 0 || size > Buffer::max_size || offset > memory.size() ||
+        size > memory.size() - offset)
+        return error(EINVAL);
+    void* element = nullptr;
+    if (rte_mempool_get(holds_, &element) != 0) return error(ENOBUFS);
+    rte_mbuf* mbuf = allocate(attach_);
+    if (mbuf == nullptr) {
+        rte_mempool_put(holds_, element);
+        return error(ENOBUFS);
+    }
+    auto* hold = std::construct_at(static_cast<Hold*>(element));
+    hold->life = BufferAccess::life(region);
+    hold->pool = holds_;
+    hold->shared.free_cb = drop_hold;
+    hold->shared.fcb_opaque = hold;
+    rte_mbuf_ext_refcnt_set(&hold->shared, 1);
+    // The attached memory is only ever read; DPDK's type has no way to say so.
+    auto* address = const_cast<std::byte*>(memory.data() + offset);
+    rte_pktmbuf_attach_extbuf(mbuf, address, rte_mem_virt2iova(address),
+                              static_cast<uint16_t>(size), &hold->shared);
+    mbuf->data_off = 0;
+    mbuf->data_len = static_cast<uint16_t>(size);
+    return BufferAccess::wrap(mbuf);
+}
+
+size_t Pools::available() const {
+    return rte_mempool_avail_count(receive_) + rte_mempool_avail_count(header_) +
+           rte_mempool_avail_count(attach_) + rte_mempool_avail_count(payload_) +
+           rte_mempool_avail_count(holds_);
+}
+
+size_t Pools::receive_available() const { return rte_mempool_avail_count(receive_); }
+
+void advance(Cursor& cursor, size_t bytes) {
+    cursor.offset += static_cast<uint32_t>(bytes);
+    while (cursor.offset >= size_of(cursor.storage) && next_of(cursor.storage) != nullptr) {
+        cursor.offset -= static_cast<uint32_t>(size_of(cursor.storage));
+        cursor.storage = next_of(cursor.storage);
+    }
+}
+
+size_t pinned_bytes(const BufferChain& chain) {
+    size_t bytes = 0;
+    for (BufferStorage* at = BufferAccess::head(chain); at != nullptr; at = next_of(at))
+        bytes += mbuf_of(at)->buf_len + mbuf_overhead;
+    return bytes;
+}
+
+}  // namespace millrace::buf

@@ -1,0 +1,93 @@
+// The packet buffer pools of one core.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "buf/frame.h"
+
+namespace millrace::buf {
+
+struct PoolSizes {
+    uint32_t receive = 8192;  ///< buffers of `receive_room` bytes that ports fill
+    uint32_t header = 8192;   ///< frames to be sent: headers and small payloads
+    uint32_t attach = 8192;   ///< references to payload that is kept or foreign
+    uint32_t payload = 4096;  ///< buffers into which the application's bytes are copied
+    uint32_t receive_room = 2048;  ///< bytes of a received frame per buffer, at most 16384
+    int socket = -1;               ///< NUMA node, -1: any
+
+    /// Bytes that pools of these sizes take, roughly; what start-up checks against memory.
+    uint64_t memory() const;
+};
+
+/// Where a byte of kept payload stands: a buffer and an offset into it.
+struct Cursor {
+    BufferStorage* storage = nullptr;
+    uint32_t offset = 0;
+};
+
+/// Owned by one core, which allocates; buffers may be freed anywhere. The memory outlives the
+/// object until the last buffer is back. Running dry is answered by null and counted by the caller.
+class Pools {
+public:
+    /// The most payload that is copied behind the headers instead of referred to (DESIGN: a copy
+    /// of a few cache lines is cheaper than another buffer).
+    static constexpr size_t copy_max = 256;
+    static constexpr size_t headroom = RTE_PKTMBUF_HEADROOM;
+
+    static Started<Pools> create(const std::string& name, const PoolSizes& sizes);
+    Pools(Pools&& other) noexcept;
+    Pools& operator=(Pools&&) = delete;
+    ~Pools();
+
+    rte_mempool* receive_pool() const { return receive_; }
+
+    /// An empty frame with room for all headers in front.
+    Frame frame() { return Frame(allocate(header_)); }
+    /// A frame with room for a whole received frame's bytes; for answers that quote or copy.
+    Frame large_frame() { return Frame(allocate(payload_)); }
+    /// A received frame, as a test or a wire makes it. Null where the pool is dry or `bytes` exceed
+    /// what one chain may hold.
+    Frame received(std::span<const uint8_t> bytes);
+
+    /// Puts `size` bytes of kept payload behind `frame`: small amounts by copy, else by reference.
+    /// Advances the cursor. False (frame and cursor unchanged in meaning) where a pool is dry.
+    bool append_payload(Frame& frame, Cursor& cursor, size_t size);
+
+    /// Copies as many bytes as the pool allows to the chain's end; answers how many.
+    size_t append_copy(BufferChain& chain, std::span<const std::byte> bytes);
+    /// Cuts `chain` at byte `at`: the front stays, the back is answered, without a copy. Where no
+    /// buffer is left to refer to a part, the back is dropped: its sender will send it again.
+    BufferChain split(BufferChain& chain, size_t at);
+    /// A buffer that refers to a region's memory; ENOBUFS where a pool is dry, EINVAL out of range.
+    Result<Buffer> region_buffer(const Region& region, size_t offset, size_t size);
+
+    /// Buffers that lie in the pools now, and how many there are in all.
+    size_t available() const;
+    size_t capacity() const { return capacity_; }
+    size_t receive_available() const;
+
+private:
+    Pools() = default;
+    rte_mbuf* reference(rte_mbuf* payload, size_t offset, size_t size);
+    bool append_reference(Frame& frame, rte_mbuf* payload, size_t offset, size_t size);
+
+    rte_mempool* receive_ = nullptr;
+    rte_mempool* header_ = nullptr;
+    rte_mempool* attach_ = nullptr;
+    rte_mempool* payload_ = nullptr;
+    rte_mempool* holds_ = nullptr;  // what keeps a region alive, one per buffer cut from it
+    size_t capacity_ = 0;
+};
+
+/// Walking kept payload without naming its storage.
+inline size_t size_of(BufferStorage* storage) { return mbuf_of(storage)->data_len; }
+inline BufferStorage* next_of(BufferStorage* storage) {
+    return storage_of(mbuf_of(storage)->next);
+}
+/// Moves a cursor `bytes` on; stops at the end of the last buffer, so that more may follow it.
+void advance(Cursor& cursor, size_t bytes);
+/// What a queue of these buffers pins: whole buffers, not payload (DESIGN: charged by buffer).
+size_t pinned_bytes(const BufferChain& chain);
+
+}  // namespace millrace::buf

@@ -1,0 +1,65 @@
+#include "config/tunables.h"
+
+#include <array>
+
+namespace millrace::config {
+
+namespace {
+
+#define FIELD(Struct, name, min, max) \
+    Field<Struct> { #name, &Struct::name, min, max }
+
+constexpr uint32_t gib = 1U << 30;
+
+constexpr std::array tcp{
+    FIELD(TcpTunables, tcp_syn_retries, 1, 127),
+    FIELD(TcpTunables, tcp_syn_linear_timeouts, 0, 127),
+    FIELD(TcpTunables, tcp_synack_retries, 0, 127),
+    FIELD(TcpTunables, tcp_retries2, 1, 63),
+    FIELD(TcpTunables, tcp_orphan_retries, 0, 63),
+    FIELD(TcpTunables, tcp_fin_timeout, 1, 3600),
+    FIELD(TcpTunables, tcp_timewait_len, 1, 240),
+    FIELD(TcpTunables, tcp_max_tw_buckets, 0, 100'000'000),
+    FIELD(TcpTunables, tcp_rfc1337, 0, 1),
+    FIELD(TcpTunables, tcp_abort_on_overflow, 0, 1),
+    FIELD(TcpTunables, somaxconn, 1, 16'777'216),
+    FIELD(TcpTunables, tcp_timestamps, 0, 1),
+    FIELD(TcpTunables, tcp_window_scaling, 0, 1),
+    FIELD(TcpTunables, tcp_rmem, 4096, gib),
+    FIELD(TcpTunables, tcp_wmem, 4096, gib),
+    FIELD(TcpTunables, tcp_invalid_ratelimit, 0, 60'000),
+    FIELD(TcpTunables, tcp_rto_min_us, 1000, 60'000'000),
+    FIELD(TcpTunables, tcp_rto_max_ms, 1000, 120'000),
+    FIELD(TcpTunables, tcp_min_snd_mss, 48, 536),
+    FIELD(TcpTunables, initial_cwnd, 1, 1000),
+    FIELD(TcpTunables, ip_local_port_range_min, 1, 65535),
+    FIELD(TcpTunables, ip_local_port_range_max, 1, 65535),
+    FIELD(TcpTunables, max_connections, 1, 100'000'000),
+    FIELD(TcpTunables, max_half_open, 1, 100'000'000),
+};
+
+constexpr std::array ip{
+    FIELD(IpTunables, ip_default_ttl, 1, 255),
+    FIELD(IpTunables, neighbour_retries, 1, 20),
+    FIELD(IpTunables, neighbour_retry_ms, 10, 60'000),
+    FIELD(IpTunables, neighbour_reachable_s, 1, 3600),
+    FIELD(IpTunables, neighbour_max, 16, 1'000'000),
+    FIELD(IpTunables, neighbour_queue, 1, 64),
+    FIELD(IpTunables, ipfrag_time, 1, 300),
+    FIELD(IpTunables, ipfrag_max, 0, 65536),
+};
+
+constexpr std::array pools{
+    FIELD(PoolConfig, receive, 512, 16'777'216),
+    FIELD(PoolConfig, header, 512, 16'777'216),
+    FIELD(PoolConfig, attach, 512, 16'777'216),
+    FIELD(PoolConfig, payload, 512, 16'777'216),
+};
+
+}  // namespace
+
+std::span<const Field<TcpTunables>> tcp_fields() { return tcp; }
+std::span<const Field<IpTunables>> ip_fields() { return ip; }
+std::span<const Field<PoolConfig>> pool_fields() { return pools; }
+
+}  // namespace millrace::config

@@ -1,0 +1,77 @@
+// What the fields of a configuration must be by themselves and to each other.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <millrace/config.h>
+
+#include "config/tunables.h"
+
+namespace millrace {
+
+namespace {
+
+template <typename Struct>
+Started<void> check(std::span<const config::Field<Struct>> fields, const Struct& values,
+                    std::string_view table) {
+    for (const auto& field : fields) {
+        const uint32_t value = values.*field.member;
+        if (value < field.min || value > field.max)
+            return failure(fmt::format("{}.{}: {} is not an integer from {} to {}", table,
+                                       field.name, value, field.min, field.max),
+                           EINVAL);
+    }
+    return {};
+}
+
+Started<void> check_port(const PortConfig& port, size_t index, size_t cores) {
+    const auto refuse = [&](std::string_view field, std::string why) {
+        return failure(fmt::format("port[{}].{}: {}", index, field, why), EINVAL);
+    };
+    if (port.device.empty())
+        return refuse("device", R"(is missing; for example "net_tap0,iface=mr0")");
+    for (const Prefix& prefix : port.addresses)
+        if (prefix.address.is_multicast() || prefix.address.is_unspecified() ||
+            prefix.address.is_limited_broadcast())
+            return refuse("addresses", prefix.to_string() + " cannot be a host's address");
+    for (const Route& route : port.routes) {
+        const bool on_link = std::ranges::any_of(port.addresses, [&](const Prefix& prefix) {
+            return prefix.contains(route.gateway);
+        });
+        if (!on_link)
+            return refuse("routes", fmt::format("the gateway {} is in no subnet of this port",
+                                                route.gateway.to_string()));
+    }
+    for (const uint16_t core : port.cores)
+        if (core >= cores)
+            return refuse("cores", fmt::format("{} is not a core from 0 to {}", core, cores - 1));
+    if (port.mtu < 1280 && std::ranges::any_of(port.addresses, [](const Prefix& prefix) {
+            return !prefix.address.is_v4();
+        }))
+        return refuse("mtu", fmt::format("{} is under 1280, which IPv6 needs", port.mtu));
+    return {};
+}
+
+}  // namespace
+
+Started<void> validate(const Config& config) {
+    if (auto valid = check(config::tcp_fields(), config.tcp, "tcp"); !valid) return valid;
+    if (auto valid = check(config::ip_fields(), config.ip, "ip"); !valid) return valid;
+    if (auto valid = check(config::pool_fields(), config.pools, "pools"); !valid) return valid;
+    if (config.tcp.ip_local_port_range_min > config.tcp.ip_local_port_range_max)
+        return failure(fmt::format("tcp.ip_local_port_range_min: {} is above "
+                                   "ip_local_port_range_max ({})",
+                                   config.tcp.ip_local_port_range_min,
+                                   config.tcp.ip_local_port_range_max),
+                       EINVAL);
+    if (config.cores.empty() || config.cores.size() > 64)
+        return failure(fmt::format("core: {} cores are not from 1 to 64", config.cores.size()),
+                       EINVAL);
+    if (config.ports.size() > 32)
+        return failure(fmt::format("port: {} ports are more than 32", config.ports.size()), EINVAL);
+    for (size_t i = 0; i < config.ports.size(); ++i)
+        if (auto valid = check_port(config.ports[i], i, config.cores.size()); !valid) return valid;
+    return {};
+}
+
+}  // namespace millrace

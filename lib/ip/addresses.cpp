@@ -1,0 +1,39 @@
+#include "ip/addresses.h"
+
+#include <algorithm>
+
+#include "wire/icmp.h"
+
+namespace millrace::ip {
+
+LocalAddresses::LocalAddresses(const std::vector<Interface>& interfaces, uint64_t seed)
+    : index_(64, Hash{TableHash(seed)}) {
+    for (size_t i = 0; i < interfaces.size(); ++i) {
+        for (const Prefix& prefix : interfaces[i].addresses) {
+            const auto index = static_cast<LocalIndex>(entries_.size());
+            if (!index_.emplace(prefix.address, index).second) continue;
+            entries_.push_back({prefix.address, static_cast<uint16_t>(i)});
+            const Address broadcast = prefix.broadcast();
+            if (!broadcast.is_unspecified()) broadcasts_.push_back(broadcast);
+        }
+    }
+}
+
+std::optional<LocalIndex> LocalAddresses::find(const Address& address) const {
+    const auto found = index_.find(address);
+    if (found == index_.end()) return std::nullopt;
+    return found->second;
+}
+
+bool LocalAddresses::is_group(const Address& address) const {
+    return address.is_multicast() || address.is_limited_broadcast() ||
+           std::ranges::find(broadcasts_, address) != broadcasts_.end();
+}
+
+bool LocalAddresses::is_our_solicited_node(const Address& group) const {
+    return std::ranges::any_of(entries_, [&](const Entry& entry) {
+        return !entry.address.is_v4() && wire::solicited_node(entry.address) == group;
+    });
+}
+
+}  // namespace millrace::ip

@@ -1,0 +1,142 @@
+#include "ip/fragments.h"
+
+#include <algorithm>
+
+#include "wire/checksum.h"
+
+namespace millrace::ip {
+
+using observe::Drop;
+using wire::Ip;
+
+namespace {
+
+constexpr uint32_t datagram_max = 65535;
+// How far from its home slot a datagram may lie: bounds the work for a flood of fragments.
+constexpr size_t probe_max = 8;
+
+}  // namespace
+
+FragmentTable::FragmentTable(const IpTunables& tunables, observe::Counters& counters,
+                             uint64_t seed)
+    : tunables_(tunables), counters_(counters), hash_(seed), datagrams_(tunables.ipfrag_max) {}
+
+FragmentTable::Datagram* FragmentTable::find_or_make(const Ip& ip, Instant now) {
+    if (datagrams_.empty()) return nullptr;
+    struct {
+        std::array<uint8_t, 16> source, destination;
+        uint32_t identification;
+    } const key{ip.source.bytes(), ip.destination.bytes(), ip.identification};
+    const size_t home = hash_(key);
+    Datagram* free = nullptr;
+    for (size_t i = 0; i < std::min(probe_max, datagrams_.size()); ++i) {
+        Datagram& at = datagrams_[(home + i) % datagrams_.size()];
+        if (at.in_use && at.expires <= now) {
+            counters_.drop(Drop::fragment_timeout);
+            release(at);
+        }
+        if (!at.in_use) {
+            if (free == nullptr) free = &at;
+            continue;
+        }
+        if (at.identification == ip.identification && at.source == ip.source &&
+            at.destination == ip.destination && at.protocol == ip.protocol)
+            return &at;
+    }
+    if (free == nullptr) return nullptr;
+    ++used_;
+    free->in_use = true;
+    free->source = ip.source;
+    free->destination = ip.destination;
+    free->identification = ip.identification;
+    free->protocol = ip.protocol;
+    free->expires = now + Duration::from_s(tunables_.ipfrag_time);
+    return free;
+}
+
+buf::Frame FragmentTable::add(const Ip& ip, buf::Frame frame, Instant now) {
+    ++counters_.ip_reasm_reqds;
+    // All but the last carry a multiple of 8 bytes; an empty or over-long one is an attack.
+    const uint32_t end = ip.fragment_offset + ip.payload_size;
+    if ((ip.more_fragments && ip.payload_size % 8 != 0) || ip.payload_size == 0 ||
+        end + ip.header_size > datagram_max) {
+        counters_.drop(Drop::fragment_bad);
+        return {};
+    }
+    Datagram* datagram = find_or_make(ip, now);
+    if (datagram == nullptr) {
+        counters_.drop(Drop::fragment_no_room);
+        return {};
+    }
+    if (!insert(*datagram, ip, std::move(frame))) {
+        counters_.drop(Drop::fragment_bad);
+        release(*datagram);
+        return {};
+    }
+    if (datagram->total == 0 || datagram->received != datagram->total) return {};
+    ++counters_.ip_reasm_oks;
+    buf::Frame whole = join(*datagram);
+    release(*datagram);
+    return whole;
+}
+
+/// False if the datagram is to be condemned.
+bool FragmentTable::insert(Datagram& datagram, const Ip& ip, buf::Frame frame) {
+    const uint32_t begin = ip.fragment_offset;
+    const uint32_t end = begin + ip.payload_size;
+    auto& pieces = datagram.pieces;
+    const auto at = std::ranges::lower_bound(pieces, begin, {}, &Piece::begin);
+    if (at != pieces.end() && at->begin == begin && at->end == end) return true;  // a duplicate
+    if ((at != pieces.end() && at->begin < end) ||
+        (at != pieces.begin() && std::prev(at)->end > begin) || pieces.size() == fragments_max)
+        return false;
+    if (!ip.more_fragments) {
+        if (datagram.total != 0 || (!pieces.empty() && pieces.back().end > end)) return false;
+        datagram.total = end;
+    } else if (datagram.total != 0 && end > datagram.total) {
+        return false;
+    }
+    frame.trim_to(ip.header_size + ip.payload_size);
+    if (begin == 0)
+        datagram.header_size = ip.header_size;
+    else
+        frame.trim_front(ip.header_size);
+    datagram.received += ip.payload_size;
+    pieces.insert(at, Piece{begin, end, std::move(frame)});
+    return true;
+}
+
+/// Puts the pieces behind the first one's header and rewrites that as of a whole datagram.
+buf::Frame FragmentTable::join(Datagram& datagram) {
+    buf::Frame whole = std::move(datagram.pieces.front().frame);
+    for (size_t i = 1; i < datagram.pieces.size(); ++i)
+        whole.append(std::move(datagram.pieces[i].frame));
+    // Options and extension headers have been read and have nothing more to say: a plain header of
+    // the same or a smaller size takes the place of the old one. The first piece has it whole in
+    // its first buffer, or it would not have been parsed.
+    const size_t plain = Ip::size_for(datagram.source.family());
+    whole.trim_front(datagram.header_size - plain);
+    Ip header;
+    header.source = datagram.source;
+    header.destination = datagram.destination;
+    header.protocol = datagram.protocol;
+    header.payload_size = datagram.total;
+    header.emit(whole.head().data(), true);
+    return whole;
+}
+
+void FragmentTable::release(Datagram& datagram) {
+    datagram = Datagram{};
+    --used_;
+}
+
+void FragmentTable::expire(Instant now) {
+    if (used_ == 0) return;
+    for (Datagram& datagram : datagrams_)
+        if (datagram.in_use && datagram.expires <= now) {
+            counters_.drop(Drop::fragment_timeout);
+            release(datagram);
+        }
+}
+
+}  // namespace millrace::ip

@@ -1,0 +1,146 @@
+#include "ip/neighbours.h"
+
+#include <cstring>
+
+namespace millrace::ip {
+
+using observe::Drop;
+
+Neighbours::Neighbours(const IpTunables& tunables, uint64_t seed, time::Wheel& wheel,
+                       observe::Counters& counters, NeighbourActions& actions, uint8_t timer_kind)
+    : tunables_(tunables),
+      hash_(seed),
+      wheel_(wheel),
+      counters_(counters),
+      actions_(actions),
+      timer_kind_(timer_kind),
+      entries_(tunables.neighbour_max),
+      table_(tunables.neighbour_max) {}
+
+Neighbour* Neighbours::find(uint16_t interface, const Address& address) const {
+    return table_.find(Key{interface, address}, hash(address));
+}
+
+Neighbour* Neighbours::get(uint16_t interface, const Address& address, Instant) {
+    if (Neighbour* known = find(interface, address)) return known;
+    Neighbour* entry = used_ < entries_.size() ? &entries_[used_++] : recycle();
+    if (entry == nullptr) return nullptr;
+    entry->address = address;
+    entry->interface = interface;
+    entry->state = NeighbourState::failed;  // nobody has asked yet
+    entry->tries = 0;
+    ++entry->generation;
+    entry->timer.set_kind(timer_kind_);
+    table_.insert(*entry, hash(address));
+    return entry;
+}
+
+/// The next entry, round the table, that no frame waits for (second chance is not needed: what is
+/// in use is learned again with one question).
+Neighbour* Neighbours::recycle() {
+    for (size_t i = 0; i < entries_.size(); ++i) {
+        Neighbour& entry = entries_[victim_];
+        victim_ = (victim_ + 1) % entries_.size();
+        if (!entry.waiting.empty()) continue;
+        time::Wheel::cancel(entry.timer);
+        table_.erase(entry);
+        return &entry;
+    }
+    return nullptr;
+}
+
+NeighbourRef Neighbours::reference(const Neighbour& neighbour) const {
+    return {static_cast<uint32_t>(&neighbour - entries_.data()), neighbour.generation,
+            neighbour.interface};
+}
+
+Neighbour* Neighbours::resolve(const NeighbourRef& reference) {
+    if (reference.index >= entries_.size()) return nullptr;
+    Neighbour& entry = entries_[reference.index];
+    return entry.generation == reference.generation ? &entry : nullptr;
+}
+
+void Neighbours::send(Neighbour& neighbour, buf::Frame frame, Instant now) {
+    if (neighbour.state != NeighbourState::reachable) use(neighbour, now);
+    if (neighbour.usable()) {
+        std::memcpy(frame.head().data(), neighbour.mac.bytes.data(), 6);
+        actions_.forward(neighbour.interface, std::move(frame));
+        return;
+    }
+    if (neighbour.waiting.size() >= tunables_.neighbour_queue) {
+        // The oldest goes, as in Linux: what was sent last is what is wanted most.
+        neighbour.waiting.erase(neighbour.waiting.begin());
+        counters_.drop(Drop::neighbour_queue_full);
+    }
+    neighbour.waiting.push_back(std::move(frame));
+}
+
+/// A frame is about to use an entry that is not reachable.
+void Neighbours::use(Neighbour& neighbour, Instant now) {
+    if (neighbour.state == NeighbourState::failed) {
+        neighbour.state = NeighbourState::incomplete;
+        neighbour.tries = 0;
+        ask(neighbour, now);
+    } else if (neighbour.state == NeighbourState::stale) {
+        neighbour.state = NeighbourState::probe;
+        neighbour.tries = 0;
+        ask(neighbour, now);
+    }
+}
+
+void Neighbours::ask(Neighbour& neighbour, Instant now) {
+    ++neighbour.tries;
+    ++counters_.neighbour_solicitations;
+    wheel_.arm(neighbour.timer, now + Duration::from_ms(tunables_.neighbour_retry_ms));
+    actions_.solicit(neighbour, neighbour.state == NeighbourState::probe);
+}
+
+void Neighbours::on_timer(time::WheelEntry& timer, Instant now) {
+    // The entry that holds this timer, by its place in the array.
+    const auto offset = reinterpret_cast<std::byte*>(&timer) -
+                        reinterpret_cast<std::byte*>(entries_.data());
+    Neighbour& entry = entries_[static_cast<size_t>(offset) / sizeof(Neighbour)];
+    switch (entry.state) {
+        case NeighbourState::reachable: entry.state = NeighbourState::stale; return;
+        case NeighbourState::incomplete:
+        case NeighbourState::probe:
+            if (entry.tries < tunables_.neighbour_retries)
+                ask(entry, now);
+            else
+                fail(entry);
+            return;
+        case NeighbourState::stale:
+        case NeighbourState::failed: return;
+    }
+}
+
+void Neighbours::fail(Neighbour& neighbour) {
+    neighbour.state = NeighbourState::failed;
+    ++counters_.neighbour_failures;
+    for (size_t i = 0; i < neighbour.waiting.size(); ++i)
+        counters_.drop(Drop::neighbour_unresolved);
+    neighbour.waiting.clear();
+    actions_.unreachable(neighbour.address);
+}
+
+void Neighbours::learn(uint16_t interface, const Address& address, const wire::MacAddress& mac,
+                       bool confirmed, bool create, Instant now) {
+    Neighbour* entry = find(interface, address);
+    if (entry == nullptr && create) entry = get(interface, address, now);
+    if (entry == nullptr) return;
+    const bool changed = !entry->usable() || entry->mac != mac;
+    // RFC 4861 section 7.2.5: unsolicited news makes an entry stale, an answer reachable.
+    if (confirmed) {
+        entry->state = NeighbourState::reachable;
+        wheel_.arm(entry->timer, now + Duration::from_s(tunables_.neighbour_reachable_s));
+    } else if (changed) {
+        entry->state = NeighbourState::stale;
+        time::Wheel::cancel(entry->timer);
+    }
+    entry->mac = mac;
+    std::vector<buf::Frame> waiting;
+    waiting.swap(entry->waiting);
+    for (buf::Frame& frame : waiting) send(*entry, std::move(frame), now);
+}
+
+}  // namespace millrace::ip

@@ -1,0 +1,85 @@
+// What one core counts. Plain integers, written by their owner alone; others ask for a copy.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "observe/drop_reasons.h"
+
+namespace millrace::observe {
+
+// Linux's SNMP and TcpExt names where Linux has the counter. X(member, name)
+#define MILLRACE_COUNTERS(X)                                        \
+    X(frames_in, "FramesIn")                                        \
+    X(frames_out, "FramesOut")                                      \
+    X(frames_handed_over, "FramesHandedOver")                       \
+    X(icmp_in_echos, "IcmpInEchos")                                 \
+    X(icmp_in_errors, "IcmpInDestUnreachs")                         \
+    X(ip_reasm_oks, "IpReasmOKs")                                   \
+    X(ip_reasm_reqds, "IpReasmReqds")                               \
+    X(tcp_active_opens, "TcpActiveOpens")                           \
+    X(tcp_passive_opens, "TcpPassiveOpens")                         \
+    X(tcp_attempt_fails, "TcpAttemptFails")                         \
+    X(tcp_estab_resets, "TcpEstabResets")                           \
+    X(tcp_in_segs, "TcpInSegs")                                     \
+    X(tcp_out_segs, "TcpOutSegs")                                   \
+    X(tcp_retrans_segs, "TcpRetransSegs")                           \
+    X(tcp_out_rsts, "TcpOutRsts")                                   \
+    X(tcp_listen_overflows, "TcpExtListenOverflows")                \
+    X(tcp_listen_drops, "TcpExtListenDrops")                        \
+    X(tcp_timeouts, "TcpExtTCPTimeouts")                            \
+    X(tcp_fast_retrans, "TcpExtTCPFastRetrans")                     \
+    X(tcp_ofo_queue, "TcpExtTCPOFOQueue")                           \
+    X(tcp_ofo_drop, "TcpExtTCPOFODrop")                             \
+    X(tcp_challenge_acks, "TcpExtTCPChallengeACK")                  \
+    X(tcp_syn_challenge, "TcpExtTCPSYNChallenge")                   \
+    X(tcp_paws_estab_rejected, "TcpExtPAWSEstab")                   \
+    X(tcp_delayed_acks, "TcpExtDelayedACKs")                        \
+    X(tcp_time_waits, "TcpExtTW")                                   \
+    X(tcp_time_wait_overflow, "TcpExtTCPTimeWaitOverflow")          \
+    X(tcp_abort_on_data, "TcpExtTCPAbortOnData")                    \
+    X(tcp_abort_on_close, "TcpExtTCPAbortOnClose")                  \
+    X(tcp_abort_on_timeout, "TcpExtTCPAbortOnTimeout")              \
+    X(tcp_zero_window_probes, "TcpExtTCPWinProbe")                  \
+    X(tcp_skipped_acks, "TcpExtTCPACKSkipped")                      \
+    X(payload_copied, "PayloadBytesCopied")                         \
+    X(payload_received, "PayloadBytesReceived")                     \
+    X(payload_sent, "PayloadBytesSent")                             \
+    X(neighbour_solicitations, "NeighbourSolicitations")            \
+    X(neighbour_failures, "NeighbourFailures")
+
+struct Counters {
+#define X(member, name) uint64_t member = 0;
+    MILLRACE_COUNTERS(X)
+#undef X
+    std::array<uint64_t, drop_count> dropped{};
+
+    void drop(Drop reason) { ++dropped[static_cast<size_t>(reason)]; }
+    uint64_t drops(Drop reason) const { return dropped[static_cast<size_t>(reason)]; }
+    uint64_t drops_total() const {
+        uint64_t sum = 0;
+        for (const uint64_t n : dropped) sum += n;
+        return sum;
+    }
+    Counters& operator+=(const Counters& other);
+
+    /// Calls `visit(name, value)` for each counter, then for each drop reason under its name.
+    template <typename Visit>
+    void for_each(Visit&& visit) const {
+#define X(member, name) visit(std::string_view(name), member);
+        MILLRACE_COUNTERS(X)
+#undef X
+        for (size_t i = 0; i < drop_count; ++i) visit(drop_reasons[i].name, dropped[i]);
+    }
+};
+
+inline Counters& Counters::operator+=(const Counters& other) {
+#define X(member, name) member += other.member;
+    MILLRACE_COUNTERS(X)
+#undef X
+    for (size_t i = 0; i < drop_count; ++i) dropped[i] += other.dropped[i];
+    return *this;
+}
+
+}  // namespace millrace::observe

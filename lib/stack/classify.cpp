@@ -1,0 +1,200 @@
+#include "stack/classify.h"
+
+#include <array>
+
+#include "wire/checksum.h"
+#include "wire/udp.h"
+
+namespace millrace::stack {
+
+using buf::HardwareChecksum;
+using observe::Drop;
+
+namespace {
+
+// Ethernet, IP with everything that is walked, and TCP: what is looked at before payload.
+constexpr size_t headers_max = wire::Ethernet::tagged_size + wire::Ip::max_header_size +
+                               wire::Segment::max_header_size;
+
+Drop reason_of(wire::IpError error) {
+    switch (error) {
+        case wire::IpError::truncated: return Drop::ip_truncated;
+        case wire::IpError::bad_version: return Drop::ip_bad_version;
+        case wire::IpError::bad_length: return Drop::ip_bad_length;
+        case wire::IpError::bad_checksum: return Drop::ip_bad_checksum;
+        case wire::IpError::bad_extension: return Drop::ip_bad_extension;
+    }
+    return Drop::ip_bad_length;
+}
+
+Drop reason_of(wire::TcpError error) {
+    switch (error) {
+        case wire::TcpError::truncated: return Drop::tcp_truncated;
+        case wire::TcpError::bad_data_offset: return Drop::tcp_bad_data_offset;
+        case wire::TcpError::bad_option: return Drop::tcp_bad_option;
+    }
+    return Drop::tcp_truncated;
+}
+
+/// The frame's first bytes, contiguous: its first buffer where that holds the headers, else a copy
+/// (a frame may be cut into buffers at any byte).
+class Headers {
+public:
+    explicit Headers(const buf::Frame& frame) {
+        bytes_ = frame.head();
+        if (frame.buffers() == 1 || bytes_.size() >= headers_max) return;
+        const size_t size = std::min(frame.size(), headers_max);
+        frame.copy_out(0, {copy_.data(), size});
+        bytes_ = {copy_.data(), size};
+    }
+    std::span<const uint8_t> from(size_t offset) const {
+        return bytes_.subspan(std::min(offset, bytes_.size()));
+    }
+
+private:
+    std::span<const uint8_t> bytes_;
+    std::array<uint8_t, headers_max> copy_;  // only filled for frames in pieces
+};
+
+/// Control bits that no state accepts (attack case 9).
+bool impossible_flags(const wire::Segment& segment) {
+    if (segment.syn() && (segment.fin() || segment.rst())) return true;
+    return segment.fin() && !segment.has_ack();
+}
+
+}  // namespace
+
+void Classifier::drop(Classified& out, Drop reason) const {
+    counters_.drop(reason);
+    out.kind = Kind::dropped;
+    out.frame = {};
+}
+
+void Classifier::classify(uint16_t interface, buf::Frame frame, Classified& out) const {
+    out.frame = std::move(frame);
+    out.interface = interface;
+    out.flow = nullptr;
+    const ip::Interface& in = interfaces_[interface];
+    const Headers headers(out.frame);
+    const auto ethernet = wire::Ethernet::parse(headers.from(0));
+    if (!ethernet) return drop(out, Drop::ethernet_truncated);
+    if (ethernet->vlan != in.vlan) return drop(out, Drop::vlan_mismatch);
+    if (!in.loopback && ethernet->destination != in.mac && !ethernet->destination.is_multicast())
+        return drop(out, Drop::ethernet_other_destination);
+    out.source_mac = ethernet->source;
+    out.ip_at = ethernet->size;
+    switch (ethernet->type) {
+        case wire::EtherType::arp: out.kind = Kind::arp; return;
+        case wire::EtherType::ipv4:
+        case wire::EtherType::ipv6: break;
+        default: return drop(out, Drop::ethernet_unknown_type);
+    }
+    const auto at_ip = headers.from(out.ip_at);
+    const int version = ethernet->type == wire::EtherType::ipv4 ? 4 : 6;
+    if (!at_ip.empty() && at_ip[0] >> 4 != version) return drop(out, Drop::ip_bad_version);
+    classify_ip(out);
+}
+
+void Classifier::classify_ip(Classified& out) const {
+    const Headers headers(out.frame);
+    const HardwareChecksum hardware = out.frame.ip_checksum();
+    if (hardware == HardwareChecksum::bad) return drop(out, Drop::ip_bad_checksum);
+    const auto ip = wire::Ip::parse(headers.from(out.ip_at), out.frame.size() - out.ip_at,
+                                    hardware == HardwareChecksum::unknown);
+    if (!ip) return drop(out, reason_of(ip.error()));
+    out.ip = *ip;
+    out.upper_at = static_cast<uint16_t>(out.ip_at + ip->header_size);
+    if (!check_addresses(out)) return;
+    // Ethernet pads short frames; what follows the datagram is not part of it.
+    out.frame.trim_to(out.upper_at + ip->payload_size);
+    if (ip->is_fragment()) {
+        out.kind = Kind::fragment;
+        return;
+    }
+    switch (ip->protocol) {
+        case wire::Protocol::tcp: return classify_tcp(out, headers.from(out.upper_at));
+        case wire::Protocol::udp: return classify_udp(out, headers.from(out.upper_at));
+        case wire::Protocol::icmp:
+        case wire::Protocol::icmpv6: return classify_icmp(out);
+        default: return drop(out, Drop::ip_unknown_protocol);
+    }
+}
+
+/// Source and destination must be possible; fills in the local half of the key.
+bool Classifier::check_addresses(Classified& out) const {
+    const Address& source = out.ip.source;
+    const bool loopback = interfaces_[out.interface].loopback;
+    const bool own_source = addresses_.find(source).has_value();
+    // An unspecified source is legal only for duplicate address detection, which needs no answer
+    // from us beyond what a solicitation for our address gets anyway.
+    if (addresses_.is_group(source) || own_source != loopback ||
+        (source.is_loopback() && !loopback) ||
+        (source.is_unspecified() && out.ip.protocol != wire::Protocol::icmpv6)) {
+        drop(out, Drop::ip_bad_source);
+        return false;
+    }
+    if (const auto local = addresses_.find(out.ip.destination)) {
+        out.key.local = *local;
+        return true;
+    }
+    if (addresses_.is_our_solicited_node(out.ip.destination)) return true;
+    const bool group = addresses_.is_group(out.ip.destination);
+    if (group && out.ip.protocol == wire::Protocol::tcp)
+        drop(out, Drop::tcp_broadcast);
+    else
+        drop(out, Drop::ip_not_for_us);
+    return false;
+}
+
+bool Classifier::transport_checksum_ok(const Classified& out) const {
+    switch (out.frame.transport_checksum()) {
+        case HardwareChecksum::good: return true;
+        case HardwareChecksum::bad: return false;
+        case HardwareChecksum::unknown: break;
+    }
+    wire::Checksum sum;
+    if (out.ip.protocol != wire::Protocol::icmp)
+        sum.add_pseudo_header(out.ip.source, out.ip.destination,
+                              static_cast<uint8_t>(out.ip.protocol), out.ip.payload_size);
+    out.frame.for_each_piece(
+        out.upper_at, out.ip.payload_size,
+        [&](size_t at, const uint8_t* data, size_t size) { sum.add_at(at, data, size); });
+    return sum.is_valid();
+}
+
+void Classifier::classify_tcp(Classified& out, std::span<const uint8_t> bytes) const {
+    ++counters_.tcp_in_segs;
+    if (addresses_.is_group(out.ip.destination)) return drop(out, Drop::tcp_broadcast);
+    const auto visible = bytes.first(std::min<size_t>(bytes.size(), out.ip.payload_size));
+    const auto segment = wire::Segment::parse(visible, out.ip.payload_size);
+    if (!segment) return drop(out, reason_of(segment.error()));
+    if (!transport_checksum_ok(out)) return drop(out, Drop::tcp_bad_checksum);
+    out.segment = *segment;
+    if (impossible_flags(out.segment)) return drop(out, Drop::tcp_bad_flags);
+    out.segment.ecn = out.ip.tos & 3;
+    out.payload_at = static_cast<uint16_t>(out.upper_at + segment->header_size);
+    out.key.remote = out.ip.source;
+    out.key.remote_port = segment->source_port;
+    out.key.local_port = segment->destination_port;
+    out.hash = hash_(out.key);
+    out.kind = Kind::tcp;
+}
+
+void Classifier::classify_udp(Classified& out, std::span<const uint8_t> bytes) const {
+    const auto udp = wire::Udp::parse(bytes, out.ip.payload_size);
+    if (!udp) return drop(out, Drop::udp_malformed);
+    // Without a checksum a datagram is legal in IPv4 only (RFC 8200 section 8.1).
+    if (udp->has_checksum ? !transport_checksum_ok(out) : !out.ip.source.is_v4())
+        return drop(out, Drop::udp_bad_checksum);
+    out.kind = Kind::udp;
+}
+
+void Classifier::classify_icmp(Classified& out) const {
+    const bool v4 = out.ip.protocol == wire::Protocol::icmp;
+    if (v4 != out.ip.source.is_v4() || out.ip.payload_size < wire::Icmp::size ||
+        !transport_checksum_ok(out))
+        return drop(out, Drop::icmp_malformed);
+    out.kind = Kind::icmp;
+}
+
+}  // namespace millrace::stack

@@ -1,0 +1,296 @@
+// What is not TCP: ARP, Neighbour Discovery, ICMP, fragments. Cold, out of line.
+#include <cerrno>
+
+#include "stack/stack.h"
+#include "wire/arp.h"
+#include "wire/checksum.h"
+
+namespace millrace::stack {
+
+using observe::Drop;
+using wire::Protocol;
+
+void Stack::on_arp(Classified& in) {
+    std::array<uint8_t, wire::Arp::size> bytes{};
+    const ip::Interface& interface = interfaces_[in.interface];
+    const auto arp = in.frame.size() >= in.ip_at + bytes.size()
+                         ? (in.frame.copy_out(in.ip_at, bytes), wire::Arp::parse(bytes))
+                         : std::nullopt;
+    if (!arp || interface.loopback || arp->sender_mac.is_multicast())
+        return counters_.drop(Drop::arp_malformed);
+    const auto target = addresses_.find(arp->target);
+    const bool for_us = target && addresses_[*target].interface == in.interface;
+    const bool is_reply = arp->operation == wire::Arp::Operation::reply;
+    // RFC 826: what the sender says of itself renews an entry; it makes one only if it asks for us.
+    if (!arp->sender.is_unspecified() && !addresses_.find(arp->sender))
+        news(in.interface, arp->sender, arp->sender_mac, is_reply && for_us,
+             for_us && !is_reply);
+    if (!for_us || is_reply) return;
+    send_arp(in.interface,
+             {wire::Arp::Operation::reply, interface.mac, arp->target, arp->sender_mac,
+              arp->sender},
+             arp->sender_mac);
+}
+
+void Stack::send_arp(uint16_t interface, const wire::Arp& arp, const wire::MacAddress& to) {
+    buf::Frame frame = pools_.frame();
+    if (!frame) return counters_.drop(Drop::no_buffer);
+    arp.emit(frame.put(wire::Arp::size));
+    put_ethernet(frame, interfaces_[interface], wire::EtherType::arp, to);
+    output(interface, std::move(frame));
+}
+
+/// Learns for this core and tells the others.
+void Stack::news(uint16_t interface, const Address& address, const wire::MacAddress& mac,
+                 bool confirmed, bool create) {
+    neighbours_.learn(interface, address, mac, confirmed, create, env_.now);
+    for (uint16_t core = 0; core < steering_.cores(); ++core)
+        if (core != core_) host_.tell(core, NeighbourNews{interface, address, mac, confirmed});
+}
+
+void Stack::receive_message(const Message& message) {
+    if (const auto* neighbour = std::get_if<NeighbourNews>(&message)) {
+        neighbours_.learn(neighbour->interface, neighbour->address, neighbour->mac,
+                          neighbour->confirmed, true, env_.now);
+    } else if (const auto* listener = std::get_if<ListenerNews>(&message)) {
+        uint64_t& cores = directory_[{listener->address, listener->port}];
+        const uint64_t bit = uint64_t{1} << listener->core;
+        cores = listener->listening ? cores | bit : cores & ~bit;
+        if (cores == 0) directory_.erase({listener->address, listener->port});
+    } else if (const auto* news_of = std::get_if<ForwardNews>(&message)) {
+        const uint32_t hash = hash_(news_of->key);
+        Forward* known = forwards_.find(news_of->key, hash);
+        if (news_of->forward && known == nullptr) {
+            known = forward_pool_.take();
+            if (known == nullptr) return counters_.drop(Drop::no_connection);
+            known->key = news_of->key;
+            forwards_.insert(*known, hash);
+        }
+        if (known == nullptr) return;
+        if (news_of->forward) {
+            known->core = news_of->core;
+        } else {
+            forwards_.erase(*known);
+            forward_pool_.give_back(known);
+        }
+    }
+}
+
+/// Asks for a next hop's link address (RFC 826; RFC 4861 section 7.2.2).
+void Stack::solicit(const ip::Neighbour& neighbour, bool unicast) {
+    const ip::Interface& interface = interfaces_[neighbour.interface];
+    const auto source = routes_.source_for(neighbour.address);
+    if (!source) return;
+    const Address& own = addresses_[*source].address;
+    if (neighbour.address.is_v4()) {
+        const auto to = unicast ? neighbour.mac : wire::MacAddress::broadcast();
+        send_arp(neighbour.interface,
+                 {wire::Arp::Operation::request, interface.mac, own, {}, neighbour.address}, to);
+        return;
+    }
+    const Address group = wire::solicited_node(neighbour.address);
+    wire::Ndp ndp;
+    ndp.target = neighbour.address;
+    ndp.link_address = interface.mac;
+    send_ndp(neighbour.interface, ndp, own, unicast ? neighbour.address : group,
+             unicast ? neighbour.mac : wire::multicast_mac(group));
+}
+
+void Stack::send_ndp(uint16_t interface, const wire::Ndp& ndp, const Address& source,
+                     const Address& destination, const wire::MacAddress& to) {
+    buf::Frame frame = pools_.frame();
+    if (!frame) return counters_.drop(Drop::no_buffer);
+    wire::Ip ip;
+    ip.source = source;
+    ip.destination = destination;
+    ip.protocol = Protocol::icmpv6;
+    ip.ttl = wire::Ndp::hop_limit;
+    ip.payload_size = wire::Ndp::size_with_option;
+    ndp.emit(frame.put(wire::Ndp::size_with_option));
+    put_transport_checksum(frame, ip, wire::Icmp::checksum_offset, false);
+    ip.emit(frame.push(wire::Ip::v6_size), true);
+    put_ethernet(frame, interfaces_[interface], wire::EtherType::ipv6, to);
+    output(interface, std::move(frame));
+}
+
+/// What waited for a next hop goes out.
+void Stack::forward(uint16_t interface, buf::Frame frame) { output(interface, std::move(frame)); }
+
+/// A next hop does not answer: attempts through it fail (RFC 1122 section 2.4), connections that
+/// are established go on trying (RFC 9293 MUST-56).
+void Stack::unreachable(const Address& address) {
+    flows_.for_each([&](tcp::Flow& flow) {
+        if (flow.kind != tcp::FlowKind::connection) return;
+        auto& c = static_cast<tcp::Connection&>(flow);
+        if (c.state != tcp::State::syn_sent) return;
+        const auto hop = routes_.find(c.key.remote);
+        if (!hop || hop->address != address) return;
+        ++counters_.tcp_attempt_fails;
+        tcp::finish(env_, c, EHOSTUNREACH);
+    });
+}
+
+void Stack::on_fragment(Classified& in) {
+    if (steering_.cores() > 1 && !in.settled && !interfaces_[in.interface].offloads.steered) {
+        // All pieces of a datagram come together on one core; no ports are known yet.
+        const uint16_t owner = steering_.owner(in.ip.source, in.ip.destination);
+        if (owner != core_) return hand_over(owner, in, true);
+    }
+    in.frame.trim_front(in.ip_at);
+    buf::Frame whole = fragments_.add(in.ip, std::move(in.frame), env_.now);
+    if (!whole) return;
+    // Steered again, now by the whole tuple: with an Ethernet header, as any received frame.
+    const ip::Interface& interface = interfaces_[in.interface];
+    wire::Ethernet ethernet;
+    ethernet.destination = interface.mac;
+    ethernet.source = in.source_mac;
+    ethernet.vlan = interface.vlan;
+    ethernet.type = in.ip.source.is_v4() ? wire::EtherType::ipv4 : wire::EtherType::ipv6;
+    uint8_t* at = whole.push(wire::Ethernet::size_for(interface.vlan));
+    if (at == nullptr) return counters_.drop(Drop::no_buffer);
+    ethernet.emit(at);
+    Classified datagram;
+    datagram.settled = false;
+    classifier_.classify(in.interface, std::move(whole), datagram);
+    if (datagram.kind == Kind::tcp) datagram.flow = flows_.find(datagram.key, datagram.hash);
+    deliver(datagram);
+}
+
+void Stack::on_icmp(Classified& in) {
+    std::array<uint8_t, wire::Icmp::size> bytes{};
+    in.frame.copy_out(in.upper_at, bytes);
+    const auto icmp = wire::Icmp::parse(bytes);
+    const bool v4 = in.ip.protocol == Protocol::icmp;
+    const uint8_t type = icmp->type;
+    if (v4 ? type == wire::icmp4::echo_request : type == wire::icmp6::echo_request)
+        return answer_echo(in);
+    if (!v4 && (type == wire::icmp6::neighbour_solicitation ||
+                type == wire::icmp6::neighbour_advertisement))
+        return on_neighbour_message(in);
+    const bool is_error = v4 ? type == wire::icmp4::destination_unreachable ||
+                                   type == wire::icmp4::time_exceeded ||
+                                   type == wire::icmp4::parameter_problem
+                             : type < 128;
+    if (is_error) return on_icmp_error(in);
+    counters_.drop(Drop::icmp_unhandled);  // Source Quench among them (MUST-55)
+}
+
+/// The frame itself goes back, turned round, with whatever it carries (RFC 1122 section 3.2.2.6).
+void Stack::answer_echo(Classified& in) {
+    ++counters_.icmp_in_echos;
+    const bool v4 = in.ip.protocol == Protocol::icmp;
+    BufferChain data;
+    buf::Frame received = std::move(in.frame);
+    std::array<uint8_t, wire::Icmp::size> header{};
+    received.copy_out(in.upper_at, header);
+    received.trim_front(in.upper_at + wire::Icmp::size);
+    // Payload by reference behind a header of our own: it is never looked at.
+    buf::Frame frame = pools_.frame();
+    if (!frame) return counters_.drop(Drop::no_buffer);
+    header[0] = v4 ? wire::icmp4::echo_reply : wire::icmp6::echo_reply;
+    header[2] = header[3] = 0;
+    std::memcpy(frame.put(header.size()), header.data(), header.size());
+    if (received.size() > 0) frame.append(std::move(received));
+    wire::Ip ip;
+    ip.source = in.ip.destination;
+    ip.destination = in.ip.source;
+    ip.protocol = in.ip.protocol;
+    ip.ttl = static_cast<uint8_t>(config_.ip.ip_default_ttl);
+    ip.payload_size = static_cast<uint32_t>(frame.size());
+    ip::NextHop hop;
+    ip::Neighbour* neighbour = next_hop(ip.destination, nullptr, hop);
+    if (neighbour == nullptr && !interfaces_[hop.interface].loopback)
+        return counters_.drop(Drop::no_route);
+    if (ip.payload_size + wire::Ip::size_for(ip.source.family()) > interfaces_[hop.interface].mtu)
+        return counters_.drop(Drop::icmp_unhandled);  // was reassembled: too large to go back
+    put_transport_checksum(frame, ip, wire::Icmp::checksum_offset, false);
+    emit_datagram(ip, std::move(frame), hop, neighbour);
+}
+
+/// RFC 4861 section 7.2.3 to 7.2.5.
+void Stack::on_neighbour_message(Classified& in) {
+    std::array<uint8_t, 128> bytes{};
+    const size_t size = std::min<size_t>(in.ip.payload_size, bytes.size());
+    in.frame.copy_out(in.upper_at, {bytes.data(), size});
+    const auto ndp = wire::Ndp::parse({bytes.data(), size});
+    if (!ndp || in.ip.ttl != wire::Ndp::hop_limit || bytes[1] != 0 || ndp->target.is_multicast() ||
+        (ndp->link_address && ndp->link_address->is_multicast()))
+        return counters_.drop(Drop::ndp_malformed);
+    if (ndp->is_advertisement) {
+        if (!ndp->link_address) return;
+        const bool solicited = (ndp->flags & wire::Ndp::flag_solicited) != 0;
+        news(in.interface, ndp->target, *ndp->link_address, solicited, false);
+        return;
+    }
+    const auto target = addresses_.find(ndp->target);
+    if (!target || addresses_[*target].interface != in.interface) return;
+    const bool anonymous = in.ip.source.is_unspecified();  // duplicate address detection
+    if (!anonymous && ndp->link_address)
+        news(in.interface, in.ip.source, *ndp->link_address, false, true);
+    wire::Ndp answer;
+    answer.is_advertisement = true;
+    answer.target = ndp->target;
+    answer.link_address = interfaces_[in.interface].mac;
+    answer.flags = wire::Ndp::flag_override | (anonymous ? 0 : wire::Ndp::flag_solicited);
+    const std::array<uint8_t, 16> all_nodes{0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+    const Address to = anonymous ? Address::v6(all_nodes.data()) : in.ip.source;
+    send_ndp(in.interface, answer, ndp->target, to,
+             anonymous ? wire::multicast_mac(to) : in.source_mac);
+}
+
+/// Finds the connection that an ICMP error quotes (RFC 9293 section 3.9.2.2, MUST-54).
+void Stack::on_icmp_error(Classified& in) {
+    ++counters_.icmp_in_errors;
+    std::array<uint8_t, wire::Ip::max_header_size> bytes{};
+    const size_t quoted_at = in.upper_at + wire::Icmp::size;
+    const size_t size = std::min(bytes.size(), in.frame.size() - quoted_at);
+    in.frame.copy_out(quoted_at, {bytes.data(), size});
+    // The quotation is usually cut short: its own length says nothing about ours.
+    const auto quoted = wire::Ip::parse({bytes.data(), size}, 65575, false);
+    if (!quoted || quoted->protocol != Protocol::tcp || quoted->header_size + 8U > size)
+        return counters_.drop(Drop::icmp_malformed);
+    const auto local = addresses_.find(quoted->source);
+    if (!local) return counters_.drop(Drop::icmp_malformed);
+    const uint8_t* header = bytes.data() + quoted->header_size;
+    const tcp::FlowKey key{quoted->destination, wire::load16(header + 2), wire::load16(header),
+                           *local, 0};
+    tcp::Flow* flow = flows_.find(key, hash_(key));
+    if (flow == nullptr) {
+        const auto core = in.settled ? std::nullopt : elsewhere(key, hash_(key), false);
+        if (!core) return counters_.drop(Drop::icmp_unhandled);
+        return hand_over(*core, in, true);
+    }
+    if (flow->kind != tcp::FlowKind::connection) return counters_.drop(Drop::icmp_unhandled);
+    auto& c = static_cast<tcp::Connection&>(*flow);
+    // Only for what is in flight: an outsider would have to guess that (RFC 5927 section 4.1).
+    const Seq seq(wire::load32(header + 4));
+    if (seq < c.snd_una || seq >= c.snd_max) return counters_.drop(Drop::icmp_unhandled);
+    std::array<uint8_t, 2> kind{};
+    in.frame.copy_out(in.upper_at, kind);
+    apply_icmp_error(c, in.ip.protocol == Protocol::icmp, kind[0], kind[1]);
+}
+
+/// Linux's meaning of the codes; once established, an error is soft (RFC 5461).
+void Stack::apply_icmp_error(tcp::Connection& c, bool v4, uint8_t type, uint8_t code) {
+    int error = EHOSTUNREACH;
+    if (v4 && type == wire::icmp4::destination_unreachable) {
+        if (code == wire::icmp4::code_port_unreachable) error = ECONNREFUSED;
+        if (code == 2) error = ENOPROTOOPT;
+        if (code == 0 || code == 6 || code == 9 || code == 11) error = ENETUNREACH;
+        // The path's MTU is no reason to give an attempt up.
+        if (code == wire::icmp4::code_fragmentation_needed)
+            return counters_.drop(Drop::icmp_unhandled);
+    } else if (!v4) {
+        if (type == wire::icmp6::packet_too_big) return counters_.drop(Drop::icmp_unhandled);
+        if (type == wire::icmp6::destination_unreachable && code == 0) error = ENETUNREACH;
+        if (type == wire::icmp6::destination_unreachable && code == 1) error = EACCES;
+        if (type == wire::icmp6::destination_unreachable &&
+            code == wire::icmp6::code_port_unreachable)
+            error = ECONNREFUSED;
+    }
+    if (c.state != tcp::State::syn_sent) return;
+    ++counters_.tcp_attempt_fails;
+    tcp::finish(env_, c, error);
+}
+
+}  // namespace millrace::stack

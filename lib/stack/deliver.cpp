@@ -1,0 +1,272 @@
+// A burst on its way in: look up with prefetch, then deliver one frame after the other.
+#include <bit>
+
+#include "stack/stack.h"
+#include "tcp/ingress.h"
+
+namespace millrace::stack {
+
+using observe::Drop;
+using tcp::FlowKind;
+
+void Stack::receive(uint16_t interface, buf::FrameBatch& batch) {
+    const size_t count = batch.size();
+    counters_.frames_in += count;
+    for (size_t i = 0; i < count; ++i) {
+        burst_[i].settled = false;
+        classifier_.classify(interface, batch.take(i), burst_[i]);
+        if (burst_[i].kind == Kind::tcp) flows_.prefetch(burst_[i].hash);
+    }
+    batch.filled(0);
+    deliver_burst(count);
+}
+
+void Stack::receive_handed_over(uint16_t interface, buf::Frame frame, bool settled) {
+    burst_[0].settled = settled;
+    classifier_.classify(interface, std::move(frame), burst_[0]);
+    deliver_burst(1);
+}
+
+void Stack::receive_loopback() {
+    if (loopback_.empty()) return;
+    const auto interface = static_cast<uint16_t>(interfaces_.size() - 1);
+    std::vector<buf::Frame> frames;
+    frames.swap(loopback_);
+    buf::FrameBatch batch;
+    for (buf::Frame& frame : frames) {
+        batch.push(std::move(frame));
+        if (batch.full()) receive(interface, batch);
+    }
+    receive(interface, batch);
+}
+
+void Stack::deliver_burst(size_t count) {
+    // Second pass: what was prefetched is there; the connection itself may be far away.
+    for (size_t i = 0; i < count; ++i) {
+        Classified& in = burst_[i];
+        if (in.kind != Kind::tcp) continue;
+        in.flow = flows_.find(in.key, in.hash);
+        __builtin_prefetch(in.flow);
+    }
+    // Third pass. Its hint is good only while no delivery has changed the table.
+    const uint64_t changed = flows_changed_;
+    for (size_t i = 0; i < count; ++i) {
+        Classified& in = burst_[i];
+        if (in.kind == Kind::tcp && changed != flows_changed_)
+            in.flow = flows_.find(in.key, in.hash);
+        deliver(in);
+        in.frame = {};
+    }
+}
+
+void Stack::deliver(Classified& in) {
+    switch (in.kind) {
+        case Kind::tcp: deliver_tcp(in); return;
+        case Kind::icmp: on_icmp(in); return;
+        case Kind::fragment: on_fragment(in); return;
+        case Kind::arp: on_arp(in); return;
+        case Kind::udp: counters_.drop(Drop::udp_no_socket); return;
+        case Kind::dropped: return;
+    }
+}
+
+void Stack::deliver_tcp(Classified& in) {
+    if (in.flow != nullptr) {
+        if (in.flow->kind == FlowKind::connection)
+            deliver_connection(static_cast<tcp::Connection&>(*in.flow), in);
+        else
+            deliver_time_wait(static_cast<tcp::TimeWait&>(*in.flow), in);
+        return;
+    }
+    if (deliver_half_open(in)) return;
+    if (steer(in)) return;
+    deliver_new(in);
+}
+
+void Stack::deliver_connection(tcp::Connection& c, Classified& in) {
+    BufferChain payload;
+    if (in.segment.payload_size > 0) {
+        in.frame.trim_front(in.payload_at);
+        payload = std::move(in.frame).into_chain();
+    }
+    if (tcp::ingress(env_, c, in.segment, std::move(payload)) == tcp::Verdict::reset)
+        reply_reset(in);
+}
+
+void Stack::deliver_time_wait(tcp::TimeWait& entry, Classified& in) {
+    using tcp::TimeWaitVerdict;
+    const TimeWaitVerdict verdict = tcp::on_segment(env_, entry, in.segment);
+    switch (verdict) {
+        case TimeWaitVerdict::drop: return;
+        case TimeWaitVerdict::remove: remove_time_wait(entry); return;
+        case TimeWaitVerdict::reopen:
+            if (find_listener(in.ip.destination, in.segment.destination_port) != nullptr) {
+                remove_time_wait(entry);
+                deliver_new(in);
+                return;
+            }
+            break;
+        case TimeWaitVerdict::restart:
+            tcp::TimeWaitQueue::restart(entry, env_.now,
+                                        Duration::from_s(config_.tcp.tcp_timewait_len));
+            break;
+        case TimeWaitVerdict::ack: break;
+    }
+    Segment answer{in.ip.destination, in.ip.source,
+                   tcp::time_wait_ack(env_, entry, in.ip.destination)};
+    emit(answer, pools_.frame(), nullptr);
+}
+
+/// True if the tuple is half open and the segment is dealt with.
+bool Stack::deliver_half_open(Classified& in) {
+    using tcp::HalfOpenVerdict;
+    tcp::HalfOpen* entry = half_open_table_.find(in.key, in.hash);
+    if (entry == nullptr) return false;
+    switch (tcp::on_segment(env_, *entry, in.segment)) {
+        case HalfOpenVerdict::drop: break;
+        case HalfOpenVerdict::answer: due(*entry); break;
+        case HalfOpenVerdict::complete: complete_half_open(*entry, in); break;
+        case HalfOpenVerdict::remove: remove_half_open(*entry); break;
+        case HalfOpenVerdict::reset: reply_reset(in); break;
+    }
+    return true;
+}
+
+/// The third ACK: the connection is established whether or not anyone has called accept.
+void Stack::complete_half_open(tcp::HalfOpen& entry, Classified& in) {
+    tcp::Listener& listener = *entry.listener;
+    if (listener.accept_queue_full()) {
+        counters_.drop(Drop::tcp_accept_queue_full);
+        ++counters_.tcp_listen_overflows;
+        ++counters_.tcp_listen_drops;
+        if (config_.tcp.tcp_abort_on_overflow != 0) {
+            reply_reset(in);
+            remove_half_open(entry);
+        }
+        return;  // the peer sends it again
+    }
+    tcp::Connection* c = add_connection(entry.key, in.hash);
+    if (c == nullptr) return;
+    tcp::complete(env_, entry, *c, in.ip.destination, link_mss(in.ip.source));
+    c->accept_queued = true;
+    listener.accept_queue.push_back(*c);
+    if (!listener.accept_event) {
+        listener.accept_event = true;
+        acceptable_.push_back(&listener);
+    }
+    // The entry goes, its claim on steered frames passes on to the connection.
+    half_open_table_.erase(entry);
+    --listener.half_open_count;
+    not_due(entry);
+    half_opens_.give_back(&entry);
+    deliver_connection(*c, in);
+}
+
+/// Frames that reach the wrong core. True if another core has it now.
+bool Stack::steer(Classified& in) {
+    if (in.settled) return false;
+    const auto core = elsewhere(in.key, in.hash, interfaces_[in.interface].offloads.steered);
+    if (!core) return false;
+    hand_over(*core, in, forwards_.find(in.key, in.hash) != nullptr);
+    return true;
+}
+
+/// Which other core owns a tuple: who has claimed it, else who steering names (where the port has
+/// not done that already).
+std::optional<uint16_t> Stack::elsewhere(const tcp::FlowKey& key, uint32_t hash, bool steered) {
+    if (steering_.cores() == 1) return std::nullopt;
+    if (const Forward* forward = forwards_.find(key, hash)) return forward->core;
+    if (steered) return std::nullopt;
+    const uint16_t owner = owner_of(key);
+    return owner == core_ ? std::nullopt : std::optional(owner);
+}
+
+void Stack::hand_over(uint16_t core, Classified& in, bool settled) {
+    ++counters_.frames_handed_over;
+    if (!host_.hand_over(core, in.interface, std::move(in.frame), settled))
+        counters_.drop(Drop::handover_full);
+}
+
+/// One of the cores that listen where this one does not; the same for each SYN of a tuple.
+std::optional<uint16_t> Stack::listening_core(const Classified& in) const {
+    const Address& local = in.ip.destination;
+    for (const Address& address : {local, Address::any(local.family()), Address()}) {
+        const auto found = directory_.find({address, in.segment.destination_port});
+        if (found == directory_.end()) continue;
+        uint64_t cores = found->second;
+        for (auto skip = in.hash % static_cast<unsigned>(std::popcount(cores)); skip > 0; --skip)
+            cores &= cores - 1;
+        return static_cast<uint16_t>(std::countr_zero(cores));
+    }
+    return std::nullopt;
+}
+
+/// A segment of a tuple that nobody knows: for a listener, or for nobody.
+void Stack::deliver_new(Classified& in) {
+    const wire::Segment& segment = in.segment;
+    tcp::Listener* listener = find_listener(in.ip.destination, segment.destination_port);
+    // RFC 9293 section 3.10.7.2: first RST, second ACK, third SYN.
+    if (segment.rst()) {
+        counters_.drop(Drop::tcp_closed_rst);
+        return;
+    }
+    if (segment.has_ack() || !segment.syn()) {
+        counters_.drop(Drop::tcp_no_listener);
+        reply_reset(in);
+        return;
+    }
+    if (listener != nullptr) {
+        deliver_syn(*listener, in);
+        return;
+    }
+    // Another core may listen: it gets the SYN and keeps the tuple.
+    const auto core = in.settled ? std::nullopt : listening_core(in);
+    if (core) return hand_over(*core, in, true);
+    counters_.drop(Drop::tcp_no_listener);
+    reply_reset(in);
+}
+
+void Stack::deliver_syn(tcp::Listener& listener, Classified& in) {
+    if (listener.accept_queue_full()) {
+        counters_.drop(Drop::tcp_accept_queue_full);
+        ++counters_.tcp_listen_overflows;
+        ++counters_.tcp_listen_drops;
+        return;
+    }
+    tcp::HalfOpen* entry =
+        listener.half_open_full() ? nullptr : half_opens_.take(in.key, listener);
+    if (entry == nullptr) {
+        counters_.drop(Drop::tcp_backlog_full);
+        ++counters_.tcp_listen_drops;
+        return;
+    }
+    tcp::begin(env_, *entry, in.segment, in.ip.destination);
+    half_open_table_.insert(*entry, in.hash);
+    listener.half_open.push_back(*entry);
+    ++listener.half_open_count;
+    claim(in.key, true);
+    due(*entry);
+}
+
+/// RFC 9293 section 3.5.2: the reset that a segment for nobody earns, made of the very frame that
+/// asked for it where nobody else holds that: a flood is answered without an allocation.
+void Stack::reply_reset(Classified& in) {
+    const wire::Segment& segment = in.segment;
+    if (segment.rst()) return;
+    Segment answer{in.ip.destination, in.ip.source, {}};
+    answer.header.source_port = segment.destination_port;
+    answer.header.destination_port = segment.source_port;
+    if (segment.has_ack()) {
+        answer.header.seq = segment.ack;
+        answer.header.flags = wire::TcpFlags::rst;
+    } else {
+        answer.header.ack = segment.end();
+        answer.header.flags = wire::TcpFlags::rst | wire::TcpFlags::ack;
+    }
+    ++counters_.tcp_out_rsts;
+    buf::Frame frame = std::move(in.frame);
+    if (!frame || !frame.recycle()) frame = pools_.frame();
+    emit(answer, std::move(frame), nullptr);
+}
+
+}  // namespace millrace::stack

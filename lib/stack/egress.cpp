@@ -1,0 +1,88 @@
+// Once a turn: every connection that may have something to say is asked.
+#include "stack/stack.h"
+
+namespace millrace::stack {
+
+void Stack::egress() {
+    while (half_open_due_ != nullptr) {
+        tcp::HalfOpen& entry = *half_open_due_;
+        half_open_due_ = entry.next_due;
+        entry.answer_due = false;
+        answer_half_open(entry);
+    }
+    // What becomes dirty in here (a loopback peer does not: its frames wait) is for the next turn.
+    tcp::DirtyList dirty;
+    dirty.swap(env_.dirty);
+    while (!dirty.empty()) {
+        tcp::Connection& c = dirty.front();
+        dirty.pop_front();
+        egress_connection(c);
+    }
+    flush();
+}
+
+void Stack::egress_connection(tcp::Connection& c) {
+    tcp::TransmitPlan plan;
+    while (tcp::next_plan(env_, c, plan)) {
+        if (!transmit(c, plan)) {
+            // A pool is dry. Buffers come back as frames leave and ACKs arrive: next turn.
+            starved_.push_back(&c);
+            return;
+        }
+    }
+    after_egress(c);
+}
+
+/// Emits a plan, segment by segment. False where a pool ran dry; what went out is accounted for.
+bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
+    buf::Cursor cursor = plan.payload;
+    uint32_t done = 0;
+    bool dry = false;
+    Segment segment{addresses_[c.key.local].address, c.key.remote, plan.header};
+    do {
+        const uint32_t size = std::min<uint32_t>(plan.payload_size - done, plan.mss);
+        const bool last = done + size == plan.payload_size;
+        segment.header.seq = plan.header.seq + done;
+        segment.header.flags = plan.header.flags;
+        if (!last)
+            segment.header.flags &= static_cast<uint8_t>(
+                ~(wire::TcpFlags::fin | wire::TcpFlags::psh));
+        buf::Frame frame = pools_.frame();
+        buf::Cursor next = cursor;
+        if (!frame || !pools_.append_payload(frame, next, size)) {
+            counters_.drop(observe::Drop::no_buffer);
+            dry = true;
+            break;
+        }
+        emit(segment, std::move(frame), &c.next_hop);
+        cursor = next;
+        done += size;
+    } while (done < plan.payload_size);
+    if (done > 0 || !dry) {
+        tcp::TransmitPlan part = plan;
+        if (dry) part.header.flags &= static_cast<uint8_t>(~wire::TcpFlags::fin);
+        tcp::sent(env_, c, part, done, cursor);
+    } else {
+        // Nothing went out: what asked for this plan asks again.
+        if (plan.header.syn()) c.syn_due = true;
+        if (plan.header.rst()) c.rst_due = true;
+        if (plan.header.has_ack() && !plan.header.rst()) c.ack_now = true;
+        if (plan.retransmission && !plan.moves_next && !plan.header.syn()) c.retransmit_due = true;
+    }
+    return !dry;
+}
+
+/// What a connection that has said everything becomes.
+void Stack::after_egress(tcp::Connection& c) {
+    if (c.state == tcp::State::time_wait) to_time_wait(c);
+    if (c.state == tcp::State::closed) retire(c);
+}
+
+void Stack::answer_half_open(tcp::HalfOpen& entry) {
+    const Address& local = addresses_[entry.key.local].address;
+    Segment answer{local, entry.key.remote,
+                   tcp::syn_ack(env_, entry, local, link_mss(entry.key.remote))};
+    emit(answer, pools_.frame(), nullptr);
+}
+
+}  // namespace millrace::stack

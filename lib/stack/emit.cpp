@@ -1,0 +1,122 @@
+// Headers in front of payload, and the way out of the stack.
+#include "stack/stack.h"
+#include "wire/checksum.h"
+
+namespace millrace::stack {
+
+using observe::Drop;
+
+/// One segment: `frame` holds its payload (or nothing). `cached` remembers the next hop from one
+/// segment of a connection to the next. False where it could not be sent for want of a buffer.
+bool Stack::emit(Segment& segment, buf::Frame frame, ip::NeighbourRef* cached) {
+    if (!frame) {
+        counters_.drop(Drop::no_buffer);
+        return false;
+    }
+    ip::NextHop hop;
+    ip::Neighbour* neighbour = next_hop(segment.destination, cached, hop);
+    const ip::Interface& out = interfaces_[hop.interface];
+    if (neighbour == nullptr && !out.loopback) {
+        counters_.drop(Drop::no_route);
+        return true;  // as if it had been lost: there is nothing to wait for
+    }
+    std::array<uint8_t, wire::Segment::max_header_size> header;
+    const size_t header_size = segment.header.emit(header.data());
+    std::memcpy(frame.push(header_size), header.data(), header_size);
+    wire::Ip ip;
+    ip.source = segment.source;
+    ip.destination = segment.destination;
+    ip.protocol = wire::Protocol::tcp;
+    ip.ttl = static_cast<uint8_t>(config_.ip.ip_default_ttl);
+    ip.tos = segment.tos;
+    ip.payload_size = static_cast<uint32_t>(frame.size());
+    put_transport_checksum(frame, ip, wire::tcp_checksum_offset, out.offloads.tcp_checksum);
+    ++counters_.tcp_out_segs;
+    emit_datagram(ip, std::move(frame), hop, neighbour);
+    return true;
+}
+
+/// `frame` starts at the upper layer's header, its checksum field (at `field`) zero.
+void Stack::put_transport_checksum(buf::Frame& frame, const wire::Ip& ip, size_t field,
+                                   bool offload) {
+    wire::Checksum sum;
+    if (ip.protocol != wire::Protocol::icmp)
+        sum.add_pseudo_header(ip.source, ip.destination, static_cast<uint8_t>(ip.protocol),
+                              ip.payload_size);
+    if (offload) {  // the port goes on from the pseudo-header's sum
+        const uint16_t start = sum.folded();
+        std::memcpy(frame.head().data() + field, &start, sizeof(start));
+        return;
+    }
+    frame.for_each_piece(0, frame.size(), [&](size_t at, const uint8_t* data, size_t size) {
+        sum.add_at(at, data, size);
+    });
+    const uint16_t checksum = sum.finish();
+    std::memcpy(frame.head().data() + field, &checksum, sizeof(checksum));
+}
+
+/// Null for our own addresses (`hop` names the loopback then) and where there is no way.
+ip::Neighbour* Stack::next_hop(const Address& destination, ip::NeighbourRef* cached,
+                               ip::NextHop& hop) {
+    if (cached != nullptr) {
+        if (ip::Neighbour* known = neighbours_.resolve(*cached)) {
+            hop.interface = known->interface;
+            return known;
+        }
+    }
+    const auto route = routes_.find(destination);
+    if (!route) return nullptr;
+    hop = *route;
+    if (interfaces_[hop.interface].loopback) return nullptr;
+    ip::Neighbour* neighbour = neighbours_.get(hop.interface, hop.address, env_.now);
+    if (neighbour != nullptr && cached != nullptr) *cached = neighbours_.reference(*neighbour);
+    return neighbour;
+}
+
+/// `frame` starts at the upper layer's header.
+void Stack::emit_datagram(wire::Ip ip, buf::Frame frame, const ip::NextHop& hop,
+                          ip::Neighbour* neighbour) {
+    const ip::Interface& out = interfaces_[hop.interface];
+    const bool v4 = ip.source.is_v4();
+    const size_t ip_size = wire::Ip::size_for(ip.source.family());
+    ip.emit(frame.push(ip_size), !out.offloads.ipv4_checksum);
+    put_ethernet(frame, out, v4 ? wire::EtherType::ipv4 : wire::EtherType::ipv6, {});
+    if (out.loopback) {
+        frame.mark_checksums_good();
+        loopback_.push_back(std::move(frame));
+        return;
+    }
+    const bool tcp = ip.protocol == wire::Protocol::tcp && out.offloads.tcp_checksum;
+    if (tcp || (v4 && out.offloads.ipv4_checksum))
+        frame.offload_checksums({.link_size = static_cast<uint16_t>(
+                                     wire::Ethernet::size_for(out.vlan)),
+                                 .network_size = static_cast<uint16_t>(ip_size),
+                                 .ipv4_header = v4 && out.offloads.ipv4_checksum,
+                                 .ipv6 = !v4,
+                                 .tcp = tcp});
+    neighbours_.send(*neighbour, std::move(frame), env_.now);
+}
+
+void Stack::put_ethernet(buf::Frame& frame, const ip::Interface& out, wire::EtherType type,
+                         const wire::MacAddress& to) {
+    wire::Ethernet header;
+    header.destination = to;
+    header.source = out.mac;
+    header.type = type;
+    header.vlan = out.vlan;
+    header.emit(frame.push(wire::Ethernet::size_for(out.vlan)));
+}
+
+void Stack::output(uint16_t interface, buf::Frame frame) {
+    buf::FrameBatch& batch = *outputs_[interface];
+    ++counters_.frames_out;
+    batch.push(std::move(frame));
+    if (batch.full()) host_.transmit(interface, batch);
+}
+
+void Stack::flush() {
+    for (uint16_t i = 0; i < outputs_.size(); ++i)
+        if (!outputs_[i]->empty()) host_.transmit(i, *outputs_[i]);
+}
+
+}  // namespace millrace::stack

@@ -1,0 +1,52 @@
+// What a stack needs of whoever hosts it: a runtime over real ports, or a simulation.
+#pragma once
+
+#include <cstdint>
+#include <variant>
+
+#include "buf/frame.h"
+#include "ip/addresses.h"
+#include "tcp/flow.h"
+#include "wire/ethernet.h"
+
+namespace millrace::stack {
+
+/// One core has learned where a next hop is; the others should know (DESIGN: many cores, one truth).
+struct NeighbourNews {
+    uint16_t interface;
+    Address address;
+    wire::MacAddress mac;
+    bool confirmed;
+};
+/// A core listens, or no longer does.
+struct ListenerNews {
+    Address address;
+    uint16_t port;
+    uint16_t core;
+    bool listening;
+};
+/// Frames of this tuple, which steering brings to the receiver, belong to `core` (or no longer do).
+struct ForwardNews {
+    tcp::FlowKey key;
+    uint16_t core;
+    bool forward;
+};
+using Message = std::variant<NeighbourNews, ListenerNews, ForwardNews>;
+
+/// Called by the stack from within its turn, on its own core.
+class Host {
+public:
+    /// Sends what is in `batch` and leaves it empty; what the port does not take is dropped and
+    /// counted by the host.
+    virtual void transmit(uint16_t interface, buf::FrameBatch& batch) = 0;
+    /// Gives a frame, as it was received, to another core's stack. `settled`: that core is to keep
+    /// it, whatever steering says. False where its mailbox is full (the frame is dropped).
+    virtual bool hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool settled) = 0;
+    /// Tells one other core.
+    virtual void tell(uint16_t core, const Message& message) = 0;
+
+protected:
+    ~Host() = default;
+};
+
+}  // namespace millrace::stack

@@ -1,0 +1,270 @@
+// How connections and listeners begin and end: tables, pools, ports.
+#include <bit>
+#include <cerrno>
+
+#include "stack/stack.h"
+#include "tcp/limits.h"
+
+namespace millrace::stack {
+
+using observe::Drop;
+
+namespace {
+
+/// Listeners are found by port; the address is compared.
+struct ListenerKey {
+    const Address& local;
+    uint16_t port;
+    bool matches(const tcp::Listener& listener) const {
+        return listener.port == port && listener.serves(local);
+    }
+};
+struct ExactListenerKey {
+    const Address& address;
+    uint16_t port;
+    bool matches(const tcp::Listener& listener) const {
+        return listener.port == port && listener.address == address;
+    }
+};
+/// Two listeners on one port exclude each other where one address could be served by both.
+struct ConflictKey {
+    const Address& address;
+    uint16_t port;
+    bool matches(const tcp::Listener& listener) const {
+        if (listener.port != port) return false;
+        if (listener.address == address) return true;
+        return listener.serves(address) ||
+               (address.is_unspecified() &&
+                (!address.is_v4() || listener.address.is_v4()));
+    }
+};
+struct PortKey {
+    uint16_t port;
+    bool matches(const tcp::Listener& listener) const { return listener.port == port; }
+};
+
+// Ports tried for one connect(). Bounds the pause of the loop; with a tenth of the range free, the
+// chance to miss every free port is under 10^-45.
+constexpr unsigned port_tries_per_core = 1024;
+
+}  // namespace
+
+tcp::Listener* Stack::find_listener(const Address& local, uint16_t port) {
+    const uint32_t hash = hash_(port);
+    // The most specific first, as Linux scores them.
+    if (auto* exact = listeners_.find(ExactListenerKey{local, port}, hash)) return exact;
+    return listeners_.find(ListenerKey{local, port}, hash);
+}
+
+bool Stack::port_serves_listener(uint16_t port) {
+    return listeners_.find(PortKey{port}, hash_(port)) != nullptr;
+}
+
+Result<tcp::Listener*> Stack::listen(const SocketAddress& local, uint32_t backlog, void* owner) {
+    if (local.port == 0) return error(EINVAL);
+    if (!local.address.is_unspecified() && !addresses_.find(local.address))
+        return error(EADDRNOTAVAIL);
+    const uint32_t hash = hash_(local.port);
+    if (listeners_.find(ConflictKey{local.address, local.port}, hash) != nullptr)
+        return error(EADDRINUSE);
+    tcp::Listener* listener = listener_pool_.take();
+    if (listener == nullptr) return error(ENOBUFS);
+    listener->address = local.address;
+    listener->port = local.port;
+    listener->backlog = std::min(backlog, config_.tcp.somaxconn);
+    listener->owner = owner;
+    listeners_.insert(*listener, hash);
+    for (uint16_t core = 0; core < steering_.cores(); ++core)
+        if (core != core_)
+            host_.tell(core, ListenerNews{local.address, local.port, core_, true});
+    return listener;
+}
+
+void Stack::close_listener(tcp::Listener& listener) {
+    for (uint16_t core = 0; core < steering_.cores(); ++core)
+        if (core != core_)
+            host_.tell(core, ListenerNews{listener.address, listener.port, core_, false});
+    // Every child is reset (attack case 28): nobody will ever serve it.
+    while (!listener.half_open.empty()) {
+        tcp::HalfOpen& entry = listener.half_open.front();
+        Segment reset{addresses_[entry.key.local].address, entry.key.remote, {}};
+        reset.header.source_port = entry.key.local_port;
+        reset.header.destination_port = entry.key.remote_port;
+        reset.header.seq = entry.iss + 1;
+        reset.header.ack = entry.irs + 1;
+        reset.header.flags = wire::TcpFlags::rst | wire::TcpFlags::ack;
+        ++counters_.tcp_out_rsts;
+        emit(reset, pools_.frame(), nullptr);
+        remove_half_open(entry);
+    }
+    while (!listener.accept_queue.empty()) {
+        tcp::Connection& c = listener.accept_queue.front();
+        listener.accept_queue.pop_front();
+        c.accept_queued = false;
+        c.listener = nullptr;
+        tcp::abort(env_, c);
+    }
+    std::erase(acceptable_, &listener);
+    listeners_.erase(listener);
+    listener_pool_.give_back(&listener);
+}
+
+tcp::Connection* Stack::accept(tcp::Listener& listener) {
+    if (listener.accept_queue.empty()) return nullptr;
+    tcp::Connection& c = listener.accept_queue.front();
+    listener.accept_queue.pop_front();
+    c.accept_queued = false;
+    c.listener = nullptr;
+    // What happened while it waited is told to its new owner.
+    if (c.events != 0) env_.notify(c, c.events);
+    return &c;
+}
+
+uint16_t Stack::owner_of(const tcp::FlowKey& key) const {
+    return steering_.owner(key.remote, addresses_[key.local].address, key.remote_port,
+                           key.local_port);
+}
+
+/// Tells the core to which steering brings this tuple's frames that they are ours (or no longer).
+void Stack::claim(const tcp::FlowKey& key, bool forward) {
+    if (steering_.cores() == 1) return;
+    const uint16_t owner = owner_of(key);
+    if (owner != core_) host_.tell(owner, ForwardNews{key, core_, forward});
+}
+
+uint16_t Stack::link_mss(const Address& destination) const {
+    const auto hop = routes_.find(destination);
+    const uint16_t mtu = hop ? interfaces_[hop->interface].mtu : 576;
+    return static_cast<uint16_t>(mtu - tcp::header_size(destination.family()));
+}
+
+/// RFC 6056 section 3.3.3 (simple hash-based): a secret start for each destination, then a walk;
+/// among the candidates only those whose replies steering brings to this core.
+Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
+                                    const SocketAddress& remote) {
+    const uint32_t first = config_.tcp.ip_local_port_range_min;
+    const uint32_t count = config_.tcp.ip_local_port_range_max - first + 1;
+    const uint32_t offset = env_.isn.port_offset(local, remote.address, remote.port);
+    const uint32_t tries = std::min(count, port_tries_per_core * steering_.cores());
+    for (uint32_t i = 0; i < tries; ++i) {
+        const auto port = static_cast<uint16_t>(first + (offset + port_counter_++) % count);
+        const tcp::FlowKey key{remote.address, remote.port, port, local_index, 0};
+        if (owner_of(key) != core_ || port_serves_listener(port)) continue;
+        if (flows_.find(key, hash_(key)) == nullptr) return port;
+    }
+    return error(EADDRNOTAVAIL);
+}
+
+Result<tcp::Connection*> Stack::connect(const SocketAddress& remote, const SocketAddress& local,
+                                        void* owner) {
+    if (remote.port == 0) return error(EINVAL);
+    // MUST-46: no connection to a group. Linux says ENETUNREACH for these.
+    if (remote.address.is_unspecified() || addresses_.is_group(remote.address))
+        return error(ENETUNREACH);
+    const auto hop = routes_.find(remote.address);
+    if (!hop) return error(ENETUNREACH);
+    const auto local_index = local.address.is_unspecified() ? routes_.source_for(remote.address)
+                                                            : addresses_.find(local.address);
+    if (!local_index) return error(EADDRNOTAVAIL);
+    const Address& source = addresses_[*local_index].address;
+    if (source.family() != remote.address.family()) return error(EINVAL);
+    uint16_t port = local.port;
+    if (port == 0) {
+        const auto chosen = choose_port(source, *local_index, remote);
+        if (!chosen) return std::unexpected(chosen.error());
+        port = *chosen;
+    }
+    const tcp::FlowKey key{remote.address, remote.port, port, *local_index, 0};
+    const uint32_t hash = hash_(key);
+    if (flows_.find(key, hash) != nullptr || half_open_table_.find(key, hash) != nullptr)
+        return error(EADDRINUSE);
+    tcp::Connection* c = add_connection(key, hash);
+    if (c == nullptr) return error(ENOBUFS);
+    c->owner = owner;
+    claim(key, true);
+    tcp::open(env_, *c, source, link_mss(remote.address));
+    return c;
+}
+
+tcp::Connection* Stack::add_connection(const tcp::FlowKey& key, uint32_t hash) {
+    tcp::Connection* c = connections_.take(key);
+    if (c == nullptr) {
+        counters_.drop(Drop::no_connection);
+        return nullptr;
+    }
+    c->in_table = true;
+    flows_.insert(*c, hash);
+    ++flows_changed_;
+    return c;
+}
+
+void Stack::due(tcp::HalfOpen& entry) {
+    if (entry.answer_due) return;
+    entry.answer_due = true;
+    entry.next_due = half_open_due_;
+    half_open_due_ = &entry;
+}
+
+void Stack::not_due(tcp::HalfOpen& entry) {
+    if (!entry.answer_due) return;
+    entry.answer_due = false;
+    tcp::HalfOpen** link = &half_open_due_;
+    while (*link != &entry) link = &(*link)->next_due;
+    *link = entry.next_due;
+}
+
+void Stack::remove_half_open(tcp::HalfOpen& entry) {
+    not_due(entry);
+    half_open_table_.erase(entry);
+    --entry.listener->half_open_count;
+    claim(entry.key, false);
+    half_opens_.give_back(&entry);
+}
+
+void Stack::leave_table(tcp::Connection& c) {
+    if (!c.in_table) return;
+    c.in_table = false;
+    flows_.erase(c);
+    ++flows_changed_;
+}
+
+/// The connection's place in the flow table goes to an entry that needs less.
+void Stack::to_time_wait(tcp::Connection& c) {
+    const uint32_t hash = c.hash;
+    leave_table(c);
+    tcp::TimeWait* entry = time_waits_.take(c.key);
+    if (entry != nullptr) {
+        tcp::begin(*entry, c);
+        flows_.insert(*entry, hash);
+        ++flows_changed_;
+        ++counters_.tcp_time_waits;
+        time_wait_queue_.add(*entry, env_.now, Duration::from_s(config_.tcp.tcp_timewait_len));
+    } else {
+        // tcp_max_tw_buckets: the new entry is the one that is not kept, as in Linux.
+        ++counters_.tcp_time_wait_overflow;
+        claim(c.key, false);
+    }
+    tcp::finish(env_, c, 0);
+}
+
+void Stack::remove_time_wait(tcp::TimeWait& entry) {
+    // It leaves the table now; its slot of the queue gives its memory back when it drains.
+    flows_.erase(entry);
+    ++flows_changed_;
+    claim(entry.key, false);
+    entry.expires = 0;
+}
+
+/// A closed connection leaves the table, and the pool once the application has let go of it.
+void Stack::retire(tcp::Connection& c) {
+    if (c.in_table) {
+        leave_table(c);
+        claim(c.key, false);
+    }
+    if (c.attached) return;  // run_application comes back here
+    // Whoever takes it out of a list it is still in comes back here, too.
+    if (c.tcp::DirtyHook::is_linked() || c.tcp::ReadyHook::is_linked()) return;
+    finished_.push_back(&c);
+}
+
+}  // namespace millrace::stack

@@ -1,0 +1,182 @@
+#include "stack/stack.h"
+
+#include <boost/intrusive/parent_from_member.hpp>
+
+#include "tcp/ingress.h"
+#include "tcp/timers.h"
+
+namespace millrace::stack {
+
+namespace {
+
+// Timers and TIME-WAIT entries touched in one turn: no phase may starve another.
+constexpr size_t timer_budget = 1024;
+constexpr size_t time_wait_budget = 1024;
+constexpr Duration fragment_sweep = Duration::from_s(1);
+
+}  // namespace
+
+std::vector<ip::Interface> with_loopback(std::vector<ip::Interface> interfaces) {
+    ip::Interface loopback;
+    loopback.name = "lo";
+    loopback.loopback = true;
+    loopback.mtu = 16384;
+    loopback.offloads = {true, true, true, false};
+    interfaces.push_back(std::move(loopback));
+    return interfaces;
+}
+
+Stack::Stack(Options options, buf::Pools& pools, Host& host)
+    : config_(options.config),
+      interfaces_(std::move(options.interfaces)),
+      core_(options.core),
+      steering_(options.cores),
+      pools_(pools),
+      host_(host),
+      wheel_(options.now),
+      hash_(options.secrets.table),
+      addresses_(interfaces_, options.secrets.table),
+      routes_(interfaces_, addresses_),
+      neighbours_(config_.ip, options.secrets.table, wheel_, counters_, *this,
+                  tcp::timer_neighbour),
+      fragments_(config_.ip, counters_, options.secrets.table),
+      ranges_(config_.pools.receive),
+      reassemblies_(config_.tcp.max_connections),
+      env_{.now = options.now,
+           .tunables = config_.tcp,
+           .counters = counters_,
+           .wheel = wheel_,
+           .buffers = pools_,
+           .ranges = ranges_,
+           .reassemblies = reassemblies_,
+           .isn = tcp::IsnGenerator(options.secrets),
+           .dirty = {},
+           .ready = {}},
+      classifier_(interfaces_, addresses_, hash_, counters_),
+      connections_(config_.tcp.max_connections),
+      time_waits_(config_.tcp.tcp_max_tw_buckets),
+      half_opens_(config_.tcp.max_half_open),
+      listener_pool_(size_t{65536}),
+      flows_(size_t{config_.tcp.max_connections} + config_.tcp.tcp_max_tw_buckets),
+      half_open_table_(config_.tcp.max_half_open),
+      listeners_(1024),
+      forward_pool_(options.cores > 1 ? config_.tcp.max_connections : 0),
+      forwards_(options.cores > 1 ? config_.tcp.max_connections : 1) {
+    for (size_t i = 0; i < interfaces_.size(); ++i)
+        outputs_.push_back(std::make_unique<buf::FrameBatch>());
+    next_fragment_sweep_ = options.now + fragment_sweep;
+}
+
+Stack::~Stack() {
+    // What is still there dies without a word: the host has decided to be gone. Peers learn from
+    // the RST that the next segment meets.
+    env_.dirty.clear();
+    env_.ready.clear();
+    listeners_.for_each([](tcp::Listener& listener) { listener.accept_queue.clear(); });
+    connections_.for_each_in_use([&](tcp::Connection& c) {
+        tcp::release_reassembly(env_, c);
+        connections_.give_back(&c);
+    });
+    half_opens_.for_each_in_use([&](tcp::HalfOpen& entry) { half_opens_.give_back(&entry); });
+    listener_pool_.for_each_in_use(
+        [&](tcp::Listener& listener) { listener_pool_.give_back(&listener); });
+}
+
+void Stack::run_timers() {
+    wheel_.advance(env_.now, timer_budget,
+                   [this](time::WheelEntry& entry) { expire_timer(entry); });
+    time_wait_queue_.advance(env_.now, time_wait_budget, [this](tcp::TimeWait& entry) {
+        if (entry.expires != 0) {  // else it has left the table already
+            flows_.erase(entry);
+            ++flows_changed_;
+            claim(entry.key, false);
+        }
+        time_waits_.give_back(&entry);
+    });
+    if (env_.now >= next_fragment_sweep_) {
+        fragments_.expire(env_.now);
+        next_fragment_sweep_ = env_.now + fragment_sweep;
+    }
+}
+
+void Stack::expire_timer(time::WheelEntry& entry) {
+    using boost::intrusive::get_parent_from_member;
+    switch (entry.kind()) {
+        case tcp::timer_connection:
+            tcp::on_timer(env_, *get_parent_from_member(&entry, &tcp::Connection::timer));
+            return;
+        case tcp::timer_half_open: {
+            auto& half_open = *get_parent_from_member(&entry, &tcp::HalfOpen::timer);
+            if (tcp::on_timer(env_, half_open))
+                due(half_open);
+            else
+                remove_half_open(half_open);
+            return;
+        }
+        case tcp::timer_neighbour: neighbours_.on_timer(entry, env_.now); return;
+        default: MILLRACE_ASSERT(false);
+    }
+}
+
+void Stack::run_application(Application& application) {
+    while (!acceptable_.empty()) {
+        tcp::Listener& listener = *acceptable_.back();
+        acceptable_.pop_back();
+        listener.accept_event = false;
+        application.on_acceptable(listener);
+    }
+    // What becomes ready in here waits for the next turn, so that this one ends.
+    tcp::ReadyList ready;
+    ready.swap(env_.ready);
+    while (!ready.empty()) {
+        tcp::Connection& c = ready.front();
+        ready.pop_front();
+        if (!c.attached) env_.mark_dirty(c);
+        if (c.owner == nullptr) continue;
+        uint8_t events = std::exchange(c.events, uint8_t{0});
+        // The end of an orderly close waits until everything has been read.
+        if (c.error == 0 && !c.receive_queue.empty())
+            events &= static_cast<uint8_t>(~tcp::Event::closed);
+        if (events == 0) continue;
+        application.on_events(c, events);
+        if ((events & tcp::Event::closed) != 0 && c.attached) {
+            c.delivered_close = true;
+            c.attached = false;
+            c.owner = nullptr;
+            env_.mark_dirty(c);
+        }
+    }
+}
+
+void Stack::end_turn() {
+    flush();
+    for (tcp::Connection* c : finished_) connections_.give_back(c);
+    finished_.clear();
+    for (tcp::Connection* c : starved_) env_.mark_dirty(*c);
+    starved_.clear();
+}
+
+bool Stack::has_work() const {
+    return !env_.dirty.empty() || !env_.ready.empty() || !acceptable_.empty() ||
+           !loopback_.empty() || half_open_due_ != nullptr;
+}
+
+Instant Stack::next_deadline() {
+    if (has_work()) return env_.now;
+    Instant deadline = wheel_.next_deadline();
+    deadline = std::min(deadline, time_wait_queue_.next_deadline(time_waits_.in_use()));
+    if (fragments_.size() > 0) deadline = std::min(deadline, next_fragment_sweep_);
+    return deadline;
+}
+
+Stack::Population Stack::population() const {
+    return {.connections = connections_.in_use(),
+            .half_open = half_opens_.in_use(),
+            .time_wait = time_waits_.in_use(),
+            .listeners = listeners_.size(),
+            .neighbours = neighbours_.size(),
+            .forwards = forward_pool_.in_use(),
+            .fragments = fragments_.size()};
+}
+
+}  // namespace millrace::stack

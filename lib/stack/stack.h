@@ -1,0 +1,234 @@
+// One core's world above the ports: it takes frames and time, and gives frames.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "ip/fragments.h"
+#include "ip/neighbours.h"
+#include "ip/routes.h"
+#include "stack/classify.h"
+#include "stack/host.h"
+#include "stack/steering.h"
+#include "tcp/calls.h"
+#include "tcp/listener.h"
+#include "tcp/output.h"
+#include "tcp/time_wait.h"
+#include "wire/arp.h"
+
+namespace millrace::stack {
+
+/// What a stack is made of. `interfaces` must be the same on every core, the loopback last.
+struct Options {
+    const Config& config;
+    std::vector<ip::Interface> interfaces;
+    tcp::Secrets secrets;
+    uint16_t core = 0;
+    uint16_t cores = 1;
+    Instant now;
+};
+
+/// The interfaces with the loopback behind them, which carries connections to our own addresses.
+std::vector<ip::Interface> with_loopback(std::vector<ip::Interface> interfaces);
+
+/// Told of what the application should hear; implemented by `lib/api`. Called from within the
+/// application's turn only.
+class Application {
+public:
+    virtual void on_events(tcp::Connection& connection, uint8_t events) = 0;
+    virtual void on_acceptable(tcp::Listener& listener) = 0;
+
+protected:
+    ~Application() = default;
+};
+
+/// Owned by one core; every function is called on it. A turn is, in this order: `begin_turn`,
+/// `receive` for each burst, `run_timers`, `run_application`, `egress`, `end_turn`; the host
+/// (`runtime`, `sim`) drives it. Between turns nothing changes. Owns its connections, listeners and
+/// tables; the buffers it needs come from `pools`, which outlives it, as the host does.
+class Stack final : private ip::NeighbourActions {
+public:
+    Stack(Options options, buf::Pools& pools, Host& host);
+    Stack(const Stack&) = delete;
+    Stack& operator=(const Stack&) = delete;
+    ~Stack();
+
+    // --- the turn
+    void begin_turn(Instant now) { env_.now = now; }
+    /// Takes every frame of the batch.
+    void receive(uint16_t interface, buf::FrameBatch& batch);
+    /// A frame that another core has handed over.
+    void receive_handed_over(uint16_t interface, buf::Frame frame, bool settled);
+    void receive_message(const Message& message);
+    /// Frames that this stack sent to its own addresses in an earlier turn.
+    void receive_loopback();
+    void run_timers();
+    void run_application(Application& application);
+    void egress();
+    /// Frees what ended in this turn.
+    void end_turn();
+    /// When the next turn has something to do without a frame arriving.
+    Instant next_deadline();
+    /// Something is ready for the application or waits to be sent.
+    bool has_work() const;
+
+    // --- calls; ENOMEM-like conditions and Linux's errno values otherwise
+    /// EADDRINUSE, EADDRNOTAVAIL, EINVAL, ENOBUFS.
+    Result<tcp::Listener*> listen(const SocketAddress& local, uint32_t backlog, void* owner);
+    void close_listener(tcp::Listener& listener);
+    /// Null where nobody waits.
+    tcp::Connection* accept(tcp::Listener& listener);
+    /// EADDRNOTAVAIL, EADDRINUSE, ENETUNREACH, EINVAL, ENOBUFS. A local port of 0 is chosen.
+    Result<tcp::Connection*> connect(const SocketAddress& remote, const SocketAddress& local,
+                                     void* owner);
+
+    tcp::Env& env() { return env_; }
+    const observe::Counters& counters() const { return counters_; }
+    buf::Pools& pools() { return pools_; }
+    const std::vector<ip::Interface>& interfaces() const { return interfaces_; }
+    SocketAddress local_address(const tcp::FlowKey& key) const {
+        return {addresses_[key.local].address, key.local_port};
+    }
+    uint16_t core() const { return core_; }
+
+    /// How many there are now.
+    struct Population {
+        size_t connections = 0;
+        size_t half_open = 0;
+        size_t time_wait = 0;
+        size_t listeners = 0;
+        size_t neighbours = 0;
+        size_t forwards = 0;
+        size_t fragments = 0;
+    };
+    Population population() const;
+
+private:
+    // deliver.cpp: the second and third pass
+    void deliver_burst(size_t count);
+    void deliver(Classified& in);
+    void deliver_tcp(Classified& in);
+    void deliver_connection(tcp::Connection& c, Classified& in);
+    void deliver_time_wait(tcp::TimeWait& entry, Classified& in);
+    bool deliver_half_open(Classified& in);
+    void deliver_new(Classified& in);
+    void deliver_syn(tcp::Listener& listener, Classified& in);
+    void complete_half_open(tcp::HalfOpen& entry, Classified& in);
+    bool steer(Classified& in);
+    std::optional<uint16_t> elsewhere(const tcp::FlowKey& key, uint32_t hash, bool steered);
+    void hand_over(uint16_t core, Classified& in, bool settled);
+    std::optional<uint16_t> listening_core(const Classified& in) const;
+    void reply_reset(Classified& in);
+
+    // control.cpp: ARP, NDP, ICMP, fragments
+    void on_arp(Classified& in);
+    void on_fragment(Classified& in);
+    void on_icmp(Classified& in);
+    void on_icmp_error(Classified& in);
+    void on_neighbour_message(Classified& in);
+    void answer_echo(Classified& in);
+    void apply_icmp_error(tcp::Connection& c, bool v4, uint8_t type, uint8_t code);
+    void news(uint16_t interface, const Address& address, const wire::MacAddress& mac,
+              bool confirmed, bool create);
+    void solicit(const ip::Neighbour& neighbour, bool unicast) override;
+    void forward(uint16_t interface, buf::Frame frame) override;
+    void unreachable(const Address& address) override;
+    void send_arp(uint16_t interface, const wire::Arp& arp, const wire::MacAddress& to);
+    void send_ndp(uint16_t interface, const wire::Ndp& ndp, const Address& source,
+                  const Address& destination, const wire::MacAddress& to);
+
+    // egress.cpp: what connections and half-open entries want to send
+    void egress_connection(tcp::Connection& c);
+    bool transmit(tcp::Connection& c, const tcp::TransmitPlan& plan);
+    void answer_half_open(tcp::HalfOpen& entry);
+    void after_egress(tcp::Connection& c);
+
+    // emit.cpp: headers and the way out
+    struct Segment {  // one segment on its way out
+        Address source;
+        Address destination;
+        wire::Segment header;
+        uint8_t tos = 0;
+    };
+    bool emit(Segment& segment, buf::Frame frame, ip::NeighbourRef* cached);
+    void emit_datagram(wire::Ip ip, buf::Frame frame, const ip::NextHop& hop,
+                       ip::Neighbour* neighbour);
+    void put_transport_checksum(buf::Frame& frame, const wire::Ip& ip, size_t field, bool offload);
+    ip::Neighbour* next_hop(const Address& destination, ip::NeighbourRef* cached,
+                            ip::NextHop& hop);
+    void put_ethernet(buf::Frame& frame, const ip::Interface& out, wire::EtherType type,
+                      const wire::MacAddress& to);
+    void output(uint16_t interface, buf::Frame frame);
+    void flush();
+
+    // open.cpp: listeners, half-open entries, connections begin and end
+    tcp::Listener* find_listener(const Address& local, uint16_t port);
+    bool port_serves_listener(uint16_t port);
+    Result<uint16_t> choose_port(const Address& local, uint16_t local_index,
+                                 const SocketAddress& remote);
+    uint16_t owner_of(const tcp::FlowKey& key) const;
+    uint16_t link_mss(const Address& destination) const;
+    tcp::Connection* add_connection(const tcp::FlowKey& key, uint32_t hash);
+    void remove_half_open(tcp::HalfOpen& entry);
+    void due(tcp::HalfOpen& entry);
+    void not_due(tcp::HalfOpen& entry);
+    void to_time_wait(tcp::Connection& c);
+    void leave_table(tcp::Connection& c);
+    void retire(tcp::Connection& c);
+    void remove_time_wait(tcp::TimeWait& entry);
+    void claim(const tcp::FlowKey& key, bool forward);
+    void expire_timer(time::WheelEntry& entry);
+
+    const Config config_;
+    const std::vector<ip::Interface> interfaces_;
+    const uint16_t core_;
+    const Steering steering_;
+    buf::Pools& pools_;
+    Host& host_;
+    observe::Counters counters_;
+    time::Wheel wheel_;
+    const TableHash hash_;
+    const ip::LocalAddresses addresses_;
+    const ip::Routes routes_;
+    ip::Neighbours neighbours_;
+    ip::FragmentTable fragments_;
+    tcp::Reassembly::Ranges ranges_;
+    Pool<tcp::Reassembly> reassemblies_;
+    tcp::Env env_;
+    Classifier classifier_;
+
+    Pool<tcp::Connection> connections_;
+    Pool<tcp::TimeWait> time_waits_;
+    Pool<tcp::HalfOpen> half_opens_;
+    Pool<tcp::Listener> listener_pool_;
+    HashTable<tcp::Flow> flows_;
+    HashTable<tcp::HalfOpen> half_open_table_;
+    HashTable<tcp::Listener> listeners_;
+    tcp::TimeWaitQueue time_wait_queue_;
+    uint64_t flows_changed_ = 0;  ///< hints of the second pass are good while this stands still
+    tcp::HalfOpen* half_open_due_ = nullptr;
+    std::vector<tcp::Listener*> acceptable_;
+    std::vector<tcp::Connection*> finished_;  ///< reclaimed at the end of the turn
+    std::vector<tcp::Connection*> starved_;   ///< met a dry pool: try again next turn
+    uint16_t port_counter_ = 0;
+
+    /// What other cores listen on: bit i is core i.
+    std::map<std::pair<Address, uint16_t>, uint64_t> directory_;
+    /// Tuples that steering brings here and another core owns. Bounded as the connections are.
+    struct Forward : HashNode {
+        tcp::FlowKey key;
+        uint16_t core;
+    };
+    Pool<Forward> forward_pool_;
+    HashTable<Forward> forwards_;
+
+    std::array<Classified, buf::FrameBatch::capacity> burst_;
+    std::vector<std::unique_ptr<buf::FrameBatch>> outputs_;
+    std::vector<buf::Frame> loopback_;
+    Instant next_fragment_sweep_;
+};
+
+}  // namespace millrace::stack

@@ -1,0 +1,139 @@
+#include "tcp/calls.h"
+
+#include <cerrno>
+
+#include "tcp/limits.h"
+#include "tcp/output.h"
+#include "tcp/timers.h"
+
+namespace millrace::tcp {
+
+namespace {
+
+/// Where a call on a connection that cannot send any more is answered.
+int cannot_send(const Connection& c) {
+    if (c.error != 0) return c.error;
+    if (c.state == State::syn_sent || c.state == State::syn_received) return EAGAIN;
+    return EPIPE;
+}
+
+/// Room in the send buffer; notes that the application waits where there is none.
+uint32_t send_room(Connection& c) {
+    if (c.send_queue.size() < c.snd_buf) return c.snd_buf - c.send_queue.size();
+    c.want_writable = true;
+    return 0;
+}
+
+/// A FIN follows what is queued.
+void queue_fin(Env& env, Connection& c) {
+    c.fin_queued = true;
+    set_state(c, c.state == State::close_wait ? State::last_ack : State::fin_wait_1);
+    env.mark_dirty(c);
+}
+
+}  // namespace
+
+void initialise(Env& env, Connection& c, uint16_t link_mss) {
+    c.link_mss = link_mss;
+    c.snd_mss = c.rcv_mss = link_mss;
+    c.rcv_buf = env.tunables.tcp_rmem;
+    c.snd_buf = env.tunables.tcp_wmem;
+    c.timer.set_kind(timer_connection);
+}
+
+void open(Env& env, Connection& c, const Address& local, uint16_t link_mss) {
+    initialise(env, c, link_mss);
+    c.snd_una = c.snd_nxt = c.snd_max = env.isn.isn(c.key, local, env.now);
+    c.ts_offset = env.isn.timestamp_offset(c.key, local);
+    set_state(c, State::syn_sent);
+    c.syn_due = true;
+    ++env.counters.tcp_active_opens;
+    env.mark_dirty(c);
+}
+
+Result<size_t> send(Env& env, Connection& c, BufferChain& data) {
+    if (!may_send(c.state)) return error(cannot_send(c));
+    if (send_room(c) == 0) return error(EAGAIN);
+    const size_t size = data.size();
+    c.send_queue.append(std::move(data));
+    env.mark_dirty(c);
+    return size;
+}
+
+Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> data) {
+    if (!may_send(c.state)) return error(cannot_send(c));
+    const uint32_t room = send_room(c);
+    if (room == 0) return error(EAGAIN);
+    const size_t copied =
+        c.send_queue.append_copy(env.buffers, data.first(std::min<size_t>(data.size(), room)));
+    env.counters.payload_copied += copied;
+    if (copied < data.size()) c.want_writable = true;
+    if (copied == 0 && !data.empty()) {
+        env.counters.drop(observe::Drop::no_buffer);
+        return error(ENOBUFS);
+    }
+    env.mark_dirty(c);
+    return copied;
+}
+
+BufferChain receive(Env& env, Connection& c) {
+    BufferChain data = std::move(c.receive_queue);
+    // The end of an orderly close is held back until everything has been read.
+    if (c.state == State::closed && c.attached && !c.delivered_close)
+        env.notify(c, Event::closed);
+    return data;
+}
+
+void consumed(Env& env, Connection& c, uint32_t bytes) {
+    c.rcv_used -= std::min(bytes, c.rcv_used);
+    maybe_update_window(env, c);
+}
+
+bool at_end(const Connection& c) {
+    return c.receive_queue.empty() && (c.fin_received || c.state == State::closed);
+}
+
+Result<void> shutdown_send(Env& env, Connection& c) {
+    if (c.fin_queued) return {};
+    if (!may_send(c.state) && c.state != State::syn_received) return error(ENOTCONN);
+    queue_fin(env, c);
+    return {};
+}
+
+void close(Env& env, Connection& c) {
+    const bool unread = c.rcv_used > 0 && !c.receive_queue.empty();
+    c.attached = false;
+    c.owner = nullptr;
+    c.events = 0;
+    c.reading_stopped = true;
+    c.receive_queue.clear();
+    switch (c.state) {
+        case State::closed: env.mark_dirty(c); return;  // only its remains are left
+        case State::syn_sent: finish(env, c, 0); return;  // nothing is sent
+        case State::fin_wait_2: start_fin_wait_2_timer(env, c); return;
+        default: break;
+    }
+    if (unread) {
+        // RFC 2525 section 2.17 and SHLD-3: the peer must learn that data was lost.
+        ++env.counters.tcp_abort_on_close;
+        c.rst_due = true;
+        finish(env, c, 0);
+        return;
+    }
+    if (!c.fin_queued) queue_fin(env, c);
+}
+
+void abort(Env& env, Connection& c) {
+    c.attached = false;
+    c.owner = nullptr;
+    c.events = 0;
+    if (c.state == State::closed) {
+        env.mark_dirty(c);
+        return;
+    }
+    // RFC 9293 section 3.10.5: no RST before the peer knows of us, none in TIME-WAIT.
+    c.rst_due = c.state != State::syn_sent && c.state != State::time_wait;
+    finish(env, c, 0);
+}
+
+}  // namespace millrace::tcp

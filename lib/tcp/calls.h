@@ -1,0 +1,35 @@
+// What the application asks of a connection: RFC 9293 section 3.9.1's calls.
+#pragma once
+
+#include <span>
+
+#include "tcp/env.h"
+
+namespace millrace::tcp {
+
+/// Limits that do not depend on the peer; before the first segment, of either side.
+void initialise(Env& env, Connection& c, uint16_t link_mss);
+/// Active OPEN: the SYN goes out in this turn's egress.
+void open(Env& env, Connection& c, const Address& local, uint16_t link_mss);
+
+/// SEND without a copy: appends whole buffers while the send buffer is not full (it may be exceeded
+/// by less than one chain). EPIPE after shutdown, the connection's error after its end, EAGAIN
+/// when the buffer is full (a `writable` event follows) — `data` is left untouched then.
+Result<size_t> send(Env& env, Connection& c, BufferChain& data);
+/// SEND with a copy. Answers how many bytes were taken.
+Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> data);
+/// RECEIVE: all that is there, by ownership. Empty where there is nothing (yet, or any more).
+BufferChain receive(Env& env, Connection& c);
+/// The application has used `bytes` of what it received: the window may open.
+void consumed(Env& env, Connection& c, uint32_t bytes);
+/// Everything before the peer's FIN has been received by the application.
+bool at_end(const Connection& c);
+
+/// CLOSE of our side: a FIN follows the queued data. ENOTCONN where there is no open stream.
+Result<void> shutdown_send(Env& env, Connection& c);
+/// CLOSE: the application lets go. What is queued is still sent; unread data makes it a reset.
+void close(Env& env, Connection& c);
+/// ABORT: RST, at once.
+void abort(Env& env, Connection& c);
+
+}  // namespace millrace::tcp

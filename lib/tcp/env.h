@@ -1,0 +1,53 @@
+// What one core lends to its connections: time, tunables, pools, lists of who has work.
+#pragma once
+
+#include <millrace/config.h>
+
+#include "buf/pools.h"
+#include "observe/counters.h"
+#include "tcp/connection.h"
+#include "tcp/secrets.h"
+#include "time/wheel.h"
+
+namespace millrace::tcp {
+
+/// The kinds of wheel entries in a stack; a wheel has one owner, so they are numbered together.
+enum TimerKind : uint8_t { timer_connection = 1, timer_half_open = 2, timer_neighbour = 3 };
+
+/// Owned by one core's stack and handed to every function of `lib/tcp`. `now` is set once a turn;
+/// nothing here reads a clock.
+struct Env {
+    Instant now;
+    const TcpTunables& tunables;
+    observe::Counters& counters;
+    time::Wheel& wheel;
+    buf::Pools& buffers;
+    Reassembly::Ranges& ranges;
+    Pool<Reassembly>& reassemblies;
+    IsnGenerator isn;
+    DirtyList dirty;  ///< may have something to send; egress walks it once a turn
+    ReadyList ready;  ///< have events for the application
+
+    uint32_t ms() const { return static_cast<uint32_t>(now.ns() / 1'000'000); }
+
+    void mark_dirty(Connection& c) {
+        if (!c.DirtyHook::is_linked()) dirty.push_back(c);
+    }
+    void notify(Connection& c, uint8_t events) {
+        c.events |= events;
+        if (!c.ReadyHook::is_linked()) ready.push_back(c);
+    }
+};
+
+/// The one place in which a state changes; an illegal move is our own bug.
+void set_state(Connection& c, State to);
+/// The end of a connection: timers off, queues freed, the application told `error` (0: both sides
+/// closed in order). The stack takes it out of its tables at the end of the turn.
+void finish(Env& env, Connection& c, int error);
+/// Frees what is borrowed for data out of order.
+void release_reassembly(Env& env, Connection& c);
+/// Arms `c.timer` for the earlier of its deadlines if it is not armed early enough: traffic moves
+/// deadlines back far more often than they are met, and need not touch the wheel for that.
+void arm_timer(Env& env, Connection& c);
+
+}  // namespace millrace::tcp

@@ -1,0 +1,40 @@
+// What the flow table holds: connections and TIME-WAIT entries, found by one key.
+#pragma once
+
+#include <cstdint>
+
+#include <millrace/address.h>
+
+#include "base/hash_table.h"
+
+namespace millrace::tcp {
+
+/// A connection's four-tuple. The local address is an index into `ip::LocalAddresses`, the same on
+/// every core. Ports in host byte order. No padding: it is hashed as bytes.
+struct FlowKey {
+    Address remote;
+    uint16_t remote_port = 0;
+    uint16_t local_port = 0;
+    uint16_t local = 0;
+    uint16_t unused = 0;
+
+    bool operator==(const FlowKey&) const = default;
+    template <typename Node>
+    bool matches(const Node& node) const {
+        return node.key == *this;
+    }
+};
+static_assert(sizeof(FlowKey) == 24);
+
+enum class FlowKind : uint8_t { connection, time_wait };
+
+/// The part that a connection and a TIME-WAIT entry share.
+struct Flow : HashNode {
+    Flow(FlowKind k, const FlowKey& flow_key) : kind(k), key(flow_key) {}
+    FlowKind kind;
+    bool timestamps = false;  ///< both sides sent the option on their SYN
+    FlowKey key;
+};
+static_assert(sizeof(Flow) == 40);
+
+}  // namespace millrace::tcp

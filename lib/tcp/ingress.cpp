@@ -1,0 +1,205 @@
+#include "tcp/ingress.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "tcp/ack.h"
+#include "tcp/limits.h"
+
+namespace millrace::tcp {
+
+using observe::Drop;
+using wire::Segment;
+
+Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) {
+    if (c.state == State::closed) {
+        env.counters.drop(Drop::tcp_state);
+        return Verdict::done;
+    }
+    if (c.state == State::syn_sent) return steps::syn_sent(env, c, segment, std::move(payload));
+
+    // First, check sequence number (with RFC 7323's PAWS before it).
+    if (!steps::check_timestamps(env, c, segment)) return Verdict::done;
+    if (!steps::check_sequence(env, c, segment, payload)) return Verdict::done;
+    // Second, check the RST bit. (Third, security: nobody has built it.)
+    if (segment.rst()) {
+        steps::check_reset(env, c, segment);
+        return Verdict::done;
+    }
+    // Fourth, check the SYN bit.
+    if (segment.syn()) {
+        steps::check_syn(env, c, segment);
+        return Verdict::done;
+    }
+    // Fifth, check the ACK field.
+    if (!segment.has_ack()) {
+        env.counters.drop(Drop::tcp_no_ack);
+        return Verdict::done;
+    }
+    const Verdict verdict = steps::check_ack(env, c, segment);
+    if (verdict != Verdict::done || c.state == State::closed) return verdict;
+    // Sixth, check the URG bit: urgent data is delivered in line, as with SO_OOBINLINE.
+    // Seventh, process the segment text.
+    if (!payload.empty()) steps::process_text(env, c, segment, std::move(payload));
+    // Eighth, check the FIN bit.
+    if (c.state != State::closed && (segment.fin() || c.fin_pending))
+        steps::check_fin(env, c, segment);
+    return Verdict::done;
+}
+
+void adopt_options(Env& env, Connection& c, const wire::TcpOptions& options, uint16_t window) {
+    c.timestamps = env.tunables.tcp_timestamps != 0 && options.has_timestamps;
+    c.window_scaling = env.tunables.tcp_window_scaling != 0 && options.has_window_scale;
+    c.snd_wind_shift = c.window_scaling ? options.window_scale : 0;
+    c.rcv_wind_shift = c.window_scaling ? window_shift(env.tunables) : 0;
+    if (c.timestamps) {
+        c.ts_recent = options.ts_value;
+        c.ts_recent_at = env.now;
+    }
+    c.snd_mss = effective_mss(env.tunables, c.link_mss, options.mss, c.key.remote.family(),
+                              c.timestamps);
+    c.rcv_mss = c.snd_mss;
+    c.snd_wnd = window;  // never scaled on a SYN (RFC 7323 section 2.2)
+    c.max_snd_wnd = std::max(c.max_snd_wnd, c.snd_wnd);
+    c.congestion = congestion::NewReno(env.tunables.initial_cwnd, c.snd_mss);
+    c.quick_acks = quick_acks_initial;
+}
+
+void established(Env& env, Connection& c) {
+    set_state(c, State::established);
+    c.syn_acked = true;
+    c.backoffs = 0;
+    c.retransmit_at = Instant::never();
+    c.recover = c.snd_una;
+    env.notify(c, Event::connected | Event::writable);
+    env.mark_dirty(c);
+}
+
+void challenge_ack(Env& env, Connection& c) {
+    const auto limit = Duration::from_ms(env.tunables.tcp_invalid_ratelimit);
+    if (c.last_invalid_ack != Instant() && env.now - c.last_invalid_ack < limit) {
+        ++env.counters.tcp_skipped_acks;
+        return;
+    }
+    c.last_invalid_ack = env.now;
+    if (c.acks_owed < acks_owed_max) ++c.acks_owed;
+    env.mark_dirty(c);
+}
+
+namespace steps {
+
+/// RFC 7323 section 5.3: an old duplicate shows by its timestamp. True: go on.
+bool check_timestamps(Env& env, Connection& c, const Segment& segment) {
+    if (!c.timestamps || !segment.options.has_timestamps) return true;
+    const uint32_t value = segment.options.ts_value;
+    const bool older = static_cast<int32_t>(value - c.ts_recent) < 0;
+    if (older && !segment.rst() && env.now - c.ts_recent_at < paws_idle_max) {
+        env.counters.drop(Drop::tcp_paws);
+        ++env.counters.tcp_paws_estab_rejected;
+        challenge_ack(env, c);
+        return false;
+    }
+    // Only a segment that covers what was last acknowledged renews the value to echo
+    // (RFC 7323 section 4.3 (2)).
+    if (!older && segment.seq <= c.last_ack_sent) {
+        c.ts_recent = value;
+        c.ts_recent_at = env.now;
+    }
+    return true;
+}
+
+/// RFC 9293 section 3.10.7.4, first: acceptable at all? Then cut to the window. True: go on.
+bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payload) {
+    const Seq right_edge = max(c.rcv_adv, c.rcv_nxt);
+    const uint32_t length = segment.length();
+    const uint32_t window = distance(c.rcv_nxt, right_edge);
+    bool acceptable = false;
+    if (length == 0)
+        acceptable = window == 0 ? segment.seq == c.rcv_nxt
+                                 : segment.seq >= c.rcv_nxt && segment.seq < right_edge;
+    else
+        acceptable = window != 0 && segment.seq < right_edge && segment.end() > c.rcv_nxt;
+    // An ACK, RST or URG at RCV.NXT counts even when the window is closed (MUST-66).
+    const bool at_left_edge = segment.seq == c.rcv_nxt;
+    if (!acceptable && !(window == 0 && at_left_edge)) {
+        env.counters.drop(Drop::tcp_out_of_window);
+        if (segment.rst()) return false;
+        // RFC 9293: "an acknowledgment should be sent in reply". Data is answered each time: its
+        // sender is no party to an ACK loop; empty segments are answered with a limit.
+        if (segment.payload_size != 0 || segment.fin()) {
+            c.quick_acks = std::max<uint8_t>(c.quick_acks, 2);
+            if (c.acks_owed < acks_owed_max) ++c.acks_owed;
+            env.mark_dirty(c);
+        } else {
+            challenge_ack(env, c);
+        }
+        return false;
+    }
+    // Trim what was received before, then what lies beyond the window.
+    if (segment.seq < c.rcv_nxt && !segment.rst() && !segment.syn()) {
+        const auto old = static_cast<uint32_t>(c.rcv_nxt - segment.seq);
+        payload.trim_front(std::min<size_t>(old, payload.size()));
+        segment.seq = c.rcv_nxt;
+        segment.payload_size = static_cast<uint32_t>(payload.size());
+        c.ack_now = true;  // a retransmission: our ACK may have been lost
+        env.mark_dirty(c);
+    }
+    const int32_t beyond = segment.end() - right_edge;
+    if (beyond > 0 && !segment.rst() && !segment.syn()) {
+        auto cut = static_cast<uint32_t>(beyond);
+        if (segment.fin()) {  // the FIN is the last octet: it goes first
+            segment.flags &= static_cast<uint8_t>(~wire::TcpFlags::fin);
+            --cut;
+        }
+        payload.trim_back(std::min<size_t>(cut, payload.size()));
+        segment.payload_size = static_cast<uint32_t>(payload.size());
+        c.ack_now = true;
+        env.mark_dirty(c);
+    }
+    return true;
+}
+
+/// Second: RFC 5961 section 3.2. Outside the window it has been dropped already.
+void check_reset(Env& env, Connection& c, const Segment& segment) {
+    if (segment.seq != c.rcv_nxt) {
+        env.counters.drop(Drop::tcp_challenge);
+        ++env.counters.tcp_challenge_acks;
+        challenge_ack(env, c);
+        return;
+    }
+    switch (c.state) {
+        case State::syn_received:
+            ++env.counters.tcp_attempt_fails;
+            finish(env, c, ECONNREFUSED);
+            return;
+        case State::closing:
+        case State::last_ack:
+        case State::time_wait: finish(env, c, 0); return;
+        default:
+            ++env.counters.tcp_estab_resets;
+            finish(env, c, c.state == State::close_wait ? EPIPE : ECONNRESET);
+            return;
+    }
+}
+
+/// Fourth: a SYN in a synchronised state earns a challenge ACK, whatever its sequence
+/// (RFC 5961 section 4.2). A simultaneous open's repeated SYN-ACK is answered the same way.
+void check_syn(Env& env, Connection& c, const Segment& segment) {
+    // The other half of a simultaneous open: SYN-ACK at the ISN, acknowledging our SYN.
+    if (c.state == State::syn_received && segment.has_ack() && segment.ack == c.snd_max) {
+        c.snd_una = segment.ack;
+        c.snd_wl1 = segment.seq;
+        c.snd_wl2 = segment.ack;
+        c.snd_wnd = segment.window;
+        established(env, c);
+        c.ack_now = true;
+        return;
+    }
+    env.counters.drop(Drop::tcp_challenge);
+    ++env.counters.tcp_syn_challenge;
+    challenge_ack(env, c);
+}
+
+}  // namespace steps
+
+}  // namespace millrace::tcp

@@ -1,0 +1,57 @@
+// Constants of the protocol engine and the small formulas that several topics share.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include <millrace/address.h>
+#include <millrace/config.h>
+#include <millrace/time.h>
+
+#include "wire/ip.h"
+#include "wire/tcp.h"
+
+namespace millrace::tcp {
+
+/// Duplicate ACKs owed to one connection in a turn; a burst brings at most 64 segments.
+constexpr uint8_t acks_owed_max = 64;
+/// Segments that are acknowledged at once when a connection starts (Linux: TCP_MAX_QUICKACKS).
+constexpr uint8_t quick_acks_initial = 16;
+/// Linux's TCP_DELACK_MIN; well below the half second of RFC 9293 MUST-40.
+constexpr Duration delayed_ack_min = Duration::from_ms(40);
+/// After 24 days of idleness a timestamp says nothing any more (RFC 7323 section 5.5).
+constexpr Duration paws_idle_max = Duration::from_s(24 * 24 * 3600);
+/// Three duplicate ACKs mean a loss (RFC 5681 section 3.2).
+constexpr uint8_t duplicate_acks_for_loss = 3;
+/// Linux's TCP_RTO_MAX-bounded model of `tcp_retries2`: with 15, at least 924.6 s.
+Duration retries_duration(const TcpTunables& tunables, uint32_t retries);
+
+/// MSS that the peer is assumed to accept when it sent none (RFC 9293 MUST-15).
+constexpr uint16_t default_mss(Family family) { return family == Family::ipv4 ? 536 : 1220; }
+
+/// Bytes of IP and TCP header without options.
+constexpr size_t header_size(Family family) {
+    return wire::Ip::size_for(family) + wire::Segment::min_header_size;
+}
+
+/// RFC 9293 MUST-16: the smaller of the peer's limit and our link's, less the options that every
+/// data segment carries. `link_mss` is the link's MTU less the headers without options.
+inline uint16_t effective_mss(const TcpTunables& tunables, uint16_t link_mss, uint16_t peer_mss,
+                              Family family, bool timestamps) {
+    const uint32_t offered = peer_mss != 0 ? peer_mss : default_mss(family);
+    // A tiny MSS is an attack on our work per byte (CVE-2019-11479): Linux's floor.
+    const uint32_t clamped = std::max(offered, tunables.tcp_min_snd_mss);
+    const uint32_t mss = std::min<uint32_t>(clamped, link_mss);
+    const uint32_t options = timestamps ? wire::TcpOptions::timestamps_size : 0;
+    return static_cast<uint16_t>(std::max(mss, options + 8) - options);
+}
+
+/// The scale that fits the receive buffer into 16 bits (RFC 7323 section 2.3).
+inline uint8_t window_shift(const TcpTunables& tunables) {
+    uint8_t shift = 0;
+    while ((tunables.tcp_rmem >> shift) > 65535 && shift < wire::TcpOptions::window_scale_max)
+        ++shift;
+    return shift;
+}
+
+}  // namespace millrace::tcp

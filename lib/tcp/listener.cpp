@@ -1,0 +1,139 @@
+#include "tcp/listener.h"
+
+#include <algorithm>
+
+#include "tcp/calls.h"
+#include "tcp/ingress.h"
+#include "tcp/limits.h"
+
+namespace millrace::tcp {
+
+using observe::Drop;
+using wire::Segment;
+using wire::TcpFlags;
+
+namespace {
+constexpr Duration syn_ack_timeout = Duration::from_s(1);  // RFC 6298 (2.1)
+
+uint32_t offered_window(const Env& env) {
+    return std::min<uint32_t>(env.tunables.tcp_rmem, 65535);
+}
+}  // namespace
+
+void begin(Env& env, HalfOpen& entry, const Segment& syn, const Address& local) {
+    const wire::TcpOptions& options = syn.options;
+    entry.iss = env.isn.isn(entry.key, local, env.now);
+    entry.irs = syn.seq;
+    entry.peer_mss = options.mss;
+    entry.peer_window = syn.window;
+    entry.peer_shift = options.window_scale;
+    entry.window_scaling = env.tunables.tcp_window_scaling != 0 && options.has_window_scale;
+    entry.timestamps = env.tunables.tcp_timestamps != 0 && options.has_timestamps;
+    entry.ts_recent = options.ts_value;
+}
+
+HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const Segment& segment) {
+    const Seq rcv_nxt = entry.irs + 1;
+    const Seq right_edge = rcv_nxt + offered_window(env);
+    // A retransmitted SYN: our answer was lost. A SYN with another ISN: the same answer makes a
+    // peer that has started anew reset this entry (RFC 5961 section 4.2).
+    if (segment.syn() && !segment.rst() && !segment.has_ack()) {
+        if (segment.seq == entry.irs && entry.timestamps && segment.options.has_timestamps)
+            entry.ts_recent = segment.options.ts_value;
+        return HalfOpenVerdict::answer;
+    }
+    // First, the sequence number.
+    const bool acceptable = segment.seq >= rcv_nxt && segment.seq < right_edge;
+    if (!acceptable) {
+        env.counters.drop(Drop::tcp_out_of_window);
+        return segment.rst() ? HalfOpenVerdict::drop : HalfOpenVerdict::answer;
+    }
+    if (entry.timestamps && segment.options.has_timestamps && !segment.rst() &&
+        static_cast<int32_t>(segment.options.ts_value - entry.ts_recent) < 0) {
+        env.counters.drop(Drop::tcp_paws);
+        return HalfOpenVerdict::drop;
+    }
+    // Second, RST: exactly at RCV.NXT it ends the attempt, and nobody needs to be told.
+    if (segment.rst()) {
+        if (segment.seq == rcv_nxt) {
+            ++env.counters.tcp_attempt_fails;
+            return HalfOpenVerdict::remove;
+        }
+        env.counters.drop(Drop::tcp_challenge);
+        return HalfOpenVerdict::drop;
+    }
+    // Fourth, SYN (with ACK: no honest client sends that here).
+    if (segment.syn()) {
+        env.counters.drop(Drop::tcp_bad_flags);
+        return HalfOpenVerdict::drop;
+    }
+    // Fifth, ACK.
+    if (!segment.has_ack()) {
+        env.counters.drop(Drop::tcp_no_ack);
+        return HalfOpenVerdict::drop;
+    }
+    if (!entry.answered || segment.ack != entry.iss + 1) {
+        env.counters.drop(Drop::tcp_bad_ack);
+        return HalfOpenVerdict::reset;
+    }
+    return HalfOpenVerdict::complete;
+}
+
+bool on_timer(Env& env, HalfOpen& entry) {
+    if (entry.retransmissions >= env.tunables.tcp_synack_retries) {
+        ++env.counters.tcp_attempt_fails;
+        return false;
+    }
+    ++entry.retransmissions;
+    ++env.counters.tcp_timeouts;
+    ++env.counters.tcp_retrans_segs;
+    return true;
+}
+
+Segment syn_ack(Env& env, HalfOpen& entry, const Address& local, uint16_t link_mss) {
+    entry.answered = true;
+    const Duration ceiling = Duration::from_ms(env.tunables.tcp_rto_max_ms);
+    const Duration timeout =
+        std::min(syn_ack_timeout * (int64_t{1} << std::min<unsigned>(entry.retransmissions, 20)),
+                 ceiling);
+    if (!entry.timer.is_armed()) env.wheel.arm(entry.timer, env.now + timeout);
+    Segment segment;
+    segment.source_port = entry.key.local_port;
+    segment.destination_port = entry.key.remote_port;
+    segment.seq = entry.iss;
+    segment.ack = entry.irs + 1;
+    segment.flags = TcpFlags::syn | TcpFlags::ack;
+    segment.window = static_cast<uint16_t>(offered_window(env));
+    // Only what the peer offered (defaults.md: habits on the wire).
+    segment.options.mss = link_mss;
+    segment.options.has_timestamps = entry.timestamps;
+    segment.options.ts_value = env.ms() + env.isn.timestamp_offset(entry.key, local);
+    segment.options.ts_echo = entry.ts_recent;
+    segment.options.has_window_scale = entry.window_scaling;
+    segment.options.window_scale = window_shift(env.tunables);
+    return segment;
+}
+
+void complete(Env& env, const HalfOpen& entry, Connection& c, const Address& local,
+              uint16_t link_mss) {
+    initialise(env, c, link_mss);
+    c.listener = entry.listener;
+    c.ts_offset = env.isn.timestamp_offset(entry.key, local);
+    wire::TcpOptions options;
+    options.mss = entry.peer_mss;
+    options.has_timestamps = entry.timestamps;
+    options.ts_value = entry.ts_recent;
+    options.has_window_scale = entry.window_scaling;
+    options.window_scale = entry.peer_shift;
+    adopt_options(env, c, options, entry.peer_window);
+    c.snd_una = c.snd_nxt = c.snd_max = entry.iss + 1;
+    c.snd_wl1 = entry.irs;
+    c.snd_wl2 = entry.iss;
+    c.rcv_nxt = entry.irs + 1;
+    c.rcv_adv = c.rcv_nxt + offered_window(env);
+    c.last_ack_sent = c.rcv_nxt;
+    established(env, c);
+    ++env.counters.tcp_passive_opens;
+}
+
+}  // namespace millrace::tcp

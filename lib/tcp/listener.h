@@ -1,0 +1,89 @@
+// Listeners, half-open connections and the accept queue: passive OPEN.
+#pragma once
+
+#include <boost/intrusive/list.hpp>
+#include <cstdint>
+
+#include "tcp/connection.h"
+#include "tcp/env.h"
+#include "wire/tcp.h"
+
+namespace millrace::tcp {
+
+struct HalfOpen;
+/// Two pointers: a half-open entry leaves its lists at any time.
+template <typename Tag>
+using HalfOpenHook = boost::intrusive::list_base_hook<
+    boost::intrusive::tag<Tag>, boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
+using SiblingHook = HalfOpenHook<struct SiblingTag>;
+
+/// A connection in SYN-RECEIVED after a passive OPEN (DESIGN: at most 128 bytes, no buffers).
+/// Owned by one core, from its pool; found by tuple in the half-open table.
+struct HalfOpen : HashNode, SiblingHook {
+    HalfOpen(const FlowKey& flow_key, Listener& parent) : key(flow_key), listener(&parent) {}
+
+    FlowKey key;
+    Listener* listener;
+    Seq iss;
+    Seq irs;
+    uint32_t ts_recent = 0;
+    uint16_t peer_mss = 0;      ///< as offered; 0: none
+    uint16_t peer_window = 0;   ///< unscaled
+    uint8_t peer_shift = 0;
+    bool window_scaling : 1 = false;
+    bool timestamps : 1 = false;
+    bool answered : 1 = false;  ///< a SYN-ACK has gone out
+    bool answer_due : 1 = false;
+    uint8_t retransmissions = 0;
+    time::WheelEntry timer{timer_half_open};
+    HalfOpen* next_due = nullptr;  ///< in the list of those whose SYN-ACK goes out this turn
+};
+static_assert(sizeof(HalfOpen) <= 128);
+
+using Siblings = boost::intrusive::list<HalfOpen, boost::intrusive::base_hook<SiblingHook>,
+                                        boost::intrusive::constant_time_size<false>>;
+
+/// Listens on one address (or all of a family, `any` of IPv6 for both) and one port. Owned by one
+/// core. Its children: half-open entries, and connections that nobody has accepted yet.
+struct Listener : HashNode {
+    Address address;
+    uint16_t port = 0;
+    uint32_t backlog = 0;       ///< min(backlog, somaxconn)
+    uint32_t half_open_count = 0;
+    Siblings half_open;
+    AcceptQueue accept_queue;
+    void* owner = nullptr;      ///< the application's side
+    bool accept_event = false;  ///< the owner is to be told of the queue
+
+    /// As Linux counts: the queue is full when it holds more than the backlog.
+    bool accept_queue_full() const { return accept_queue.size() > backlog; }
+    bool half_open_full() const { return half_open_count > backlog; }
+    bool serves(const Address& local) const {
+        return address == local || (address.is_unspecified() &&
+                                    (!address.is_v4() || local.is_v4()));
+    }
+};
+
+/// What is to become of a segment for a half-open entry.
+enum class HalfOpenVerdict : uint8_t {
+    drop,       ///< nothing
+    answer,     ///< the SYN-ACK goes (again)
+    complete,   ///< the third ACK: a connection takes the entry's place
+    remove,     ///< reset by the peer
+    reset,      ///< a RST in answer to the segment
+};
+
+/// A SYN fills a new entry.
+void begin(Env& env, HalfOpen& entry, const wire::Segment& syn, const Address& local);
+/// RFC 9293 section 3.10.7.4 for SYN-RECEIVED, with RFC 5961.
+HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const wire::Segment& segment);
+/// The SYN-ACK timer. False: the entry has had its `tcp_synack_retries`.
+bool on_timer(Env& env, HalfOpen& entry);
+/// Header of the SYN-ACK that goes out now; arms the timer.
+wire::Segment syn_ack(Env& env, HalfOpen& entry, const Address& local, uint16_t link_mss);
+/// `c`, fresh from the pool, becomes the established connection of a completed entry. The segment
+/// that completed it is then processed as any other.
+void complete(Env& env, const HalfOpen& entry, Connection& c, const Address& local,
+              uint16_t link_mss);
+
+}  // namespace millrace::tcp

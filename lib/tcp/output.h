@@ -1,0 +1,35 @@
+// What a connection wants to send: transmit plans, asked for by egress once a turn.
+#pragma once
+
+#include "tcp/env.h"
+#include "wire/tcp.h"
+
+namespace millrace::tcp {
+
+/// A range of up to 64 KiB with the header of its first segment. Whoever emits it splits it into
+/// segments of `mss` bytes of payload; FIN and PSH go on the last of them.
+struct TransmitPlan {
+    static constexpr uint32_t size_max = 65536;
+
+    wire::Segment header;
+    buf::Cursor payload;       ///< where the range starts
+    uint32_t payload_size = 0;
+    uint32_t offset = 0;       ///< of the range in the send queue
+    uint16_t mss = 0;
+    bool retransmission = false;
+    bool moves_next = false;   ///< SND.NXT moves on when it has been sent
+};
+
+/// The next thing to send now, if there is one. Ask again after `sent`.
+bool next_plan(Env& env, Connection& c, TransmitPlan& plan);
+/// `plan` has been emitted, `payload_size` bytes of it (all, or less where a pool ran dry; then
+/// FIN has not gone).
+void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_size,
+          const buf::Cursor& after);
+
+/// The window field that goes out now; moves RCV.ADV (RFC 9293 section 3.8.6.2.2).
+uint16_t advertise_window(Env& env, Connection& c);
+/// The application has consumed data: is an update of the window worth a segment?
+void maybe_update_window(Env& env, Connection& c);
+
+}  // namespace millrace::tcp

@@ -1,0 +1,111 @@
+#include "tcp/reassembly.h"
+
+namespace millrace::tcp {
+
+Reassembly::Outcome Reassembly::insert(Seq begin, BufferChain data, size_t limit,
+                                       buf::Pools& buffers) {
+    if (pinned_ + buf::pinned_bytes(data) > limit) return Outcome::dropped;
+    bool kept = false;
+    auto at = set_.upper_bound(begin, [](Seq seq, const ReassemblyRange& r) {
+        return seq < r.begin;
+    });
+    if (at != set_.begin()) {
+        const auto before = std::prev(at);
+        const int32_t covered = before->end - begin;
+        if (covered > 0) {
+            if (static_cast<uint32_t>(covered) >= data.size()) return Outcome::duplicate;
+            data.trim_front(static_cast<size_t>(covered));
+            begin = before->end;
+        }
+    }
+    // Each round keeps what lies before the next range and goes on behind that.
+    while (!data.empty()) {
+        const auto size = static_cast<uint32_t>(data.size());
+        BufferChain rest;
+        Seq rest_begin = begin;
+        const bool overlaps = at != set_.end() && at->begin < begin + size;
+        if (overlaps) {
+            rest_begin = at->end;
+            rest = buffers.split(data, distance(begin, at->begin));
+            const uint32_t held = distance(at->begin, at->end);
+            if (rest.size() <= held)
+                rest.clear();
+            else
+                rest.trim_front(held);
+        }
+        if (!data.empty()) {
+            if (!add(at, begin, std::move(data))) return kept ? Outcome::kept : Outcome::dropped;
+            kept = true;
+        }
+        if (overlaps) ++at;
+        data = std::move(rest);
+        begin = rest_begin;
+    }
+    return kept ? Outcome::kept : Outcome::duplicate;
+}
+
+/// Adds a run that overlaps nothing, before `next` in order; joins it with its neighbours.
+bool Reassembly::add(Set::iterator next, Seq begin, BufferChain data) {
+    const Seq end = begin + static_cast<uint32_t>(data.size());
+    const size_t pinned = buf::pinned_bytes(data);
+    const bool joins_next = next != set_.end() && next->begin == end;
+    if (next != set_.begin() && std::prev(next)->end == begin) {
+        const auto before = std::prev(next);
+        before->data.append(std::move(data));
+        before->end = end;
+        if (joins_next) {
+            before->data.append(std::move(next->data));
+            before->end = next->end;
+            remove(next);
+        }
+    } else if (joins_next) {
+        data.append(std::move(next->data));
+        next->data = std::move(data);
+        next->begin = begin;
+    } else {
+        ReassemblyRange* range = pool_.take();
+        if (range == nullptr) return false;
+        range->begin = begin;
+        range->end = end;
+        range->data = std::move(data);
+        set_.insert_before(next, *range);
+    }
+    pinned_ += pinned;
+    return true;
+}
+
+Seq Reassembly::merge(Seq begin, BufferChain data, BufferChain& out, buf::Pools& buffers) {
+    while (true) {
+        const Seq data_end = begin + static_cast<uint32_t>(data.size());
+        const auto at = set_.begin();
+        if (at == set_.end() || at->begin > data_end) break;
+        // `data` reaches the first range: its part before that, then the range itself.
+        BufferChain rest = buffers.split(data, distance(begin, at->begin));
+        out.append(std::move(data));
+        pinned_ -= buf::pinned_bytes(at->data);
+        const uint32_t held = distance(at->begin, at->end);
+        const Seq next = at->end;
+        out.append(std::move(at->data));
+        remove(at);
+        if (rest.size() <= held)
+            rest.clear();
+        else
+            rest.trim_front(held);
+        data = std::move(rest);
+        begin = next;
+    }
+    const Seq next = begin + static_cast<uint32_t>(data.size());
+    out.append(std::move(data));
+    return next;
+}
+
+void Reassembly::remove(Set::iterator at) {
+    set_.erase_and_dispose(at, [&](ReassemblyRange* r) { pool_.give_back(r); });
+}
+
+void Reassembly::clear() {
+    set_.clear_and_dispose([&](ReassemblyRange* r) { pool_.give_back(r); });
+    pinned_ = 0;
+}
+
+}  // namespace millrace::tcp

@@ -1,0 +1,61 @@
+// Data that arrived ahead of its turn.
+#pragma once
+
+#include <cstdint>
+
+#include <boost/intrusive/set.hpp>
+
+#include "base/pool.h"
+#include "base/seq.h"
+#include "buf/pools.h"
+
+namespace millrace::tcp {
+
+/// A contiguous run of octets beyond RCV.NXT.
+struct ReassemblyRange : boost::intrusive::set_base_hook<
+                             boost::intrusive::optimize_size<true>,
+                             boost::intrusive::link_mode<boost::intrusive::normal_link>> {
+    Seq begin;
+    Seq end;
+    BufferChain data;
+    bool operator<(const ReassemblyRange& other) const { return begin < other.begin; }
+};
+
+/// The ranges of one connection, ordered; O(log n) a segment. Borrowed from a pool while there is
+/// disorder. First arrival wins (RFC 9293 leaves it open; attack case 44): what is held is never
+/// replaced by later bytes.
+class Reassembly {
+public:
+    using Ranges = Pool<ReassemblyRange>;
+
+    /// What became of an insertion; `dropped` when a pool was dry or the bound reached.
+    enum class Outcome : uint8_t { kept, duplicate, dropped };
+
+    explicit Reassembly(Ranges& pool) : pool_(pool) {}
+    Reassembly(const Reassembly&) = delete;
+    Reassembly& operator=(const Reassembly&) = delete;
+    ~Reassembly() { clear(); }
+
+    /// `data` starts at `begin`, which lies beyond RCV.NXT. At most `limit` bytes of buffers are
+    /// pinned in all.
+    Outcome insert(Seq begin, BufferChain data, size_t limit, buf::Pools& buffers);
+    /// Cuts from in-order `data` at `begin` what is held already, hands over what of it comes
+    /// first followed by all that has become contiguous. Answers the new RCV.NXT.
+    Seq merge(Seq begin, BufferChain data, BufferChain& out, buf::Pools& buffers);
+
+    bool empty() const { return set_.empty(); }
+    size_t pinned() const { return pinned_; }
+    size_t ranges() const { return set_.size(); }
+    void clear();
+
+private:
+    using Set = boost::intrusive::set<ReassemblyRange>;
+    bool add(Set::iterator before, Seq begin, BufferChain data);
+    void remove(Set::iterator at);
+
+    Ranges& pool_;
+    Set set_;
+    size_t pinned_ = 0;
+};
+
+}  // namespace millrace::tcp

@@ -1,0 +1,44 @@
+// Round-trip time and retransmission timeout (RFC 6298, with Linux's floor on the variance term).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include <millrace/time.h>
+
+namespace millrace::tcp {
+
+/// 8 bytes in a connection; times in microseconds.
+class RttEstimator {
+public:
+    bool has_sample() const { return srtt_us_ != 0; }
+    Duration srtt() const { return Duration::from_us(srtt_us_); }
+    Duration rttvar() const { return Duration::from_us(rttvar_us_); }
+
+    void sample(Duration rtt) {
+        const auto r = static_cast<uint32_t>(std::clamp<int64_t>(rtt.us(), 1, 3'600'000'000));
+        if (!has_sample()) {  // RFC 6298 (2.2)
+            srtt_us_ = r;
+            rttvar_us_ = r / 2;
+            return;
+        }
+        const uint32_t deviation = r > srtt_us_ ? r - srtt_us_ : srtt_us_ - r;  // (2.3)
+        rttvar_us_ = rttvar_us_ - rttvar_us_ / 4 + deviation / 4;
+        srtt_us_ = std::max(srtt_us_ - srtt_us_ / 8 + r / 8, 1U);
+    }
+
+    /// SRTT + max(floor, 4 RTTVAR), doubled `backoffs` times, at most `ceiling`; 1 s before the
+    /// first sample (RFC 6298 (2.1), (5.5)).
+    Duration rto(Duration floor, Duration ceiling, unsigned backoffs) const {
+        const Duration base =
+            has_sample() ? srtt() + std::max(floor, rttvar() * 4) : Duration::from_s(1);
+        // 2^20 of the smallest base is beyond any ceiling.
+        return std::min(base * (int64_t{1} << std::min(backoffs, 20U)), ceiling);
+    }
+
+private:
+    uint32_t srtt_us_ = 0;
+    uint32_t rttvar_us_ = 0;
+};
+
+}  // namespace millrace::tcp

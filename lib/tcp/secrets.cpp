@@ -1,0 +1,61 @@
+#include "tcp/secrets.h"
+
+#include <cstring>
+
+namespace millrace::tcp {
+
+namespace {
+
+/// The whole tuple as bytes: the key's local index would mean another address after a restart.
+struct Tuple {
+    std::array<uint8_t, 16> local;
+    std::array<uint8_t, 16> remote;
+    uint16_t local_port;
+    uint16_t remote_port;
+};
+static_assert(sizeof(Tuple) == 36);
+
+uint64_t hash_tuple(const SecretHash& hash, const FlowKey& key, const Address& local) {
+    const Tuple tuple{local.bytes(), key.remote.bytes(), key.local_port, key.remote_port};
+    return hash({reinterpret_cast<const uint8_t*>(&tuple), sizeof(tuple)});
+}
+
+}  // namespace
+
+Secrets Secrets::from_system() {
+    Secrets secrets;
+    fill_random(secrets.isn);
+    fill_random(secrets.timestamp);
+    fill_random(secrets.port);
+    secrets.table = Random::from_system().next();
+    return secrets;
+}
+
+Secrets Secrets::from_seed(uint64_t seed) {
+    Random random(seed);
+    Secrets secrets;
+    random.fill(secrets.isn);
+    random.fill(secrets.timestamp);
+    random.fill(secrets.port);
+    secrets.table = random.next();
+    return secrets;
+}
+
+Seq IsnGenerator::isn(const FlowKey& key, const Address& local, Instant now) const {
+    const auto clock = static_cast<uint32_t>(now.ns() / 4000);
+    return Seq(clock + static_cast<uint32_t>(hash_tuple(isn_, key, local)));
+}
+
+uint32_t IsnGenerator::timestamp_offset(const FlowKey& key, const Address& local) const {
+    return static_cast<uint32_t>(hash_tuple(timestamp_, key, local));
+}
+
+uint32_t IsnGenerator::port_offset(const Address& local, const Address& remote,
+                                   uint16_t remote_port) const {
+    FlowKey key;
+    key.remote = remote;
+    key.remote_port = remote_port;
+    return static_cast<uint32_t>(hash_tuple(port_, key, local));
+}
+
+}  // namespace millrace::tcp

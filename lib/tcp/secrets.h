@@ -1,0 +1,44 @@
+// What must not be guessed: initial sequence numbers, timestamp offsets, ports.
+#pragma once
+
+#include "base/keyed_hash.h"
+#include "base/random.h"
+#include "base/seq.h"
+#include "tcp/flow.h"
+
+#include <millrace/time.h>
+
+namespace millrace::tcp {
+
+/// The keys of one runtime, shared by its cores so that a tuple means the same on each. From the
+/// system's random source, or from a seed where a test must replay.
+struct Secrets {
+    SecretHash::Key isn{};
+    SecretHash::Key timestamp{};
+    SecretHash::Key port{};
+    uint64_t table = 0;
+
+    static Secrets from_system();
+    static Secrets from_seed(uint64_t seed);
+};
+
+/// ISN = M + F(tuple, secret) (RFC 9293 section 3.4.1, RFC 6528): M counts 4 microseconds, F cannot
+/// be computed from outside.
+class IsnGenerator {
+public:
+    explicit IsnGenerator(const Secrets& secrets)
+        : isn_(secrets.isn), timestamp_(secrets.timestamp), port_(secrets.port) {}
+    Seq isn(const FlowKey& key, const Address& local, Instant now) const;
+    /// Added to the millisecond clock: per tuple, so that no uptime can be read (RFC 7323
+    /// section 5.4, attack case 37).
+    uint32_t timestamp_offset(const FlowKey& key, const Address& local) const;
+    /// Where the search for an ephemeral port starts (RFC 6056 section 3.3.3).
+    uint32_t port_offset(const Address& local, const Address& remote, uint16_t remote_port) const;
+
+private:
+    SecretHash isn_;
+    SecretHash timestamp_;
+    SecretHash port_;
+};
+
+}  // namespace millrace::tcp

@@ -1,0 +1,119 @@
+// Seventh and eighth step of RFC 9293 section 3.10.7.4: the segment's text and its FIN.
+#include <algorithm>
+#include <cerrno>
+
+#include "tcp/ack.h"
+#include "tcp/ingress.h"
+#include "tcp/limits.h"
+#include "tcp/timers.h"
+
+namespace millrace::tcp {
+
+using observe::Drop;
+using wire::Segment;
+
+namespace {
+
+/// In-order data reaches the application's queue, with what it makes contiguous.
+void accept_in_order(Env& env, Connection& c, BufferChain payload) {
+    const auto arrived = static_cast<uint32_t>(payload.size());
+    const size_t before = c.receive_queue.size();
+    if (c.reassembly != nullptr) {
+        c.rcv_nxt = c.reassembly->merge(c.rcv_nxt, std::move(payload), c.receive_queue,
+                                        env.buffers);
+        if (c.reassembly->empty()) release_reassembly(env, c);
+        c.ack_now = true;  // a hole was filled, wholly or in part (RFC 5681 section 4.2)
+        env.mark_dirty(c);
+    } else {
+        c.receive_queue.append(std::move(payload));
+        c.rcv_nxt += arrived;
+    }
+    const auto taken = static_cast<uint32_t>(c.receive_queue.size() - before);
+    c.rcv_used += taken;
+    c.acks_owed = 0;  // duplicates of an ACK that has been overtaken would mislead the peer
+    env.counters.payload_received += taken;
+    if (c.reading_stopped) {
+        c.receive_queue.clear();
+        c.rcv_used = 0;
+    } else {
+        env.notify(c, Event::readable);
+    }
+    schedule_ack(env, c, arrived);
+}
+
+void keep_out_of_order(Env& env, Connection& c, Seq seq, BufferChain payload) {
+    if (c.reassembly == nullptr) {
+        c.reassembly = env.reassemblies.take(env.ranges);
+        if (c.reassembly == nullptr) {
+            env.counters.drop(Drop::tcp_reassembly_full);
+            ++env.counters.tcp_ofo_drop;
+            return;
+        }
+    }
+    // Charged by buffer, not by payload: one-byte segments pin whole buffers (attack case 41).
+    const size_t limit = size_t{2} * c.rcv_buf;
+    switch (c.reassembly->insert(seq, std::move(payload), limit, env.buffers)) {
+        case Reassembly::Outcome::kept: ++env.counters.tcp_ofo_queue; break;
+        case Reassembly::Outcome::duplicate: break;
+        case Reassembly::Outcome::dropped:
+            env.counters.drop(Drop::tcp_reassembly_full);
+            ++env.counters.tcp_ofo_drop;
+            break;
+    }
+}
+
+}  // namespace
+
+namespace steps {
+
+void process_text(Env& env, Connection& c, const Segment& segment, BufferChain payload) {
+    if (!may_receive(c.state)) {
+        env.counters.drop(Drop::tcp_state);  // data after the peer's FIN
+        return;
+    }
+    if (!c.attached) {
+        // Nobody will ever read this: say so, as Linux does (RFC 9293 section 3.6.1, SHLD-3).
+        ++env.counters.tcp_abort_on_data;
+        c.rst_due = true;
+        finish(env, c, ECONNRESET);
+        return;
+    }
+    if (segment.seq == c.rcv_nxt) {
+        accept_in_order(env, c, std::move(payload));
+        return;
+    }
+    keep_out_of_order(env, c, segment.seq, std::move(payload));
+    // At once, one for each segment: the peer's fast retransmit counts them (RFC 5681 section 4.2).
+    c.quick_acks = std::max<uint8_t>(c.quick_acks, 1);
+    if (c.acks_owed < acks_owed_max) ++c.acks_owed;
+    env.mark_dirty(c);
+}
+
+void check_fin(Env& env, Connection& c, const Segment& segment) {
+    if (segment.fin() && !c.fin_received && !c.fin_pending) {
+        c.fin_pending = true;
+        c.fin_seq = segment.end() - 1;
+    }
+    if (!c.fin_pending || c.fin_seq != c.rcv_nxt) return;  // data before it is missing
+    c.fin_pending = false;
+    c.fin_received = true;
+    c.rcv_nxt += 1;
+    c.ack_now = true;
+    env.mark_dirty(c);
+    env.notify(c, Event::readable);  // the end of the stream is something to read
+    switch (c.state) {
+        case State::syn_received:
+        case State::established: set_state(c, State::close_wait); break;
+        case State::fin_wait_1:
+            // Our FIN may have been acknowledged by this very segment; then ACK processing has
+            // moved us to FIN-WAIT-2 already.
+            set_state(c, State::closing);
+            break;
+        case State::fin_wait_2: set_state(c, State::time_wait); break;
+        default: break;
+    }
+}
+
+}  // namespace steps
+
+}  // namespace millrace::tcp

@@ -1,0 +1,62 @@
+#include "tcp/time_wait.h"
+
+namespace millrace::tcp {
+
+using observe::Drop;
+using wire::Segment;
+using wire::TcpFlags;
+
+void TimeWaitQueue::add(TimeWait& entry, Instant now, Duration length) {
+    if (drained_ == 0) drained_ = tick_of(now);
+    restart(entry, now, length);
+    slots_[entry.expires % slots_.size()].push_front(entry);
+}
+
+void begin(TimeWait& entry, const Connection& c) {
+    entry.timestamps = c.timestamps;
+    entry.rcv_nxt = c.rcv_nxt;
+    entry.snd_nxt = c.snd_max;
+    entry.ts_recent = c.ts_recent;
+}
+
+TimeWaitVerdict on_segment(Env& env, const TimeWait& entry, const Segment& segment) {
+    const bool has_timestamp = entry.timestamps && segment.options.has_timestamps;
+    const bool newer = has_timestamp &&
+                       static_cast<int32_t>(segment.options.ts_value - entry.ts_recent) > 0;
+    const bool older = has_timestamp &&
+                       static_cast<int32_t>(segment.options.ts_value - entry.ts_recent) < 0;
+    if (segment.rst()) {
+        // RFC 1337: such a RST may be an old duplicate, and ends what protects from others.
+        if (env.tunables.tcp_rfc1337 == 0 && segment.seq == entry.rcv_nxt)
+            return TimeWaitVerdict::remove;
+        env.counters.drop(Drop::tcp_state);
+        return TimeWaitVerdict::drop;
+    }
+    if (segment.syn() && !segment.has_ack() && (newer || (!older && segment.seq > entry.rcv_nxt)))
+        return TimeWaitVerdict::reopen;
+    if (older) {
+        env.counters.drop(Drop::tcp_paws);
+        return TimeWaitVerdict::ack;
+    }
+    if (segment.fin() && segment.end() == entry.rcv_nxt) return TimeWaitVerdict::restart;
+    if (segment.length() == 0 && segment.seq == entry.rcv_nxt) return TimeWaitVerdict::drop;
+    env.counters.drop(Drop::tcp_out_of_window);
+    return TimeWaitVerdict::ack;
+}
+
+Segment time_wait_ack(Env& env, const TimeWait& entry, const Address& local) {
+    Segment segment;
+    segment.source_port = entry.key.local_port;
+    segment.destination_port = entry.key.remote_port;
+    segment.seq = entry.snd_nxt;
+    segment.ack = entry.rcv_nxt;
+    segment.flags = TcpFlags::ack;
+    if (entry.timestamps) {
+        segment.options.has_timestamps = true;
+        segment.options.ts_value = env.ms() + env.isn.timestamp_offset(entry.key, local);
+        segment.options.ts_echo = entry.ts_recent;
+    }
+    return segment;
+}
+
+}  // namespace millrace::tcp

@@ -1,0 +1,90 @@
+// TIME-WAIT: what is left of a connection for twice the maximum segment lifetime.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include <boost/intrusive/slist.hpp>
+
+#include "tcp/env.h"
+#include "wire/tcp.h"
+
+namespace millrace::tcp {
+
+using TimeWaitHook = boost::intrusive::slist_base_hook<
+    boost::intrusive::tag<struct TimeWaitTag>,
+    boost::intrusive::link_mode<boost::intrusive::normal_link>>;
+
+/// Stands in the flow table where the connection stood (DESIGN: 64 bytes).
+struct TimeWait : Flow, TimeWaitHook {
+    explicit TimeWait(const FlowKey& flow_key) : Flow(FlowKind::time_wait, flow_key) {}
+    Seq rcv_nxt;
+    Seq snd_nxt;
+    uint32_t ts_recent = 0;
+    uint32_t expires = 0;  ///< tick of `TimeWaitQueue`; 0: to be reclaimed when its slot drains
+};
+static_assert(sizeof(TimeWait) <= 64);
+
+/// When entries end: a ring of coarse slots, singly linked. A restart only writes `expires`; the
+/// entry is moved when its old slot drains. Owned by one core.
+class TimeWaitQueue {
+public:
+    static constexpr Duration tick = Duration::from_ms(250);
+
+    void add(TimeWait& entry, Instant now, Duration length);
+    /// The peer sent its FIN again: 2MSL begin anew (RFC 9293 section 3.10.7.4, eighth).
+    static void restart(TimeWait& entry, Instant now, Duration length) {
+        entry.expires = tick_of(now + length) + 1;
+    }
+    /// Calls `end(TimeWait&)` for entries whose time is over; at most `budget` are touched.
+    template <typename End>
+    void advance(Instant now, size_t budget, End&& end) {
+        const uint32_t target = tick_of(now);
+        while (drained_ <= target) {
+            List& slot = slots_[drained_ % slots_.size()];
+            while (!slot.empty()) {
+                if (budget-- == 0) return;
+                TimeWait& entry = slot.front();
+                slot.pop_front();
+                if (entry.expires > drained_)
+                    slots_[entry.expires % slots_.size()].push_front(entry);
+                else
+                    end(entry);
+            }
+            ++drained_;
+        }
+    }
+    /// When `advance` has work; never if there is none.
+    Instant next_deadline(size_t entries) const {
+        return entries == 0 ? Instant::never()
+                            : Instant::from_ns(int64_t{drained_} * tick.ns());
+    }
+
+private:
+    using List = boost::intrusive::slist<TimeWait, boost::intrusive::base_hook<TimeWaitHook>,
+                                         boost::intrusive::linear<true>,
+                                         boost::intrusive::cache_last<false>,
+                                         boost::intrusive::constant_time_size<false>>;
+    static uint32_t tick_of(Instant at) { return static_cast<uint32_t>(at.ns() / tick.ns()); }
+    // Longer than the longest tcp_timewait_len, so that a slot holds one lap only.
+    std::array<List, 1024> slots_;
+    uint32_t drained_ = 0;
+    static_assert(1024 * 250 > 240 * 1000 + 250);
+};
+
+/// Fills an entry from the connection that it replaces.
+void begin(TimeWait& entry, const Connection& c);
+
+/// What a segment for a TIME-WAIT entry leads to.
+enum class TimeWaitVerdict : uint8_t {
+    drop,
+    ack,      ///< answered with an ACK
+    restart,  ///< answered with an ACK, and 2MSL begin anew
+    remove,   ///< a RST that counts (tcp_rfc1337 = 0)
+    reopen,   ///< a new SYN that may open the connection again (MAY-2, RFC 6191)
+};
+TimeWaitVerdict on_segment(Env& env, const TimeWait& entry, const wire::Segment& segment);
+/// The ACK that answers it.
+wire::Segment time_wait_ack(Env& env, const TimeWait& entry, const Address& local);
+
+}  // namespace millrace::tcp

@@ -1,0 +1,18 @@
+// Retransmission, probing, delayed ACK and FIN-WAIT-2: what happens when time passes.
+#pragma once
+
+#include "tcp/env.h"
+
+namespace millrace::tcp {
+
+/// `c.timer` fired. Deadlines may have moved since it was armed: looks, acts, arms again.
+void on_timer(Env& env, Connection& c);
+
+/// Arms, moves or stops the retransmission (or probe) timer by what is outstanding now.
+void restart_retransmit_timer(Env& env, Connection& c);
+/// An orphan waits at most `tcp_fin_timeout` for the peer's FIN.
+void start_fin_wait_2_timer(Env& env, Connection& c);
+/// The present retransmission timeout.
+Duration rto(const Env& env, const Connection& c);
+
+}  // namespace millrace::tcp

@@ -1,0 +1,138 @@
+#include "wire/ip.h"
+
+#include "wire/checksum.h"
+
+namespace millrace::wire {
+
+namespace {
+
+constexpr uint8_t v6_hop_by_hop = 0;
+constexpr uint8_t v6_routing = 43;
+constexpr uint8_t v6_fragment = 44;
+constexpr uint8_t v6_destination_options = 60;
+// More extension headers than any honest sender uses; bounds the walk.
+constexpr int v6_extensions_max = 8;
+
+constexpr uint16_t flag_dont_fragment = 0x4000;
+constexpr uint16_t flag_more_fragments = 0x2000;
+constexpr uint16_t mask_fragment_offset = 0x1fff;
+
+}  // namespace
+
+std::expected<Ip, IpError> Ip::parse(std::span<const uint8_t> bytes, size_t frame_size,
+                                     bool verify_checksum) {
+    if (bytes.empty()) return std::unexpected(IpError::truncated);
+    switch (bytes[0] >> 4) {
+        case 4: return parse_v4(bytes, frame_size, verify_checksum);
+        case 6: return parse_v6(bytes, frame_size);
+        default: return std::unexpected(IpError::bad_version);
+    }
+}
+
+std::expected<Ip, IpError> Ip::parse_v4(std::span<const uint8_t> bytes, size_t frame_size,
+                                        bool verify_checksum) {
+    if (bytes.size() < v4_size) return std::unexpected(IpError::truncated);
+    const uint8_t* at = bytes.data();
+    Ip ip;
+    ip.header_size = static_cast<uint16_t>((at[0] & 0x0f) * 4);
+    const uint16_t total = load16(at + 2);
+    if (ip.header_size < v4_size || ip.header_size > bytes.size() || total < ip.header_size ||
+        total > frame_size)
+        return std::unexpected(IpError::bad_length);
+    if (verify_checksum && !Checksum().add(at, ip.header_size).is_valid())
+        return std::unexpected(IpError::bad_checksum);
+    ip.tos = at[1];
+    ip.identification = load16(at + 4);
+    const uint16_t flags = load16(at + 6);
+    ip.dont_fragment = (flags & flag_dont_fragment) != 0;
+    ip.more_fragments = (flags & flag_more_fragments) != 0;
+    ip.fragment_offset = (flags & mask_fragment_offset) * 8U;
+    ip.ttl = at[8];
+    ip.protocol = static_cast<Protocol>(at[9]);
+    ip.source = Address::v4(at + 12);
+    ip.destination = Address::v4(at + 16);
+    ip.payload_size = total - ip.header_size;  // options are skipped, not understood (MUST-50)
+    return ip;
+}
+
+std::expected<Ip, IpError> Ip::parse_v6(std::span<const uint8_t> bytes, size_t frame_size) {
+    if (bytes.size() < v6_size) return std::unexpected(IpError::truncated);
+    const uint8_t* at = bytes.data();
+    Ip ip;
+    const size_t total = v6_size + load16(at + 4);
+    if (total > frame_size) return std::unexpected(IpError::bad_length);
+    ip.tos = static_cast<uint8_t>(load16(at) >> 4);
+    ip.flow_label = load32(at) & 0xfffff;
+    ip.ttl = at[7];
+    ip.source = Address::v6(at + 8);
+    ip.destination = Address::v6(at + 24);
+
+    const size_t visible = bytes.size() < total ? bytes.size() : total;
+    uint8_t next = at[6];
+    size_t next_at = 6;
+    size_t offset = v6_size;
+    for (int i = 0;; ++i) {
+        size_t size = 0;
+        if (next == v6_hop_by_hop || next == v6_destination_options || next == v6_routing) {
+            if (offset + 8 > visible) return std::unexpected(IpError::bad_extension);
+            // A routing header with segments left asks us to forward, which a host does not do.
+            if (next == v6_routing && at[offset + 3] != 0)
+                return std::unexpected(IpError::bad_extension);
+            size = (at[offset + 1] + size_t{1}) * 8;
+        } else if (next == v6_fragment) {
+            if (offset + fragment_header_size > visible || ip.fragment_header_at != 0)
+                return std::unexpected(IpError::bad_extension);
+            const uint16_t field = load16(at + offset + 2);
+            ip.fragment_offset = field & 0xfff8;
+            ip.more_fragments = (field & 1) != 0;
+            ip.identification = load32(at + offset + 4);
+            ip.fragment_header_at = static_cast<uint16_t>(offset);
+            ip.next_header_at = static_cast<uint16_t>(next_at);
+            size = fragment_header_size;
+        } else {
+            break;
+        }
+        if (i == v6_extensions_max || offset + size > visible)
+            return std::unexpected(IpError::bad_extension);
+        next_at = offset;
+        next = at[offset];
+        offset += size;
+        // What follows a later fragment's header is data, whatever it looks like.
+        if (ip.fragment_offset != 0) break;
+    }
+    ip.protocol = static_cast<Protocol>(next);
+    ip.header_size = static_cast<uint16_t>(offset);
+    ip.payload_size = static_cast<uint32_t>(total - offset);
+    return ip;
+}
+
+void Ip::emit(uint8_t* at, bool with_checksum) const {
+    if (source.is_v4()) {
+        at[0] = 0x45;
+        at[1] = tos;
+        store16(at + 2, static_cast<uint16_t>(v4_size + payload_size));
+        store16(at + 4, static_cast<uint16_t>(identification));
+        const auto flags = static_cast<uint16_t>((dont_fragment ? flag_dont_fragment : 0) |
+                                                 (more_fragments ? flag_more_fragments : 0) |
+                                                 (fragment_offset / 8));
+        store16(at + 6, flags);
+        at[8] = ttl;
+        at[9] = static_cast<uint8_t>(protocol);
+        std::memset(at + 10, 0, 2);
+        std::memcpy(at + 12, source.wire(), 4);
+        std::memcpy(at + 16, destination.wire(), 4);
+        if (with_checksum) {
+            const uint16_t checksum = Checksum().add(at, v4_size).finish();
+            std::memcpy(at + 10, &checksum, 2);
+        }
+        return;
+    }
+    store32(at, 0x60000000U | static_cast<uint32_t>(tos) << 20 | flow_label);
+    store16(at + 4, static_cast<uint16_t>(payload_size));
+    at[6] = static_cast<uint8_t>(protocol);
+    at[7] = ttl;
+    std::memcpy(at + 8, source.wire(), 16);
+    std::memcpy(at + 24, destination.wire(), 16);
+}
+
+}  // namespace millrace::wire

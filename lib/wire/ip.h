@@ -1,0 +1,67 @@
+// IPv4 (RFC 791) and IPv6 (RFC 8200) headers, as one value.
+#pragma once
+
+#include <expected>
+#include <span>
+
+#include <millrace/address.h>
+
+#include "wire/bytes.h"
+
+namespace millrace::wire {
+
+enum class Protocol : uint8_t { icmp = 1, tcp = 6, udp = 17, icmpv6 = 58, none = 59 };
+
+/// Why an IP header was refused; each has a drop counter of its own.
+enum class IpError : uint8_t {
+    truncated,       ///< the frame ends within the header
+    bad_version,     ///< not what the EtherType said
+    bad_length,      ///< header or total length impossible for the frame
+    bad_checksum,    ///< IPv4 header checksum wrong
+    bad_extension,   ///< IPv6 extension header malformed, or too many
+};
+
+/// The values of an IP header, both families. `header_size` includes options and those extension
+/// headers that were walked.
+struct Ip {
+    static constexpr size_t v4_size = 20;
+    static constexpr size_t v6_size = 40;
+    static constexpr size_t fragment_header_size = 8;
+    static constexpr size_t max_header_size = 256;  ///< the most that `parse` asks to see
+
+    Address source;
+    Address destination;
+    Protocol protocol{};
+    uint8_t ttl = 64;            ///< hop limit in IPv6
+    uint8_t tos = 0;             ///< DSCP and ECN; traffic class in IPv6
+    bool dont_fragment = true;   ///< IPv4 only; implied in IPv6
+    uint16_t header_size = 0;    ///< bytes before the upper layer
+    uint32_t payload_size = 0;   ///< bytes of the upper layer
+    uint32_t identification = 0; ///< IPv4's 16 bits, or those of IPv6's fragment header
+    uint32_t flow_label = 0;     ///< IPv6 only, 20 bits
+    uint32_t fragment_offset = 0;///< bytes
+    bool more_fragments = false;
+    uint16_t fragment_header_at = 0; ///< IPv6: offset of the fragment header, 0 if there is none
+    uint16_t next_header_at = 0;     ///< IPv6: offset of the field that names the fragment header
+
+    bool is_fragment() const { return more_fragments || fragment_offset != 0; }
+
+    /// `bytes` starts at the IP header and covers at least the frame's first
+    /// `min(frame_size, max_header_size)` bytes; `frame_size` is what the frame holds from there.
+    static std::expected<Ip, IpError> parse(std::span<const uint8_t> bytes, size_t frame_size,
+                                            bool verify_checksum);
+    static constexpr size_t size_for(Family family) {
+        return family == Family::ipv4 ? v4_size : v6_size;
+    }
+    /// Writes `size_for(family)` bytes from addresses, protocol, ttl, tos, payload_size,
+    /// identification, flow_label and the fragment fields (the latter in IPv4 only). The IPv4
+    /// checksum is left zero where hardware fills it in.
+    void emit(uint8_t* at, bool with_checksum) const;
+
+private:
+    static std::expected<Ip, IpError> parse_v4(std::span<const uint8_t> bytes, size_t frame_size,
+                                               bool verify_checksum);
+    static std::expected<Ip, IpError> parse_v6(std::span<const uint8_t> bytes, size_t frame_size);
+};
+
+}  // namespace millrace::wire

@@ -1,0 +1,174 @@
+#include "wire/tcp.h"
+
+#include <algorithm>
+
+namespace millrace::wire {
+
+namespace {
+
+enum Kind : uint8_t {
+    end_of_list = 0,
+    no_operation = 1,
+    maximum_segment_size = 2,
+    window_scale = 3,
+    sack_permitted = 4,
+    sack = 5,
+    timestamps = 8,
+};
+
+void parse_sack(const uint8_t* at, size_t size, TcpOptions& out) {
+    // A length other than 8n + 2 carries no blocks that one could trust (CVE-2021-31889).
+    if (size < 10 || (size - 2) % 8 != 0) return;
+    out.sack_count =
+        static_cast<uint8_t>(std::min((size - 2) / 8, TcpOptions::sack_blocks_max));
+    for (size_t i = 0; i < out.sack_count; ++i)
+        out.sack[i] = {Seq(load32(at + 2 + i * 8)), Seq(load32(at + 6 + i * 8))};
+}
+
+void parse_option(const uint8_t* at, size_t size, bool on_syn, TcpOptions& out) {
+    switch (at[0]) {
+        case maximum_segment_size:
+            if (on_syn && size == 4) out.mss = std::max<uint16_t>(load16(at + 2), 1);
+            break;
+        case window_scale:
+            if (on_syn && size == 3) {
+                out.has_window_scale = true;
+                out.window_scale = std::min(at[2], TcpOptions::window_scale_max);
+            }
+            break;
+        case sack_permitted:
+            if (on_syn && size == 2) out.sack_permitted = true;
+            break;
+        case sack: parse_sack(at, size, out); break;
+        case timestamps:
+            if (size == 10) {
+                out.has_timestamps = true;
+                out.ts_value = load32(at + 2);
+                out.ts_echo = load32(at + 6);
+            }
+            break;
+        default: break;  // unknown, but it has a length: skipped (MUST-6)
+    }
+}
+
+/// Writes option bytes one behind the other.
+class Writer {
+public:
+    explicit Writer(uint8_t* at) : begin_(at), at_(at) {}
+    Writer& byte(uint8_t value) {
+        *at_++ = value;
+        return *this;
+    }
+    Writer& word(uint16_t value) {
+        store16(at_, value);
+        at_ += 2;
+        return *this;
+    }
+    Writer& dword(uint32_t value) {
+        store32(at_, value);
+        at_ += 4;
+        return *this;
+    }
+    size_t pad() {
+        while ((at_ - begin_) % 4 != 0) byte(end_of_list);  // zero padding (MUST-69)
+        return static_cast<size_t>(at_ - begin_);
+    }
+
+private:
+    uint8_t* begin_;
+    uint8_t* at_;
+};
+
+}  // namespace
+
+bool TcpOptions::parse(std::span<const uint8_t> bytes, bool on_syn, TcpOptions& out) {
+    // The layout of nearly every segment of an established connection (RFC 7323 appendix A).
+    if (bytes.size() == timestamps_size && load32(bytes.data()) == 0x0101080a) {
+        parse_option(bytes.data() + 2, 10, on_syn, out);
+        return true;
+    }
+    size_t at = 0;
+    while (at < bytes.size()) {
+        const uint8_t kind = bytes[at];
+        if (kind == end_of_list) return true;
+        if (kind == no_operation) {
+            ++at;
+            continue;
+        }
+        if (at + 1 >= bytes.size()) return false;
+        const size_t size = bytes[at + 1];
+        if (size < 2 || at + size > bytes.size()) return false;
+        parse_option(bytes.data() + at, size, on_syn, out);
+        at += size;
+    }
+    return true;
+}
+
+size_t TcpOptions::emit(uint8_t* at, bool on_syn) const {
+    Writer writer(at);
+    if (on_syn) {
+        // MSS, SACK-permitted, timestamps, NOP, window scale: Linux's order, two NOPs standing in
+        // for what is absent before timestamps or alone.
+        if (mss != 0) writer.byte(maximum_segment_size).byte(4).word(mss);
+        if (has_timestamps) {
+            if (sack_permitted)
+                writer.byte(Kind::sack_permitted).byte(2);
+            else
+                writer.byte(no_operation).byte(no_operation);
+            writer.byte(timestamps).byte(10).dword(ts_value).dword(ts_echo);
+        } else if (sack_permitted) {
+            writer.byte(no_operation).byte(no_operation).byte(Kind::sack_permitted).byte(2);
+        }
+        if (has_window_scale)
+            writer.byte(no_operation).byte(Kind::window_scale).byte(3).byte(window_scale);
+        return writer.pad();
+    }
+    if (has_timestamps)
+        writer.byte(no_operation).byte(no_operation).byte(timestamps).byte(10).dword(ts_value).dword(
+            ts_echo);
+    if (sack_count != 0) {
+        writer.byte(no_operation).byte(no_operation);
+        writer.byte(Kind::sack).byte(static_cast<uint8_t>(2 + 8 * sack_count));
+        for (size_t i = 0; i < sack_count; ++i)
+            writer.dword(sack[i].begin.value()).dword(sack[i].end.value());
+    }
+    return writer.pad();
+}
+
+std::expected<Segment, TcpError> Segment::parse(std::span<const uint8_t> bytes, size_t size) {
+    if (bytes.size() < min_header_size) return std::unexpected(TcpError::truncated);
+    const uint8_t* at = bytes.data();
+    Segment segment;
+    segment.header_size = static_cast<uint8_t>((at[12] >> 4) * 4);
+    if (segment.header_size < min_header_size || segment.header_size > bytes.size() ||
+        segment.header_size > size)
+        return std::unexpected(TcpError::bad_data_offset);
+    segment.source_port = load16(at);
+    segment.destination_port = load16(at + 2);
+    segment.seq = Seq(load32(at + 4));
+    segment.ack = Seq(load32(at + 8));
+    segment.flags = at[13];
+    segment.window = load16(at + 14);
+    segment.urgent = load16(at + 18);
+    segment.payload_size = static_cast<uint32_t>(size - segment.header_size);
+    const auto options = bytes.subspan(min_header_size, segment.header_size - min_header_size);
+    if (!TcpOptions::parse(options, segment.syn(), segment.options))
+        return std::unexpected(TcpError::bad_option);
+    return segment;
+}
+
+size_t Segment::emit(uint8_t* at) const {
+    const size_t size = min_header_size + options.emit(at + min_header_size, syn());
+    store16(at, source_port);
+    store16(at + 2, destination_port);
+    store32(at + 4, seq.value());
+    store32(at + 8, ack.value());
+    at[12] = static_cast<uint8_t>(size / 4 << 4);
+    at[13] = flags;
+    store16(at + 14, window);
+    store16(at + 16, 0);
+    store16(at + 18, urgent);
+    return size;
+}
+
+}  // namespace millrace::wire

@@ -1,0 +1,106 @@
+#include "runtime/eal.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+#include <rte_log.h>
+
+namespace millrace::runtime {
+
+namespace {
+
+std::mutex mutex;
+bool started = false;
+bool verbose_log = false;
+
+/// EAL writes its messages to a stream; a library prints nothing.
+FILE* silent_stream() {
+    static FILE* stream = std::fopen("/dev/null", "w");
+    return stream;
+}
+
+uint64_t read_number(const std::string& path) {
+    std::ifstream file(path);
+    uint64_t value = 0;
+    file >> value;
+    return value;
+}
+
+std::vector<std::string> arguments(const EalConfig& config, uint64_t memory_mb) {
+    const bool huge = config.huge_pages && free_huge_pages_mb() >= memory_mb;
+    std::vector<std::string> args{"millrace", "--no-telemetry",
+                                  fmt::format("--file-prefix=millrace{}", getpid())};
+    // The main thread keeps the affinity that it has; loops pin themselves.
+    args.push_back(fmt::format("--lcores=0@(0-{})", sysconf(_SC_NPROCESSORS_ONLN) - 1));
+    if (huge) {
+        args.emplace_back("--in-memory");
+    } else {
+        // EAL refuses --in-memory beside --no-huge (which implies --legacy-mem); --no-shconf is what
+        // is left of it there: no files are shared.
+        args.insert(args.end(), {"--no-huge", "--no-shconf", "-m", std::to_string(memory_mb)});
+    }
+    const auto has_device = std::ranges::any_of(config.arguments, [](const std::string& argument) {
+        return argument == "-a" || argument.starts_with("--allow");
+    });
+    if (!has_device) args.emplace_back("--no-pci");
+    if (!verbose_log) {
+        args.emplace_back("--log-level=error");
+    }
+    args.insert(args.end(), config.arguments.begin(), config.arguments.end());
+    return args;
+}
+
+}  // namespace
+
+uint64_t free_huge_pages_mb() {
+    const std::string root = "/sys/kernel/mm/hugepages/hugepages-";
+    return read_number(root + "2048kB/free_hugepages") * 2 +
+           read_number(root + "1048576kB/free_hugepages") * 1024;
+}
+
+void set_eal_log(bool verbose) {
+    verbose_log = verbose;
+    rte_openlog_stream(verbose ? nullptr : silent_stream());
+}
+
+Started<void> start_eal(const EalConfig& config, uint64_t memory_mb) {
+    const std::lock_guard lock(mutex);
+    if (started) return {};
+    const uint64_t memory = std::max<uint64_t>({memory_mb, config.memory_mb, 64});
+    auto args = arguments(config, memory);
+    std::vector<char*> argv;
+    for (std::string& arg : args) argv.push_back(arg.data());
+    if (!verbose_log) rte_openlog_stream(silent_stream());
+    if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
+        std::string line;
+        for (const std::string& arg : args) line += arg + " ";
+        return failure(fmt::format("EAL did not start: {} (arguments: {}). Check eal.arguments, or "
+                                   "lower [pools] if memory ({} MiB wanted) is short",
+                                   rte_strerror(rte_errno), line, memory),
+                       rte_errno);
+    }
+    started = true;
+    return {};
+}
+
+Started<void> register_thread() {
+    if (rte_lcore_id() != LCORE_ID_ANY) return {};
+    if (rte_thread_register() < 0)
+        return failure(fmt::format("no EAL identity is left for another thread ({}): at most {} "
+                                   "loops can run in a process",
+                                   rte_strerror(rte_errno), RTE_MAX_LCORE),
+                       rte_errno);
+    return {};
+}
+
+}  // namespace millrace::runtime

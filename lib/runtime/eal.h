@@ -1,0 +1,24 @@
+// DPDK's environment abstraction layer: one a process.
+#pragma once
+
+#include <cstdint>
+
+#include <millrace/config.h>
+
+namespace millrace::runtime {
+
+/// Starts EAL if this process has not done so; later calls only check that there is enough memory.
+/// Without huge pages (none reserved, or not wanted) it takes ordinary memory by itself; without
+/// root and PCI it needs neither. `memory_mb` is what the pools will take.
+Started<void> start_eal(const EalConfig& config, uint64_t memory_mb);
+
+/// Gives the calling thread an EAL identity, so that it has caches in the pools. Idempotent.
+Started<void> register_thread();
+
+/// Huge pages that are free on this machine, in MiB.
+uint64_t free_huge_pages_mb();
+
+/// Where the messages of EAL and its drivers go: nowhere, unless `verbose`.
+void set_eal_log(bool verbose);
+
+}  // namespace millrace::runtime

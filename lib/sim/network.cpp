@@ -1,0 +1,199 @@
+#include "sim/network.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace millrace::sim {
+
+namespace {
+
+/// Pool names are EAL-wide; several networks may live in one process.
+std::string unique_name() {
+    static unsigned next = 0;
+    return fmt::format("sim{}", next++);
+}
+
+}  // namespace
+
+void Node::Core::transmit(uint16_t, buf::FrameBatch& batch) {
+    for (size_t i = 0; i < batch.size(); ++i) {
+        const buf::Frame frame = batch.take(i);
+        std::vector<uint8_t> bytes(frame.size());
+        frame.copy_out(0, bytes);
+        node.network_->send(node, std::move(bytes));
+    }
+    batch.filled(0);
+}
+
+bool Node::Core::hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool settled) {
+    node.cores_[core]->frames.push_back({interface, settled, std::move(frame)});
+    return true;
+}
+
+void Node::Core::tell(uint16_t core, const stack::Message& message) {
+    node.cores_[core]->messages.push_back(message);
+}
+
+Network::Network(uint64_t seed, Instant start) : random_(seed), seed_(seed), now_(start) {}
+
+Network::~Network() {
+    // Frames that one core holds of another's pools go before the pools do.
+    for (auto& node : nodes_)
+        for (auto& core : node->cores_) {
+            core->frames.clear();
+            core->stack.reset();
+        }
+}
+
+Node& Network::add_node(NodeOptions options) {
+    const auto index = static_cast<uint8_t>(nodes_.size() + 1);
+    nodes_.push_back(std::make_unique<Node>());
+    line_free_.push_back(now_);
+    Node& node = *nodes_.back();
+    node.name_ = options.name;
+    node.mac_ = {{0x02, 0, 0, 0, 0, index}};
+    node.network_ = this;
+    ip::Interface interface;
+    interface.name = options.name;
+    interface.mac = node.mac_;
+    interface.addresses = options.addresses;
+    for (uint16_t core = 0; core < options.cores; ++core) {
+        auto pools = buf::Pools::create(unique_name(), options.pools);
+        MILLRACE_ASSERT(pools.has_value());
+        node.cores_.push_back(std::make_unique<Node::Core>(node, core, std::move(*pools)));
+        Node::Core& at = *node.cores_.back();
+        at.stack = std::make_unique<stack::Stack>(
+            stack::Options{.config = options.config,
+                           .interfaces = stack::with_loopback({interface}),
+                           .secrets = tcp::Secrets::from_seed(seed_ * 1000 + index),
+                           .core = core,
+                           .cores = options.cores,
+                           .now = now_},
+            at.pools, at);
+    }
+    return node;
+}
+
+void Network::inject(Node& node, std::vector<uint8_t> frame, uint16_t core) {
+    node.cores_[core]->arrived.push_back(std::move(frame));
+    turn(node, *node.cores_[core]);
+}
+
+void Network::inject_burst(Node& node, const std::vector<std::vector<uint8_t>>& frames) {
+    node.cores_[0]->arrived = frames;
+    turn(node, *node.cores_[0]);
+}
+
+void Network::note(const Node& from, std::span<const uint8_t> frame, std::string_view fate) {
+    if (!keep_trace_) return;
+    trace_.push_back(fmt::format("{:.6f} {} {} {}",
+                                 static_cast<double>(now_.ns() - 1'000'000'000) / 1e9, from.name(),
+                                 fate, describe(frame)));
+}
+
+void Network::send(Node& from, std::vector<uint8_t> frame) {
+    if (filter_ && !filter_(from, frame)) return note(from, frame, "filtered");
+    if (random_.chance(impairments_.loss_ppm, 1'000'000)) return note(from, frame, "lost");
+    if (random_.chance(impairments_.corrupt_ppm, 1'000'000)) {
+        const uint64_t bit = random_.below(frame.size() * 8);
+        frame[bit / 8] ^= static_cast<uint8_t>(1U << (bit % 8));
+        note(from, frame, "corrupted");
+    }
+    note(from, frame, "sent");
+    put_on_wire(from, frame);
+    if (random_.chance(impairments_.duplicate_ppm, 1'000'000)) put_on_wire(from, frame);
+}
+
+void Network::put_on_wire(Node& from, const std::vector<uint8_t>& frame) {
+    Instant leaves = now_;
+    if (impairments_.bits_per_second != 0) {
+        const auto self = std::ranges::find(nodes_, &from, &std::unique_ptr<Node>::get);
+        Instant& free = line_free_[static_cast<size_t>(self - nodes_.begin())];
+        leaves = std::max(free, now_);
+        if (leaves - now_ > impairments_.queue_max) return note(from, frame, "overflowed");
+        const auto bits = static_cast<int64_t>(frame.size() * 8);
+        free = leaves + Duration::from_ns(bits * 1'000'000'000 /
+                                          static_cast<int64_t>(impairments_.bits_per_second));
+        leaves = free;
+    }
+    const auto extra =
+        static_cast<int64_t>(random_.below(static_cast<uint64_t>(impairments_.jitter.ns()) + 1));
+    const Instant at = leaves + impairments_.delay + Duration::from_ns(extra);
+    for (auto& node : nodes_)
+        if (node.get() != &from) wire_.push({at, order_++, node.get(), frame});
+}
+
+Instant Network::next_event() {
+    Instant next = wire_.empty() ? Instant::never() : wire_.top().at;
+    for (auto& node : nodes_)
+        for (auto& core : node->cores_) {
+            const bool waiting = !core->frames.empty() || !core->messages.empty();
+            next = std::min(next, waiting ? now_ : core->stack->next_deadline());
+        }
+    return next;
+}
+
+/// Frames whose time has come reach a core; which one, no NIC has said.
+void Network::arrive() {
+    while (!wire_.empty() && wire_.top().at <= now_) {
+        const InFlight& frame = wire_.top();
+        Node& node = *frame.to;
+        const uint64_t core = node.cores() == 1 ? 0 : random_.below(node.cores());
+        node.cores_[core]->arrived.push_back(frame.bytes);
+        wire_.pop();
+    }
+}
+
+bool Network::step(Instant end) {
+    const Instant next = next_event();
+    if (next > end) {
+        now_ = std::max(now_, end);
+        return false;
+    }
+    now_ = std::max(now_, next);
+    arrive();
+    for (auto& node : nodes_)
+        for (auto& core : node->cores_) {
+            const bool input =
+                !core->arrived.empty() || !core->frames.empty() || !core->messages.empty();
+            if (input || core->stack->next_deadline() <= now_) turn(*node, *core);
+        }
+    return true;
+}
+
+void Network::run_until(Instant end) {
+    while (step(end)) {
+    }
+}
+
+/// The loop turn of DESIGN.md, under the virtual clock.
+void Network::turn(Node& node, Node::Core& core) {
+    stack::Stack& stack = *core.stack;
+    stack.begin_turn(now_);
+    while (!core.messages.empty()) {
+        stack.receive_message(core.messages.front());
+        core.messages.pop_front();
+    }
+    while (!core.frames.empty()) {
+        Node::Core::HandedOver in = std::move(core.frames.front());
+        core.frames.pop_front();
+        stack.receive_handed_over(in.interface, std::move(in.frame), in.settled);
+    }
+    buf::FrameBatch batch;
+    for (const auto& bytes : core.arrived) {
+        buf::Frame frame = core.pools.received(bytes);
+        if (!frame) continue;  // as a port whose receive pool is dry
+        batch.push(std::move(frame));
+        if (batch.full()) stack.receive(0, batch);
+    }
+    core.arrived.clear();
+    if (!batch.empty()) stack.receive(0, batch);
+    stack.receive_loopback();
+    stack.run_timers();
+    if (node.application_ != nullptr) stack.run_application(*node.application_);
+    stack.egress();
+    stack.end_turn();
+}
+
+}  // namespace millrace::sim

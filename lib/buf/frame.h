@@ -126,6 +126,8 @@ public:
         size_ = n;
         for (size_t i = 0; i < n; ++i) unpoison_received(mbufs_[i]);
     }
+    /// Only the first `n` places are left; the others were emptied by the caller.
+    void shrink(size_t n) { size_ = n; }
     void sent(size_t n) {
         std::copy(mbufs_.begin() + static_cast<ptrdiff_t>(n),
                   mbufs_.begin() + static_cast<ptrdiff_t>(size_), mbufs_.begin());

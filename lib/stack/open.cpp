@@ -116,6 +116,7 @@ tcp::Connection* Stack::accept(tcp::Listener& listener) {
     c.accept_queued = false;
     c.listener = nullptr;
     // What happened while it waited is told to its new owner.
+    c.events &= static_cast<uint8_t>(~tcp::Event::connected);
     if (c.events != 0) env_.notify(c, c.events);
     return &c;
 }

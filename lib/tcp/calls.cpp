@@ -100,6 +100,11 @@ Result<void> shutdown_send(Env& env, Connection& c) {
     return {};
 }
 
+void set_no_delay(Env& env, Connection& c, bool on) {
+    c.no_delay = on;
+    if (on) env.mark_dirty(c);
+}
+
 void close(Env& env, Connection& c) {
     const bool unread = c.rcv_used > 0 && !c.receive_queue.empty();
     c.attached = false;

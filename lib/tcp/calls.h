@@ -27,6 +27,8 @@ bool at_end(const Connection& c);
 
 /// CLOSE of our side: a FIN follows the queued data. ENOTCONN where there is no open stream.
 Result<void> shutdown_send(Env& env, Connection& c);
+/// TCP_NODELAY; what Nagle held back goes out when it is turned on.
+void set_no_delay(Env& env, Connection& c, bool on);
 /// CLOSE: the application lets go. What is queued is still sent; unread data makes it a reset.
 void close(Env& env, Connection& c);
 /// ABORT: RST, at once.

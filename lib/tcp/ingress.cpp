@@ -71,7 +71,7 @@ void established(Env& env, Connection& c) {
     c.backoffs = 0;
     c.retransmit_at = Instant::never();
     c.recover = c.snd_una;
-    env.notify(c, Event::connected | Event::writable);
+    env.notify(c, Event::connected);
     env.mark_dirty(c);
 }
 

@@ -48,6 +48,7 @@ bool Wheel::step(uint64_t target, size_t budget, size_t& touched) {
 
 /// Empties the slots that begin at the current tick. True if that made anything due.
 bool Wheel::cascade(size_t budget, size_t& touched) {
+    unfinished_ = true;
     for (unsigned level = levels; level-- > 0;) {
         const unsigned shift = level * level_bits;
         if ((now_tick_ & ((uint64_t{1} << shift) - 1)) != 0) continue;
@@ -62,6 +63,7 @@ bool Wheel::cascade(size_t budget, size_t& touched) {
         }
         levels_[level].occupied[index / 64] &= ~(uint64_t{1} << (index % 64));
     }
+    unfinished_ = false;
     return !due_.empty();
 }
 

@@ -51,6 +51,7 @@ public:
     template <typename Fire>
     size_t advance(Instant now, size_t budget, Fire&& fire) {
         const uint64_t target = floor_tick(now);
+        if (target <= now_tick_ && due_.empty() && !unfinished_) return 0;
         size_t touched = 0;
         while (true) {
             while (!due_.empty()) {
@@ -92,6 +93,7 @@ private:
     uint64_t next_event_of(unsigned level);
 
     uint64_t now_tick_;
+    bool unfinished_ = false;  // the budget ended in the midst of a slot
     std::array<Level, levels> levels_;
     List due_;
 };

@@ -1,0 +1,65 @@
+// A runtime: ports and cores made from a configuration, and the threads that run them.
+//
+// Purpose: what a program makes first. Either it gives the loops away (`run`, `stop`, `join`) or it
+// owns them (`core(i).poll_once()` in threads of its own).
+// Owner: the thread that made it; `submit` and `stop` may be called from any.
+//
+//     auto runtime = millrace::Runtime::create(*millrace::load_config("echo.toml"));
+//     runtime->run([](millrace::Stack& stack) { ... listen ... });
+//     runtime->join();
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <millrace/config.h>
+#include <millrace/error.h>
+#include <millrace/stack.h>
+
+namespace millrace {
+
+class Runtime {
+public:
+    /// Starts EAL if need be, makes pools, opens ports. What cannot be is said with cause and
+    /// remedy; nothing is left behind then.
+    static Started<std::unique_ptr<Runtime>> create(const Config& config);
+    /// Stops and joins what runs. Connections that are left are forgotten without a word.
+    ~Runtime();
+    Runtime(const Runtime&) = delete;
+    Runtime& operator=(const Runtime&) = delete;
+
+    uint16_t cores() const;
+    Stack& core(uint16_t index);
+
+    /// Starts a thread per core, pinned where the configuration says so; `setup` runs on each
+    /// before its first turn. Once.
+    Started<void> run(std::function<void(Stack&)> setup);
+    /// Asks the loops to end after their turn. Any thread, also a signal handler.
+    void stop();
+    /// Waits until they have. The runtime's owner only.
+    void join();
+
+    /// Runs `function` on a core's thread, in one of its next turns. False where its mailbox is
+    /// full. Any thread.
+    bool submit(uint16_t core, std::function<void(Stack&)> function);
+
+    /// One line per port: what it does itself and what is done in software.
+    std::vector<std::string> port_descriptions() const;
+    /// Frames that were lost between stack and wire: receive ring full, pool dry, transmit full.
+    struct PortLosses {
+        uint64_t missed = 0, no_buffer = 0, errors = 0, transmit_full = 0;
+    };
+    PortLosses losses() const;
+
+    /// Messages of EAL and its drivers on standard error; off by default. Before `create`.
+    static void set_verbose(bool verbose);
+
+private:
+    Runtime();
+    struct Parts;
+    std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,225 @@
+// The native API: one core's stack, its listeners and connections.
+//
+// Purpose: callbacks over zero-copy buffers, for servers and clients that run in the loop's own
+// thread. The application derives handlers, listens or connects, and is told of events in its turn
+// of the loop; what it sends leaves in the same turn.
+//
+// Owner: a `Stack` belongs to the thread that runs its loop (the one that calls `poll_once`, or the
+// runtime's own). Calls from another thread answer EPERM and change nothing; `Runtime::submit`
+// carries a function over.
+// Lifetime: a `Connection` or `Listener` is a handle of two words. It is good until `on_closed` has
+// returned, or until `close` or `abort` was called on it; the sanitizer build traps later use.
+//
+//     struct Echo final : millrace::ConnectionHandler, millrace::ListenHandler {
+//         void on_acceptable(Listener listener) override {
+//             while (auto c = listener.accept(*this)) {}
+//         }
+//         void on_readable(Connection c) override { ... }
+//     };
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include <millrace/address.h>
+#include <millrace/buffer.h>
+#include <millrace/error.h>
+#include <millrace/time.h>
+
+namespace millrace {
+
+namespace api {
+class Context;
+}
+namespace tcp {
+struct Connection;
+struct Listener;
+}  // namespace tcp
+
+class Connection;
+class ConnectionHandler;
+class Listener;
+class Stack;
+
+/// Why a connection ended.
+enum class CloseReason : uint8_t {
+    closed,       ///< both sides closed in good order
+    reset,        ///< the peer aborted (ECONNRESET, EPIPE)
+    refused,      ///< nobody listens there (ECONNREFUSED)
+    timed_out,    ///< no answer in time (ETIMEDOUT)
+    unreachable,  ///< no way to the peer (EHOSTUNREACH, ENETUNREACH and what else ICMP says)
+};
+std::string_view to_string(CloseReason reason);
+
+/// What a connection is doing; a copy, for people and tools. Names as in Linux's tcp_info.
+struct ConnectionInfo {
+    std::string_view state;
+    uint32_t snd_mss = 0;        ///< bytes
+    uint32_t snd_cwnd = 0;       ///< bytes
+    uint32_t snd_wnd = 0;        ///< bytes
+    uint32_t rcv_wnd = 0;        ///< bytes
+    uint32_t send_queued = 0;    ///< bytes not acknowledged yet
+    uint32_t receive_queued = 0; ///< bytes not consumed yet
+    Duration rtt;                ///< smoothed; 0 before the first sample
+    uint8_t backoffs = 0;        ///< timeouts in a row
+};
+
+class Connection {
+public:
+    /// A null handle; every call on it answers EBADF.
+    Connection() = default;
+    bool operator==(const Connection&) const = default;
+    explicit operator bool() const { return connection_ != nullptr; }
+
+    /// Takes all that has arrived in order, without a copy; empty where there is nothing. The
+    /// window opens only by `consumed`. O(1).
+    BufferChain receive();
+    /// The application is done with `bytes` of what it received; the window may open. EBADF, EPERM.
+    Result<void> consumed(size_t bytes);
+    /// The peer has closed its side and everything before that has been received.
+    bool at_end() const;
+
+    /// Takes `data` whole, without a copy, while the send buffer is not full; the buffer's limit may
+    /// be exceeded by less than one chain. EAGAIN where it is full (`on_writable` follows; `data` is
+    /// left as it was), EPIPE after `shutdown`, else the connection's errno.
+    Result<size_t> send(BufferChain& data);
+    Result<size_t> send(Buffer data);
+    /// Copies; answers how many bytes were taken. EAGAIN and the rest as above; ENOBUFS where no
+    /// packet buffer is left.
+    Result<size_t> send(std::span<const std::byte> data);
+    Result<size_t> send(std::string_view data);
+
+    /// A FIN follows what has been sent; receiving goes on. ENOTCONN where it is not open.
+    Result<void> shutdown();
+    /// Lets go: what was sent still arrives, nothing more is told. Unread data makes it a reset.
+    /// The handle is dead.
+    Result<void> close();
+    /// Resets at once. The handle is dead.
+    Result<void> abort();
+
+    /// TCP_NODELAY: small segments are not held back (RFC 9293 MUST-17).
+    Result<void> set_no_delay(bool on);
+    /// Events go to another handler from now on.
+    Result<void> set_handler(ConnectionHandler& handler);
+
+    SocketAddress local() const;
+    SocketAddress remote() const;
+    ConnectionInfo info() const;
+    /// For the application's own bookkeeping: the same for all handles of one connection, and
+    /// unique among those that live on this stack.
+    const void* id() const { return connection_; }
+
+private:
+    friend class api::Context;
+    friend class Listener;
+    friend class Stack;
+    Connection(api::Context* context, tcp::Connection* connection)
+        : context_(context), connection_(connection) {}
+    int check() const;
+
+    api::Context* context_ = nullptr;
+    tcp::Connection* connection_ = nullptr;
+};
+
+class Listener {
+public:
+    Listener() = default;
+    explicit operator bool() const { return listener_ != nullptr; }
+
+    /// The connection that has waited longest, or nothing. It is established, and may have data.
+    std::optional<Connection> accept(ConnectionHandler& handler);
+    /// Stops listening; connections that nobody has accepted are reset. The handle is dead.
+    Result<void> close();
+    SocketAddress local() const;
+
+private:
+    friend class api::Context;
+    friend class Stack;
+    Listener(api::Context* context, tcp::Listener* listener)
+        : context_(context), listener_(listener) {}
+
+    api::Context* context_ = nullptr;
+    tcp::Listener* listener_ = nullptr;
+};
+
+/// Told of one connection's (or many connections') events. Owned by the application; must outlive
+/// the connections that it was given to.
+class ConnectionHandler {
+public:
+    virtual ~ConnectionHandler() = default;
+    /// A `connect` has succeeded; not called for accepted connections.
+    virtual void on_connected(Connection) {}
+    /// There is something to `receive`: data, or the end of the stream (`at_end`).
+    virtual void on_readable(Connection) {}
+    /// After a send that took less than it was given, or EAGAIN: there is room again.
+    virtual void on_writable(Connection) {}
+    /// It is over, and not by this side's `close` or `abort`. The handle is dead when this returns.
+    virtual void on_closed(Connection, CloseReason) {}
+};
+
+/// Told that connections wait to be accepted. Owned by the application; must outlive the listener.
+class ListenHandler {
+public:
+    virtual ~ListenHandler() = default;
+    /// At least one connection waits. Those that are left are not announced again until another
+    /// arrives.
+    virtual void on_acceptable(Listener) = 0;
+};
+
+/// Called with each counter's name (Linux's SNMP and TcpExt names, and one per drop reason) and
+/// value.
+using CounterVisitor = std::function<void(std::string_view, uint64_t)>;
+
+/// One core's stack, as its application sees it.
+class Stack {
+public:
+    explicit Stack(api::Context& context) : context_(context) {}
+    Stack(const Stack&) = delete;
+    Stack& operator=(const Stack&) = delete;
+
+    /// Passive open. An unspecified IPv6 address takes both families. EADDRINUSE, EADDRNOTAVAIL,
+    /// EINVAL (port 0), ENOBUFS, EPERM.
+    Result<Listener> listen(const SocketAddress& local, ListenHandler& handler,
+                            uint32_t backlog = 4096);
+    /// Active open; `on_connected` or `on_closed` follows. `local` may name an address, a port, both
+    /// or neither. ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE, EINVAL, ENOBUFS, EPERM.
+    Result<Connection> connect(const SocketAddress& remote, ConnectionHandler& handler,
+                               const SocketAddress& local = {});
+    /// A buffer that refers to a region's memory, at most `Buffer::max_size` bytes. EINVAL, ENOBUFS.
+    Result<Buffer> buffer_from(const Region& region, size_t offset, size_t size);
+
+    /// One turn of the loop, for a caller that owns it. True if there was anything to do. The first
+    /// call makes the calling thread the owner.
+    bool poll_once();
+    /// When `poll_once` is worth calling though nothing arrives; `Instant::never()` if not at all.
+    Instant next_deadline();
+    /// Readable when another core or thread has sent something to this one while it slept; for the
+    /// caller's own epoll. Frames do not wake it: ports are polled.
+    int wakeup_fd() const;
+    /// Before the caller sleeps on `wakeup_fd`: false if it must not, since something waits.
+    bool prepare_sleep();
+
+    /// The loop's clock, now.
+    Instant now() const;
+    uint16_t core() const;
+    /// Calls `visit` with every counter of this core.
+    void counters(const CounterVisitor& visit) const;
+    /// Connections, half-open and TIME-WAIT entries there are now.
+    struct Population {
+        size_t connections, half_open, time_wait;
+    };
+    Population population() const;
+    /// Packet buffers that lie in the pools now, and how many there are.
+    size_t buffers_available() const;
+    size_t buffers_capacity() const;
+
+private:
+    friend class api::Context;
+    api::Context& context_;
+};
+
+}  // namespace millrace

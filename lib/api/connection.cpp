@@ -1,0 +1,118 @@
+#include <cerrno>
+
+#include "api/context.h"
+
+namespace millrace {
+
+/// 0, or why no call can be made on this handle.
+int Connection::check() const {
+    return connection_ == nullptr ? EBADF : context_->check_thread();
+}
+
+BufferChain Connection::receive() {
+    if (check() != 0) return {};
+    return tcp::receive(context_->stack().env(), *connection_);
+}
+
+Result<void> Connection::consumed(size_t bytes) {
+    if (const int wrong = check()) return error(wrong);
+    tcp::consumed(context_->stack().env(), *connection_, static_cast<uint32_t>(bytes));
+    return {};
+}
+
+bool Connection::at_end() const { return check() == 0 && tcp::at_end(*connection_); }
+
+Result<size_t> Connection::send(BufferChain& data) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::send(context_->stack().env(), *connection_, data);
+}
+
+Result<size_t> Connection::send(Buffer data) {
+    BufferChain chain;
+    chain.append(std::move(data));
+    return send(chain);
+}
+
+Result<size_t> Connection::send(std::span<const std::byte> data) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::send_copy(context_->stack().env(), *connection_, data);
+}
+
+Result<size_t> Connection::send(std::string_view data) {
+    return send(std::as_bytes(std::span(data.data(), data.size())));
+}
+
+Result<void> Connection::shutdown() {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::shutdown_send(context_->stack().env(), *connection_);
+}
+
+Result<void> Connection::close() {
+    if (const int wrong = check()) return error(wrong);
+    tcp::close(context_->stack().env(), *std::exchange(connection_, nullptr));
+    return {};
+}
+
+Result<void> Connection::abort() {
+    if (const int wrong = check()) return error(wrong);
+    tcp::abort(context_->stack().env(), *std::exchange(connection_, nullptr));
+    return {};
+}
+
+Result<void> Connection::set_no_delay(bool on) {
+    if (const int wrong = check()) return error(wrong);
+    tcp::set_no_delay(context_->stack().env(), *connection_, on);
+    return {};
+}
+
+Result<void> Connection::set_handler(ConnectionHandler& handler) {
+    if (const int wrong = check()) return error(wrong);
+    connection_->owner = &handler;
+    return {};
+}
+
+SocketAddress Connection::local() const {
+    if (check() != 0) return {};
+    return context_->stack().local_address(connection_->key);
+}
+
+SocketAddress Connection::remote() const {
+    if (check() != 0) return {};
+    return {connection_->key.remote, connection_->key.remote_port};
+}
+
+ConnectionInfo Connection::info() const {
+    if (check() != 0) return {};
+    const tcp::Connection& c = *connection_;
+    return {.state = tcp::name(c.state),
+            .snd_mss = c.snd_mss,
+            .snd_cwnd = c.congestion.window(),
+            .snd_wnd = c.snd_wnd,
+            .rcv_wnd = c.rcv_adv > c.rcv_nxt ? c.rcv_window() : 0,
+            .send_queued = c.send_queue.size(),
+            .receive_queued = c.rcv_used,
+            .rtt = c.rtt.srtt(),
+            .backoffs = c.backoffs};
+}
+
+std::optional<Connection> Listener::accept(ConnectionHandler& handler) {
+    if (listener_ == nullptr || context_->check_thread() != 0) return std::nullopt;
+    tcp::Connection* connection = context_->stack().accept(*listener_);
+    if (connection == nullptr) return std::nullopt;
+    connection->owner = &handler;
+    return Connection(context_, connection);
+}
+
+Result<void> Listener::close() {
+    if (listener_ == nullptr) return error(EBADF);
+    if (const int wrong = context_->check_thread()) return error(wrong);
+    context_->stack().close_listener(*std::exchange(listener_, nullptr));
+    return {};
+}
+
+SocketAddress Listener::local() const {
+    if (listener_ == nullptr) return {};
+    return {listener_->address, listener_->port};
+}
+
+}  // namespace millrace

@@ -1,0 +1,120 @@
+#include "api/context.h"
+
+#include <cerrno>
+
+#include "runtime/core.h"
+
+namespace millrace {
+
+namespace api {
+
+namespace {
+
+/// Its address tells threads apart.
+const void* this_thread() {
+    static thread_local char mark;
+    return &mark;
+}
+
+CloseReason reason_of(int error) {
+    switch (error) {
+        case 0: return CloseReason::closed;
+        case ECONNREFUSED: return CloseReason::refused;
+        case ETIMEDOUT: return CloseReason::timed_out;
+        case ECONNRESET:
+        case EPIPE: return CloseReason::reset;
+        default: return CloseReason::unreachable;
+    }
+}
+
+}  // namespace
+
+void Context::own() { owner_.store(this_thread(), std::memory_order_relaxed); }
+
+int Context::check_thread() const {
+    const void* owner = owner_.load(std::memory_order_relaxed);
+    return owner == nullptr || owner == this_thread() ? 0 : EPERM;
+}
+
+void Context::on_events(tcp::Connection& c, uint8_t events) {
+    const Connection handle(this, &c);
+    // Any call may close the connection; then nothing more is told. The memory stands until the
+    // end of the turn.
+    const auto handler = [&] { return static_cast<ConnectionHandler*>(c.owner); };
+    if ((events & tcp::Event::connected) != 0) handler()->on_connected(handle);
+    if ((events & tcp::Event::readable) != 0 && c.attached) handler()->on_readable(handle);
+    if ((events & tcp::Event::writable) != 0 && c.attached) handler()->on_writable(handle);
+    if ((events & tcp::Event::closed) != 0 && c.attached)
+        handler()->on_closed(handle, reason_of(c.error));
+}
+
+void Context::on_acceptable(tcp::Listener& listener) {
+    static_cast<ListenHandler*>(listener.owner)->on_acceptable(Listener(this, &listener));
+}
+
+}  // namespace api
+
+std::string_view to_string(CloseReason reason) {
+    switch (reason) {
+        case CloseReason::closed: return "closed";
+        case CloseReason::reset: return "reset";
+        case CloseReason::refused: return "refused";
+        case CloseReason::timed_out: return "timed out";
+        case CloseReason::unreachable: return "unreachable";
+    }
+    return "unknown";
+}
+
+Result<Listener> Stack::listen(const SocketAddress& local, ListenHandler& handler,
+                               uint32_t backlog) {
+    if (const int wrong = context_.check_thread()) return error(wrong);
+    const auto listener = context_.stack().listen(local, backlog, &handler);
+    if (!listener) return std::unexpected(listener.error());
+    return Listener(&context_, *listener);
+}
+
+Result<Connection> Stack::connect(const SocketAddress& remote, ConnectionHandler& handler,
+                                  const SocketAddress& local) {
+    if (const int wrong = context_.check_thread()) return error(wrong);
+    SocketAddress from = local;
+    // "No address" is the unspecified one of either family.
+    if (from.address.is_unspecified()) from.address = Address::any(remote.address.family());
+    const auto connection = context_.stack().connect(remote, from, &handler);
+    if (!connection) return std::unexpected(connection.error());
+    return Connection(&context_, *connection);
+}
+
+Result<Buffer> Stack::buffer_from(const Region& region, size_t offset, size_t size) {
+    if (const int wrong = context_.check_thread()) return error(wrong);
+    return context_.stack().pools().region_buffer(region, offset, size);
+}
+
+bool Stack::poll_once() {
+    context_.own();
+    return context_.core()->turn(context_);
+}
+
+Instant Stack::next_deadline() { return context_.core()->next_deadline(); }
+int Stack::wakeup_fd() const { return context_.core()->mailbox().wakeup_fd(); }
+
+bool Stack::prepare_sleep() {
+    runtime::Core& core = *context_.core();
+    core.mailbox().awake();
+    if (core.next_deadline() <= core.now()) return false;
+    return core.mailbox().prepare_sleep();
+}
+
+Instant Stack::now() const { return context_.stack().env().now; }
+uint16_t Stack::core() const { return context_.stack().core(); }
+
+void Stack::counters(const CounterVisitor& visit) const { context_.stack().counters().for_each(visit); }
+
+Stack::Population Stack::population() const {
+    const auto population = context_.stack().population();
+    return {population.connections, population.half_open, population.time_wait};
+}
+
+size_t Stack::buffers_available() const { return context_.stack().pools().available(); }
+size_t Stack::buffers_capacity() const { return context_.stack().pools().capacity(); }
+
+}  // namespace millrace

@@ -1,0 +1,140 @@
+#include <millrace/runtime.h>
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <cerrno>
+#include <atomic>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "api/context.h"
+#include "runtime/eal.h"
+#include "runtime/world.h"
+
+namespace millrace {
+
+struct Runtime::Parts {
+    explicit Parts(std::unique_ptr<runtime::World> w) : world(std::move(w)) {
+        for (uint16_t i = 0; i < world->cores(); ++i)
+            contexts.push_back(
+                std::make_unique<api::Context>(world->core(i).stack(), &world->core(i)));
+    }
+    void loop(api::Context& context, const CoreConfig& config);
+
+    std::unique_ptr<runtime::World> world;
+    std::vector<std::unique_ptr<api::Context>> contexts;
+    std::vector<std::thread> threads;
+    std::atomic<bool> stopping{false};
+};
+
+namespace {
+
+Started<void> pin(const CoreConfig& config, std::thread& thread) {
+    if (!config.cpu) return {};
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(*config.cpu, &set);
+    const int status = pthread_setaffinity_np(thread.native_handle(), sizeof(set), &set);
+    if (status != 0)
+        return failure(fmt::format("core.cpu: CPU {} cannot be used ({}): it is missing or outside "
+                                   "this process' set; see nproc and taskset -p",
+                                   *config.cpu, std::strerror(status)),
+                       status);
+    return {};
+}
+
+}  // namespace
+
+Runtime::Runtime() = default;
+
+Runtime::~Runtime() {
+    stop();
+    join();
+}
+
+Started<std::unique_ptr<Runtime>> Runtime::create(const Config& config) {
+    auto world = runtime::World::create(config);
+    if (!world) return std::unexpected(world.error());
+    std::unique_ptr<Runtime> runtime(new Runtime());
+    runtime->parts_ = std::make_unique<Parts>(std::move(*world));
+    return runtime;
+}
+
+uint16_t Runtime::cores() const { return parts_->world->cores(); }
+Stack& Runtime::core(uint16_t index) { return parts_->contexts[index]->facade(); }
+
+/// Turns until told to stop; an idle loop spins or gives the processor away.
+void Runtime::Parts::loop(api::Context& context, const CoreConfig& config) {
+    context.own();
+    uint32_t empty_turns = 0;
+    while (!stopping.load(std::memory_order_relaxed)) {
+        if (context.core()->turn(context)) {
+            empty_turns = 0;
+        } else if (config.idle == IdlePolicy::yield && ++empty_turns >= config.idle_turns) {
+            sched_yield();
+        }
+    }
+}
+
+Started<void> Runtime::run(std::function<void(Stack&)> setup) {
+    if (!parts_->threads.empty()) return failure("the loops run already", EALREADY);
+    // Nobody turns before all are placed: a core that cannot be pinned stops the start.
+    auto gate = std::make_shared<std::atomic<int>>(0);
+    Started<void> status;
+    for (uint16_t i = 0; i < cores(); ++i) {
+        const CoreConfig& config = parts_->world->config().cores[i];
+        parts_->threads.emplace_back([parts = parts_.get(), i, config, setup, gate] {
+            gate->wait(0);
+            if (gate->load() < 0 || !runtime::register_thread()) return;
+            api::Context& context = *parts->contexts[i];
+            context.own();
+            context.stack().begin_turn(context.core()->now());
+            setup(context.facade());
+            parts->loop(context, config);
+        });
+        if (status) status = pin(config, parts_->threads.back());
+    }
+    gate->store(status ? 1 : -1);
+    gate->notify_all();
+    if (!status) join();
+    return status;
+}
+
+void Runtime::stop() { parts_->stopping.store(true, std::memory_order_relaxed); }
+
+void Runtime::join() {
+    for (std::thread& thread : parts_->threads) thread.join();
+    parts_->threads.clear();
+}
+
+bool Runtime::submit(uint16_t core, std::function<void(Stack&)> function) {
+    api::Context& context = *parts_->contexts[core];
+    return context.core()->mailbox().post(runtime::Letter(std::function<void()>(
+        [&context, function = std::move(function)] { function(context.facade()); })));
+}
+
+std::vector<std::string> Runtime::port_descriptions() const {
+    std::vector<std::string> lines;
+    for (size_t i = 0; i < parts_->world->ports(); ++i)
+        lines.push_back(parts_->world->port(i).description());
+    return lines;
+}
+
+Runtime::PortLosses Runtime::losses() const {
+    PortLosses losses;
+    for (size_t i = 0; i < parts_->world->ports(); ++i) {
+        const auto counters = parts_->world->port(i).counters();
+        losses.missed += counters.missed;
+        losses.no_buffer += counters.no_buffer;
+        losses.errors += counters.errors;
+    }
+    for (uint16_t i = 0; i < parts_->world->cores(); ++i)
+        losses.transmit_full += parts_->world->core(i).transmit_dropped();
+    return losses;
+}
+
+void Runtime::set_verbose(bool verbose) { runtime::set_eal_log(verbose); }
+
+}  // namespace millrace

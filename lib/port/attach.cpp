@@ -1,0 +1,207 @@
+#include "port/attach.h"
+
+#include <net/if.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+#include <rte_dev.h>
+#include <rte_errno.h>
+#include <rte_eth_ring.h>
+#include <rte_ethdev.h>
+#include <rte_ring.h>
+
+namespace millrace::port {
+
+namespace {
+
+constexpr unsigned ring_size = 1024;
+constexpr uint16_t ring_queues_max = 16;
+
+/// The value of `key=value` among a device's arguments.
+std::optional<std::string> argument(std::string_view device, std::string_view key) {
+    const std::string wanted = fmt::format(",{}=", key);
+    const size_t at = device.find(wanted);
+    if (at == std::string_view::npos) return std::nullopt;
+    const std::string_view rest = device.substr(at + wanted.size());
+    return std::string(rest.substr(0, rest.find(',')));
+}
+
+std::string name_of(std::string_view device) {
+    return std::string(device.substr(0, device.find(',')));
+}
+
+struct RingName {
+    std::string link;
+    unsigned end;
+    uint16_t queues;
+};
+
+/// "ring:NAME:0" or "ring:NAME:1,queues=4".
+std::optional<RingName> parse_ring(const std::string& device) {
+    const std::string name = name_of(device);
+    if (!name.starts_with("ring:") || name.size() < 8) return std::nullopt;
+    const std::string_view end = std::string_view(name).substr(name.size() - 2);
+    if (end != ":0" && end != ":1") return std::nullopt;
+    unsigned queues = 1;
+    if (const auto text = argument(device, "queues")) {
+        const auto [ptr, status] =
+            std::from_chars(text->data(), text->data() + text->size(), queues);
+        if (status != std::errc() || ptr != text->data() + text->size() || queues == 0 ||
+            queues > ring_queues_max)
+            return std::nullopt;
+    }
+    return RingName{name.substr(5, name.size() - 7), end[1] == '0' ? 0U : 1U,
+                    static_cast<uint16_t>(queues)};
+}
+
+/// The links within this process: rings for each direction, shared by the two ends.
+class Links {
+public:
+    Started<uint16_t> open(const RingName& name) {
+        const std::lock_guard lock(mutex_);
+        Link& link = links_[name.link];
+        if (link.rings[0].empty()) {
+            for (unsigned direction = 0; direction < 2; ++direction)
+                for (uint16_t q = 0; q < name.queues; ++q) {
+                    const std::string ring =
+                        fmt::format("mr_{}_{}_{}", name.link, direction, q);
+                    link.rings[direction].push_back(
+                        rte_ring_create(ring.c_str(), ring_size, SOCKET_ID_ANY, 0));
+                    if (link.rings[direction].back() == nullptr)
+                        return failure(fmt::format("cannot make the ring {}: {}", ring,
+                                                   rte_strerror(rte_errno)),
+                                       rte_errno);
+                }
+        }
+        if (link.rings[0].size() != name.queues)
+            return failure(fmt::format("ring:{}: the other end has {} queues, this one asks for {}",
+                                       name.link, link.rings[0].size(), name.queues),
+                           EINVAL);
+        if (link.open[name.end])
+            return failure(fmt::format("ring:{}:{} is open already", name.link, name.end), EBUSY);
+        auto& receive = link.rings[name.end];
+        auto& transmit = link.rings[1 - name.end];
+        const std::string port = fmt::format("{}_{}", name.link, name.end);
+        const int id = rte_eth_from_rings(port.c_str(), receive.data(), name.queues,
+                                          transmit.data(), name.queues, 0);
+        if (id < 0)
+            return failure(fmt::format("cannot make a port of ring:{}: {}", name.link,
+                                       rte_strerror(rte_errno)),
+                           rte_errno);
+        link.open[name.end] = true;
+        return static_cast<uint16_t>(id);
+    }
+
+    void close(const RingName& name) {
+        const std::lock_guard lock(mutex_);
+        const auto found = links_.find(name.link);
+        if (found == links_.end()) return;
+        Link& link = found->second;
+        link.open[name.end] = false;
+        if (link.open[0] || link.open[1]) return;
+        for (auto& direction : link.rings)
+            for (rte_ring* ring : direction) {
+                void* mbuf = nullptr;
+                while (rte_ring_dequeue(ring, &mbuf) == 0)
+                    rte_pktmbuf_free(static_cast<rte_mbuf*>(mbuf));
+                rte_ring_free(ring);
+            }
+        links_.erase(found);
+    }
+
+private:
+    struct Link {
+        std::array<std::vector<rte_ring*>, 2> rings;  // received by end 0, by end 1
+        std::array<bool, 2> open{};
+    };
+    std::mutex mutex_;
+    std::map<std::string, Link> links_;
+};
+
+Links& links() {
+    static Links instance;
+    return instance;
+}
+
+/// Why a device could not be made, as far as one can tell without the driver's own messages.
+std::string cause_and_remedy(const std::string& device) {
+    const std::string name = name_of(device);
+    if (name.starts_with("net_tap")) {
+        if (access("/dev/net/tun", F_OK) != 0)
+            return "/dev/net/tun does not exist: load the tun module, or give the container the "
+                   "device";
+        if (geteuid() != 0)
+            return "TAP needs CAP_NET_ADMIN: run as root, or use a ring: or net_memif link";
+        const auto interface = argument(device, "iface");
+        if (interface && if_nametoindex(interface->c_str()) != 0)
+            return fmt::format("the interface {} exists already, perhaps of another program that "
+                               "runs: choose another iface=",
+                               *interface);
+        return "the TAP driver refused: look at dmesg, or pass eal.arguments = "
+               "[\"--log-level=debug\"]";
+    }
+    if (name.starts_with("net_af_packet") || name.starts_with("net_af_xdp")) {
+        const auto interface = argument(device, "iface");
+        if (!interface) return "iface= is missing: name the kernel's interface";
+        if (if_nametoindex(interface->c_str()) == 0)
+            return fmt::format("there is no interface {} in this network namespace", *interface);
+        if (geteuid() != 0) return "raw sockets need CAP_NET_RAW: run as root";
+        return "the kernel refused: AF_XDP needs CAP_BPF and a driver that supports it; "
+               "net_af_packet works everywhere";
+    }
+    if (name.starts_with("net_memif"))
+        return "the socket may be in use or its folder missing: check socket= and role=";
+    if (name.find(':') != std::string::npos)
+        return "a PCI device needs a driver that DPDK can use (mlx5's own, or vfio-pci): bind it, "
+               "and pass eal.arguments = [\"-a\", \"ADDRESS\"]";
+    return "unknown kind of device: ring:, net_tap, net_memif, net_af_packet, net_af_xdp, "
+           "net_pcap, net_null or a PCI address";
+}
+
+}  // namespace
+
+Started<uint16_t> attach(const std::string& device) {
+    if (device.starts_with("ring:")) {
+        const auto ring = parse_ring(device);
+        if (!ring)
+            return failure(fmt::format("{}: a link is written ring:NAME:0 or ring:NAME:1, with "
+                                       ",queues=N (1 to {}) if it has several",
+                                       device, ring_queues_max),
+                           EINVAL);
+        return links().open(*ring);
+    }
+    uint16_t port = 0;
+    const std::string name = name_of(device);
+    if (rte_eth_dev_get_port_by_name(name.c_str(), &port) == 0) return port;
+    const int status = rte_dev_probe(device.c_str());
+    if (status == 0 && rte_eth_dev_get_port_by_name(name.c_str(), &port) == 0) return port;
+    return failure(fmt::format("cannot open the port {}: {}", device, cause_and_remedy(device)),
+                   status < 0 ? -status : ENODEV);
+}
+
+void detach(const std::string& device, uint16_t port) {
+    rte_eth_dev_info info{};
+    const bool known = rte_eth_dev_info_get(port, &info) == 0;
+    rte_eth_dev_close(port);
+    if (const auto ring = device.starts_with("ring:") ? parse_ring(device) : std::nullopt) {
+        if (known && info.device != nullptr) rte_dev_remove(info.device);
+        links().close(*ring);
+        return;
+    }
+    if (known && info.device != nullptr) rte_dev_remove(info.device);
+}
+
+uint16_t ring_queues(const std::string& device) {
+    const auto ring = device.starts_with("ring:") ? parse_ring(device) : std::nullopt;
+    return ring ? ring->queues : 0;
+}
+
+}  // namespace millrace::port

@@ -1,0 +1,79 @@
+// A DPDK ethdev port: queues and offloads, negotiated from what the driver reports.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <millrace/config.h>
+
+#include "buf/pools.h"
+#include "ip/interface.h"
+
+namespace millrace::port {
+
+/// Steering that a NIC is asked to follow: hash key and indirection table.
+struct Rss {
+    std::span<const uint8_t> key;
+    std::vector<uint16_t> table;  ///< receive queue per entry
+};
+
+/// Counters that the driver keeps. For the start-up owner; drivers lock where they must.
+struct PortCounters {
+    uint64_t received = 0;
+    uint64_t transmitted = 0;
+    uint64_t missed = 0;     ///< the receive ring was full
+    uint64_t errors = 0;
+    uint64_t no_buffer = 0;  ///< the receive pool was dry
+};
+
+/// Opened and closed by one thread; each queue is then polled by one core. Closing gives back what
+/// the driver holds; a link made here (`ring:`) ends with its second end.
+class Port {
+public:
+    /// `pools[i]` fills the receive queues that core i polls; `cores` of them poll this port.
+    static Started<std::unique_ptr<Port>> open(const PortConfig& config,
+                                               const std::vector<buf::Pools*>& pools,
+                                               const Rss& rss);
+    ~Port();
+    Port(const Port&) = delete;
+    Port& operator=(const Port&) = delete;
+
+    /// Fills `batch`, which is empty, from one queue. False where nothing came.
+    bool receive(uint16_t queue, buf::FrameBatch& batch) const;
+    /// Sends from the batch what the queue takes; the rest stays in it. `pools` serves ports that
+    /// cannot send frames in pieces.
+    void transmit(uint16_t queue, buf::FrameBatch& batch, buf::Pools& pools) const;
+
+    uint16_t receive_queues() const { return receive_queues_; }
+    uint16_t transmit_queues() const { return transmit_queues_; }
+    const wire::MacAddress& mac() const { return mac_; }
+    uint16_t mtu() const { return mtu_; }
+    const ip::Offloads& offloads() const { return offloads_; }
+    /// What is done by the port and what by software, in one line.
+    const std::string& description() const { return description_; }
+    PortCounters counters() const;
+
+private:
+    Port() = default;
+    Started<void> configure(const PortConfig& config, const std::vector<buf::Pools*>& pools,
+                            const Rss& rss);
+    Started<void> choose_mac(const PortConfig& config);
+    bool program_rss(const Rss& rss, uint16_t table_size);
+    void linearise(buf::FrameBatch& batch, buf::Pools& pools) const;
+    void describe(const PortConfig& config, uint64_t receive_offloads, uint64_t transmit_offloads);
+
+    uint16_t id_ = UINT16_MAX;
+    std::string device_;
+    bool started_ = false;
+    bool multi_segment_ = false;
+    uint16_t receive_queues_ = 1;
+    uint16_t transmit_queues_ = 1;
+    uint16_t mtu_ = 1500;
+    wire::MacAddress mac_;
+    ip::Offloads offloads_;
+    std::string description_;
+};
+
+}  // namespace millrace::port

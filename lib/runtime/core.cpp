@@ -1,0 +1,124 @@
+#include "runtime/core.h"
+
+#include "runtime/world.h"
+
+namespace millrace::runtime {
+
+namespace {
+
+constexpr size_t letters_per_turn = 64;
+constexpr size_t bursts_per_turn = 4;
+// What may wait behind a full transmit ring: about two bursts a connection's worth of egress.
+constexpr size_t waiting_max = 1024;
+// A handed-over frame's tag: its interface, and whether its new core is to keep it.
+constexpr uint16_t settled_bit = 0x8000;
+
+}  // namespace
+
+Core::Core(World& world, uint16_t index, buf::Pools pools, std::unique_ptr<Mailbox> mailbox)
+    : world_(world), index_(index), pools_(std::move(pools)), mailbox_(std::move(mailbox)) {}
+
+Core::~Core() = default;
+
+/// DESIGN.md's loop turn: mailbox, receive and ingress, timers, application, egress, transmit.
+bool Core::turn(stack::Application& application) {
+    stack_->begin_turn(clock_.now());
+    bool busy = read_mailbox();
+    busy |= receive();
+    stack_->receive_loopback();
+    stack_->run_timers();
+    busy |= stack_->has_work();
+    stack_->run_application(application);
+    stack_->egress();
+    stack_->end_turn();
+    for (Outlet& outlet : outlets_)
+        if (!outlet.waiting.empty()) {
+            send_waiting(outlet);
+            busy = true;
+        }
+    return busy;
+}
+
+bool Core::read_mailbox() {
+    if (mailbox_->empty()) return false;
+    mailbox_->read(letters_per_turn, [this](Letter& letter) {
+        if (auto* message = std::get_if<stack::Message>(&letter))
+            stack_->receive_message(*message);
+        else
+            std::get<std::function<void()>>(letter)();
+    });
+    mailbox_->take(batch_);
+    for (size_t i = 0; i < batch_.size(); ++i) {
+        buf::Frame frame = batch_.take(i);
+        const uint16_t tag = frame.tag();
+        stack_->receive_handed_over(tag & static_cast<uint16_t>(~settled_bit), std::move(frame),
+                                    (tag & settled_bit) != 0);
+    }
+    batch_.shrink(0);
+    return true;
+}
+
+bool Core::receive() {
+    bool any = false;
+    for (const ReceiveQueue& queue : receive_queues_) {
+        for (size_t i = 0; i < bursts_per_turn; ++i) {
+            if (!queue.port->receive(queue.queue, batch_)) break;
+            any = true;
+            const bool full = batch_.full();
+            stack_->receive(queue.interface, batch_);
+            if (!full) break;
+        }
+    }
+    return any;
+}
+
+void Core::transmit(uint16_t interface, buf::FrameBatch& batch) {
+    Outlet& outlet = outlets_[interface];
+    if (outlet.port != nullptr && outlet.waiting.empty())
+        outlet.port->transmit(outlet.queue, batch, pools_);
+    for (size_t i = 0; i < batch.size(); ++i) {
+        buf::Frame frame = batch.take(i);
+        if (outlet.port != nullptr && outlet.waiting.size() < waiting_max)
+            outlet.waiting.push_back(std::move(frame));
+        else
+            ++transmit_dropped_;
+    }
+    batch.shrink(0);
+}
+
+void Core::send_waiting(Outlet& outlet) {
+    size_t sent = 0;
+    while (sent < outlet.waiting.size()) {
+        while (!batch_.full() && sent + batch_.size() < outlet.waiting.size())
+            batch_.push(std::move(outlet.waiting[sent + batch_.size()]));
+        const size_t offered = batch_.size();
+        outlet.port->transmit(outlet.queue, batch_, pools_);
+        const size_t left = batch_.size();
+        sent += offered - left;
+        for (size_t i = 0; i < left; ++i) outlet.waiting[sent + i] = batch_.take(i);
+        batch_.shrink(0);
+        if (left > 0) break;
+    }
+    outlet.waiting.erase(outlet.waiting.begin(),
+                         outlet.waiting.begin() + static_cast<ptrdiff_t>(sent));
+}
+
+bool Core::hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool settled) {
+    frame.set_tag(static_cast<uint16_t>(interface | (settled ? settled_bit : 0)));
+    return world_.core(core).mailbox().post(std::move(frame));
+}
+
+void Core::tell(uint16_t core, const stack::Message& message) {
+    // A full mailbox loses news. Neighbours are learned again; what a lost claim costs is a
+    // connection that times out; both need 16384 unread letters.
+    world_.core(core).mailbox().post(Letter(message));
+}
+
+Instant Core::next_deadline() {
+    if (!mailbox_->empty()) return now();
+    for (const Outlet& outlet : outlets_)
+        if (!outlet.waiting.empty()) return now();
+    return stack_->next_deadline();
+}
+
+}  // namespace millrace::runtime

@@ -1,0 +1,70 @@
+// One run-to-completion loop with everything that it owns: stack, pools, queues, mailbox.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "port/port.h"
+#include "runtime/clock.h"
+#include "runtime/mailbox.h"
+#include "stack/stack.h"
+
+namespace millrace::runtime {
+
+class World;
+
+/// Every function but `mailbox()` is called by the one thread that runs this core.
+class Core final : public stack::Host {
+public:
+    Core(World& world, uint16_t index, buf::Pools pools, std::unique_ptr<Mailbox> mailbox);
+    ~Core();
+
+    /// One turn of the loop. True if there was anything to do.
+    bool turn(stack::Application& application);
+    /// When the next turn is worth making without a frame; now if something waits.
+    Instant next_deadline();
+
+    Instant now() const { return clock_.now(); }
+    stack::Stack& stack() { return *stack_; }
+    Mailbox& mailbox() { return *mailbox_; }
+    buf::Pools& pools() { return pools_; }
+    uint16_t index() const { return index_; }
+    /// Frames that the ports' transmit rings had no room for.
+    uint64_t transmit_dropped() const { return transmit_dropped_; }
+
+private:
+    friend class World;
+    struct ReceiveQueue {
+        port::Port* port;
+        uint16_t interface;
+        uint16_t queue;
+    };
+    /// What the transmit ring of a port had no room for yet.
+    struct Outlet {
+        port::Port* port = nullptr;
+        uint16_t queue = 0;
+        std::vector<buf::Frame> waiting;
+    };
+
+    bool read_mailbox();
+    bool receive();
+    void send_waiting(Outlet& outlet);
+
+    void transmit(uint16_t interface, buf::FrameBatch& batch) override;
+    bool hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool settled) override;
+    void tell(uint16_t core, const stack::Message& message) override;
+
+    World& world_;
+    const uint16_t index_;
+    Clock clock_;
+    buf::Pools pools_;
+    std::unique_ptr<Mailbox> mailbox_;
+    std::unique_ptr<stack::Stack> stack_;
+    std::vector<ReceiveQueue> receive_queues_;
+    std::vector<Outlet> outlets_;  // by interface
+    buf::FrameBatch batch_;
+    uint64_t transmit_dropped_ = 0;
+};
+
+}  // namespace millrace::runtime

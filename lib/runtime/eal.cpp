@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <mutex>
 #include <string>
@@ -90,6 +92,12 @@ Started<void> start_eal(const EalConfig& config, uint64_t memory_mb) {
                        rte_errno);
     }
     started = true;
+    // EAL leaves its folder behind, whatever it was told.
+    static const std::string folder = rte_eal_get_runtime_dir();
+    std::atexit([] {
+        std::error_code ignored;
+        std::filesystem::remove_all(folder, ignored);
+    });
     return {};
 }
 

@@ -1,0 +1,57 @@
+// What every program does the same way: options, configuration, signals, failures.
+#pragma once
+
+#include <functional>
+#include <future>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include <millrace/millrace.h>
+
+namespace millrace::apps {
+
+/// Options that all programs have.
+struct CommonOptions {
+    std::string config_path;
+    bool verbose = false;
+
+    void add_to(CLI::App& app);
+};
+
+/// Blocks SIGINT and SIGTERM in this thread and all that it starts; `wait` takes them. Before EAL
+/// makes threads of its own.
+class Signals {
+public:
+    Signals();
+    /// Waits at most `seconds`; true if a signal asked for the end.
+    bool wait(double seconds) const;
+};
+
+/// Prints cause and remedy on standard error; answers the exit status.
+int fail(const Failure& failure);
+
+/// Reads the configuration and makes the runtime; the port lines go to standard error.
+Started<std::unique_ptr<Runtime>> start(const CommonOptions& options);
+Started<std::unique_ptr<Runtime>> start(const Config& config);
+
+/// Asks every core for a value, on its own thread, and waits for all of them.
+template <typename Value>
+std::vector<Value> ask_cores(Runtime& runtime, const std::function<Value(Stack&)>& question) {
+    std::vector<std::future<Value>> answers;
+    for (uint16_t core = 0; core < runtime.cores(); ++core) {
+        auto promise = std::make_shared<std::promise<Value>>();
+        answers.push_back(promise->get_future());
+        runtime.submit(core, [promise, &question](Stack& stack) {
+            promise->set_value(question(stack));
+        });
+    }
+    std::vector<Value> values;
+    for (auto& answer : answers)
+        if (answer.wait_for(std::chrono::seconds(5)) == std::future_status::ready)
+            values.push_back(answer.get());
+    return values;
+}
+
+}  // namespace millrace::apps

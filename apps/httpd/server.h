@@ -1,0 +1,58 @@
+// An HTTP/1.1 server on the native API.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <millrace/millrace.h>
+
+#include "httpd/files.h"
+
+namespace millrace::apps {
+
+struct HttpOptions {
+    std::string root;          ///< directory of files; empty: none
+    size_t body_size = 128;    ///< bytes that "/body" answers with, for benchmarks
+    uint16_t port = 80;
+    uint32_t backlog = 4096;
+};
+
+/// What one core's server has done; the access counters.
+struct HttpCounters {
+    uint64_t connections = 0;
+    uint64_t requests = 0;
+    uint64_t bytes = 0;  ///< of bodies
+    std::map<int, uint64_t> by_status;
+
+    HttpCounters& operator+=(const HttpCounters& other);
+};
+
+class HttpSession;
+
+/// One core's server; lives on its core's thread. Must outlive the stack's last turn.
+class HttpServer final : public ListenHandler {
+public:
+    HttpServer(Stack& stack, const HttpOptions& options);
+    ~HttpServer() override;
+
+    Result<void> listen();
+    void on_acceptable(Listener listener) override;
+    const HttpCounters& counters() const { return counters_; }
+
+private:
+    friend class HttpSession;
+    HttpSession* take_session();
+    void give_back(HttpSession* session);
+
+    Stack& stack_;
+    HttpOptions options_;
+    Files files_;
+    std::unique_ptr<MappedFile> body_;
+    HttpCounters counters_;
+    std::vector<std::unique_ptr<HttpSession>> sessions_;
+    std::vector<HttpSession*> idle_;
+};
+
+}  // namespace millrace::apps

@@ -101,11 +101,15 @@ void Network::send(Node& from, std::vector<uint8_t> frame) {
         note(from, frame, "corrupted");
     }
     note(from, frame, "sent");
-    put_on_wire(from, frame);
-    if (random_.chance(impairments_.duplicate_ppm, 1'000'000)) put_on_wire(from, frame);
+    broadcast(from, frame);
+    if (random_.chance(impairments_.duplicate_ppm, 1'000'000)) broadcast(from, frame);
 }
 
-void Network::put_on_wire(Node& from, const std::vector<uint8_t>& frame) {
+void Network::put_on_wire(Node& to, std::vector<uint8_t> frame) {
+    wire_.push({now_ + impairments_.delay, order_++, &to, std::move(frame)});
+}
+
+void Network::broadcast(Node& from, const std::vector<uint8_t>& frame) {
     Instant leaves = now_;
     if (impairments_.bits_per_second != 0) {
         const auto self = std::ranges::find(nodes_, &from, &std::unique_ptr<Node>::get);

@@ -99,6 +99,8 @@ public:
     void inject(Node& node, std::vector<uint8_t> frame, uint16_t core = 0);
     /// The same for a burst, which the stack sees as one.
     void inject_burst(Node& node, const std::vector<std::vector<uint8_t>>& frames);
+    /// A frame that reaches `to` after the wire's delay, as if somebody else had sent it.
+    void put_on_wire(Node& to, std::vector<uint8_t> frame);
     /// Calls `filter(from, frame)` for each frame sent; false: the wire loses it.
     void set_filter(std::function<bool(const Node&, std::span<const uint8_t>)> filter) {
         filter_ = std::move(filter);
@@ -121,7 +123,7 @@ private:
     };
 
     void send(Node& from, std::vector<uint8_t> frame);
-    void put_on_wire(Node& from, const std::vector<uint8_t>& frame);
+    void broadcast(Node& from, const std::vector<uint8_t>& frame);
     bool step(Instant end);
     void arrive();
     void turn(Node& node, Node::Core& core);

@@ -25,8 +25,7 @@ void Stack::egress_connection(tcp::Connection& c) {
     tcp::TransmitPlan plan;
     while (tcp::next_plan(env_, c, plan)) {
         if (!transmit(c, plan)) {
-            // A pool is dry. Buffers come back as frames leave and ACKs arrive: next turn.
-            starved_.push_back(&c);
+            env_.starve(c);
             return;
         }
     }

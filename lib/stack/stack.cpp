@@ -51,7 +51,8 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
            .reassemblies = reassemblies_,
            .isn = tcp::IsnGenerator(options.secrets),
            .dirty = {},
-           .ready = {}},
+           .ready = {},
+           .starved = {}},
       classifier_(interfaces_, addresses_, hash_, counters_),
       connections_(config_.tcp.max_connections),
       time_waits_(config_.tcp.tcp_max_tw_buckets),
@@ -93,9 +94,22 @@ void Stack::run_timers() {
         }
         time_waits_.give_back(&entry);
     });
+    if (env_.now >= env_.retry_starved_at) retry_starved();
     if (env_.now >= next_fragment_sweep_) {
         fragments_.expire(env_.now);
         next_fragment_sweep_ = env_.now + fragment_sweep;
+    }
+}
+
+void Stack::retry_starved() {
+    env_.retry_starved_at = Instant::never();
+    std::vector<tcp::Connection*> starved;
+    starved.swap(env_.starved);
+    for (tcp::Connection* c : starved) {
+        c->starved = false;
+        env_.mark_dirty(*c);
+        if (c->want_writable && c->attached && c->send_queue.size() < c->snd_buf)
+            env_.notify(*c, tcp::Event::writable);
     }
 }
 
@@ -152,8 +166,6 @@ void Stack::end_turn() {
     flush();
     for (tcp::Connection* c : finished_) connections_.give_back(c);
     finished_.clear();
-    for (tcp::Connection* c : starved_) env_.mark_dirty(*c);
-    starved_.clear();
 }
 
 bool Stack::has_work() const {
@@ -164,6 +176,7 @@ bool Stack::has_work() const {
 Instant Stack::next_deadline() {
     if (has_work()) return env_.now;
     Instant deadline = wheel_.next_deadline();
+    deadline = std::min(deadline, env_.retry_starved_at);
     deadline = std::min(deadline, time_wait_queue_.next_deadline(time_waits_.in_use()));
     if (fragments_.size() > 0) deadline = std::min(deadline, next_fragment_sweep_);
     return deadline;

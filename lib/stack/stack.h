@@ -180,6 +180,7 @@ private:
     void retire(tcp::Connection& c);
     void remove_time_wait(tcp::TimeWait& entry);
     void claim(const tcp::FlowKey& key, bool forward);
+    void retry_starved();
     void expire_timer(time::WheelEntry& entry);
 
     const Config config_;
@@ -212,7 +213,6 @@ private:
     tcp::HalfOpen* half_open_due_ = nullptr;
     std::vector<tcp::Listener*> acceptable_;
     std::vector<tcp::Connection*> finished_;  ///< reclaimed at the end of the turn
-    std::vector<tcp::Connection*> starved_;   ///< met a dry pool: try again next turn
     uint16_t port_counter_ = 0;
 
     /// What other cores listen on: bit i is core i.

@@ -70,6 +70,7 @@ Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> dat
     if (copied < data.size()) c.want_writable = true;
     if (copied == 0 && !data.empty()) {
         env.counters.drop(observe::Drop::no_buffer);
+        env.starve(c);
         return error(ENOBUFS);
     }
     env.mark_dirty(c);

@@ -73,6 +73,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool reading_stopped : 1 = false;  ///< shutdown for reading: data is dropped
     bool syn_acked : 1 = false;        ///< our SYN has been acknowledged
     bool fin_acked : 1 = false;        ///< our FIN has been acknowledged
+    bool starved : 1 = false;          ///< waits for packet buffers, in `Env::starved`
     bool delivered_close : 1 = false;  ///< the application has been told of the end
 
     uint16_t snd_mss = 536;  ///< payload of a full segment, options subtracted

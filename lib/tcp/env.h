@@ -1,6 +1,8 @@
 // What one core lends to its connections: time, tunables, pools, lists of who has work.
 #pragma once
 
+#include <vector>
+
 #include <millrace/config.h>
 
 #include "buf/pools.h"
@@ -27,12 +29,23 @@ struct Env {
     IsnGenerator isn;
     DirtyList dirty;  ///< may have something to send; egress walks it once a turn
     ReadyList ready;  ///< have events for the application
+    std::vector<Connection*> starved;  ///< met a dry pool; asked again after `starved_retry`
+    Instant retry_starved_at = Instant::never();
 
     uint32_t ms() const { return static_cast<uint32_t>(now.ns() / 1'000'000); }
 
     void mark_dirty(Connection& c) {
         if (!c.DirtyHook::is_linked()) dirty.push_back(c);
     }
+    /// A pool is dry. Buffers come back as frames leave and ACKs arrive; time has to pass for that.
+    void starve(Connection& c) {
+        if (c.starved) return;
+        c.starved = true;
+        if (starved.empty()) retry_starved_at = now + starved_retry;
+        starved.push_back(&c);
+    }
+    static constexpr Duration starved_retry = Duration::from_ms(1);
+
     void notify(Connection& c, uint8_t events) {
         c.events |= events;
         if (!c.ReadyHook::is_linked()) ready.push_back(c);

@@ -18,6 +18,13 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
     }
     if (c.state == State::syn_sent) return steps::syn_sent(env, c, segment, std::move(payload));
 
+    // The other half of a simultaneous open: its SYN we have had, what is left of it is an ACK.
+    if (c.state == State::syn_received && segment.syn() && segment.has_ack() &&
+        segment.seq + 1 == c.rcv_nxt && segment.ack == c.snd_max) {
+        segment.flags &= static_cast<uint8_t>(~wire::TcpFlags::syn);
+        segment.seq += 1;
+        c.ack_now = true;
+    }
     // First, check sequence number (with RFC 7323's PAWS before it).
     if (!steps::check_timestamps(env, c, segment)) return Verdict::done;
     if (!steps::check_sequence(env, c, segment, payload)) return Verdict::done;
@@ -28,7 +35,7 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
     }
     // Fourth, check the SYN bit.
     if (segment.syn()) {
-        steps::check_syn(env, c, segment);
+        steps::check_syn(env, c);
         return Verdict::done;
     }
     // Fifth, check the ACK field.
@@ -183,18 +190,8 @@ void check_reset(Env& env, Connection& c, const Segment& segment) {
 }
 
 /// Fourth: a SYN in a synchronised state earns a challenge ACK, whatever its sequence
-/// (RFC 5961 section 4.2). A simultaneous open's repeated SYN-ACK is answered the same way.
-void check_syn(Env& env, Connection& c, const Segment& segment) {
-    // The other half of a simultaneous open: SYN-ACK at the ISN, acknowledging our SYN.
-    if (c.state == State::syn_received && segment.has_ack() && segment.ack == c.snd_max) {
-        c.snd_una = segment.ack;
-        c.snd_wl1 = segment.seq;
-        c.snd_wl2 = segment.ack;
-        c.snd_wnd = segment.window;
-        established(env, c);
-        c.ack_now = true;
-        return;
-    }
+/// (RFC 5961 section 4.2).
+void check_syn(Env& env, Connection& c) {
     env.counters.drop(Drop::tcp_challenge);
     ++env.counters.tcp_syn_challenge;
     challenge_ack(env, c);

@@ -23,7 +23,7 @@ Verdict syn_sent(Env& env, Connection& c, wire::Segment& segment, BufferChain pa
 bool check_timestamps(Env& env, Connection& c, const wire::Segment& segment);
 bool check_sequence(Env& env, Connection& c, wire::Segment& segment, BufferChain& payload);
 void check_reset(Env& env, Connection& c, const wire::Segment& segment);
-void check_syn(Env& env, Connection& c, const wire::Segment& segment);
+void check_syn(Env& env, Connection& c);
 Verdict check_ack(Env& env, Connection& c, const wire::Segment& segment);
 void process_text(Env& env, Connection& c, const wire::Segment& segment, BufferChain payload);
 void check_fin(Env& env, Connection& c, const wire::Segment& segment);

@@ -34,7 +34,8 @@ void back_off(Env& env, Connection& c) {
 
 /// SYN and SYN-ACK of a simultaneous open: `tcp_syn_linear_timeouts` without backoff, then doubling.
 void on_syn_timeout(Env& env, Connection& c) {
-    if (c.backoffs >= env.tunables.tcp_syn_retries) {
+    // The linear ones come on top of tcp_syn_retries, as in Linux: the last SYN goes at 67 s.
+    if (c.backoffs >= env.tunables.tcp_syn_retries + env.tunables.tcp_syn_linear_timeouts) {
         ++env.counters.tcp_attempt_fails;
         finish(env, c, ETIMEDOUT);
         return;

@@ -1,0 +1,246 @@
+#include <atomic>
+#include <numeric>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "buf/pools.h"
+
+namespace millrace::buf {
+namespace {
+
+Pools make(const char* name, PoolSizes sizes = {.receive = 512, .header = 512, .attach = 512,
+                                                .payload = 512}) {
+    auto pools = Pools::create(name, sizes);
+    EXPECT_TRUE(pools) << pools.error().what;
+    return std::move(*pools);
+}
+
+std::vector<uint8_t> numbers(size_t size) {
+    std::vector<uint8_t> bytes(size);
+    for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<uint8_t>(i * 7 + i / 256);
+    return bytes;
+}
+std::vector<uint8_t> contents(const BufferChain& chain) {
+    std::vector<uint8_t> bytes(chain.size());
+    chain.copy_to(std::as_writable_bytes(std::span(bytes)));
+    return bytes;
+}
+std::vector<uint8_t> contents(const Frame& frame) {
+    std::vector<uint8_t> bytes(frame.size());
+    frame.copy_out(0, bytes);
+    return bytes;
+}
+BufferChain chain_of(Pools& pools, const std::vector<uint8_t>& bytes, size_t piece) {
+    BufferChain chain;
+    for (size_t at = 0; at < bytes.size(); at += piece) {
+        const size_t n = std::min(piece, bytes.size() - at);
+        chain.append(pools.received(std::span(bytes).subspan(at, n)).into_chain());
+    }
+    return chain;
+}
+
+TEST(Frame, large_frames_come_in_pieces_and_trim_across_them) {
+    Pools pools = make("frame_trim");
+    const auto bytes = numbers(5000);
+    for (const size_t front : {0, 1, 2000, 2047, 2048, 2049, 4500}) {
+        Frame frame = pools.received(bytes);
+        ASSERT_TRUE(frame);
+        EXPECT_GT(frame.buffers(), 1U);
+        frame.trim_front(front);
+        frame.trim_to(400);
+        EXPECT_EQ(frame.size(), 400U);
+        EXPECT_EQ(contents(frame),
+                  std::vector<uint8_t>(bytes.begin() + static_cast<ptrdiff_t>(front),
+                                       bytes.begin() + static_cast<ptrdiff_t>(front) + 400));
+    }
+    EXPECT_EQ(pools.available(), pools.capacity());
+}
+
+TEST(Frame, becomes_a_chain_without_empty_buffers) {
+    Pools pools = make("frame_chain");
+    Frame frame = pools.frame();
+    frame.put(40);
+    frame.append(pools.received(numbers(100)));
+    frame.trim_front(40);
+    const BufferChain chain = std::move(frame).into_chain();
+    EXPECT_EQ(chain.size(), 100U);
+    EXPECT_EQ(contents(chain), numbers(100));
+}
+
+TEST(Chain, trims_splits_and_joins_at_every_byte) {
+    Pools pools = make("chain_split");
+    const auto bytes = numbers(300);
+    for (size_t at = 0; at <= bytes.size(); ++at) {
+        BufferChain chain = chain_of(pools, bytes, 70);
+        BufferChain back = pools.split(chain, at);
+        EXPECT_EQ(chain.size(), at);
+        EXPECT_EQ(back.size(), bytes.size() - at);
+        chain.append(std::move(back));
+        EXPECT_EQ(contents(chain), bytes);
+        chain.trim_front(at);
+        EXPECT_EQ(contents(chain), std::vector<uint8_t>(
+                                       bytes.begin() + static_cast<ptrdiff_t>(at), bytes.end()));
+        BufferChain other = chain_of(pools, bytes, 64);
+        other.trim_back(at);
+        EXPECT_EQ(contents(other), std::vector<uint8_t>(
+                                       bytes.begin(), bytes.end() - static_cast<ptrdiff_t>(at)));
+    }
+    EXPECT_EQ(pools.available(), pools.capacity());
+}
+
+TEST(Chain, pop_front_gives_buffers_in_order) {
+    Pools pools = make("chain_pop");
+    const auto bytes = numbers(200);
+    BufferChain chain = chain_of(pools, bytes, 64);
+    std::vector<uint8_t> seen;
+    for (Buffer buffer = chain.pop_front(); !buffer.empty(); buffer = chain.pop_front())
+        for (const std::byte byte : buffer.bytes()) seen.push_back(static_cast<uint8_t>(byte));
+    EXPECT_EQ(seen, bytes);
+    EXPECT_TRUE(chain.empty());
+    EXPECT_EQ(chain.size(), 0U);
+}
+
+TEST(Pools, payload_goes_by_copy_when_small_and_by_reference_when_large) {
+    Pools pools = make("payload_ref");
+    BufferChain kept;
+    const auto bytes = numbers(5000);
+    EXPECT_EQ(pools.append_copy(kept, std::as_bytes(std::span(bytes))), 5000U);
+    for (const auto& [offset, size] :
+         {std::pair<size_t, size_t>{0, 100}, {10, 256}, {0, 1460}, {2100, 200}, {2000, 300},
+          {1000, 4000}, {4999, 1}}) {
+        Frame frame = pools.frame();
+        Cursor cursor{BufferAccess::head(kept), 0};
+        advance(cursor, offset);
+        ASSERT_TRUE(pools.append_payload(frame, cursor, size));
+        EXPECT_EQ(frame.buffers() == 1, size <= Pools::copy_max);
+        EXPECT_EQ(contents(frame),
+                  std::vector<uint8_t>(bytes.begin() + static_cast<ptrdiff_t>(offset),
+                                       bytes.begin() + static_cast<ptrdiff_t>(offset + size)));
+    }
+    // A frame outlives what it refers to.
+    Frame frame = pools.frame();
+    Cursor cursor{BufferAccess::head(kept), 0};
+    ASSERT_TRUE(pools.append_payload(frame, cursor, 3000));
+    kept.clear();
+    EXPECT_EQ(contents(frame), std::vector<uint8_t>(bytes.begin(), bytes.begin() + 3000));
+    frame = {};
+    EXPECT_EQ(pools.available(), pools.capacity());
+}
+
+TEST(Pools, what_somebody_else_holds_is_not_written) {
+    Pools pools = make("shared_tail");
+    BufferChain kept;
+    const auto bytes = numbers(300);
+    pools.append_copy(kept, std::as_bytes(std::span(bytes)));
+    Frame frame = pools.frame();
+    Cursor cursor{BufferAccess::head(kept), 0};
+    ASSERT_TRUE(pools.append_payload(frame, cursor, 300));
+    const size_t before = pools.available();
+    pools.append_copy(kept, std::as_bytes(std::span(bytes)));
+    EXPECT_EQ(pools.available(), before - 1) << "a buffer of its own, not the shared one's room";
+    EXPECT_EQ(contents(frame), bytes);
+}
+
+TEST(Pools, running_dry_is_answered_by_null) {
+    Pools pools = make("dry");
+    std::vector<Frame> frames;
+    for (Frame frame = pools.frame(); frame; frame = pools.frame())
+        frames.push_back(std::move(frame));
+    EXPECT_EQ(frames.size(), 512U);
+    EXPECT_FALSE(pools.frame());
+    frames.clear();
+    EXPECT_TRUE(pools.frame());
+}
+
+TEST(Frame, is_recycled_only_when_nobody_else_holds_it) {
+    Pools pools = make("recycle");
+    Frame frame = pools.received(numbers(3000));
+    EXPECT_TRUE(frame.recycle());
+    EXPECT_EQ(frame.size(), 0U);
+    EXPECT_EQ(frame.buffers(), 1U);
+    BufferChain kept;
+    pools.append_copy(kept, std::as_bytes(std::span<const uint8_t>(numbers(1000))));
+    Frame holder = pools.frame();
+    Cursor cursor{BufferAccess::head(kept), 0};
+    pools.append_payload(holder, cursor, 1000);
+    holder.trim_front(0);
+    Frame shared(BufferAccess::unwrap(kept.pop_front()));
+    EXPECT_FALSE(shared.recycle());
+}
+
+TEST(Region, is_released_once_when_the_last_reference_is_gone) {
+    Pools pools = make("region");
+    const auto bytes = numbers(40'000);
+    int released = 0;
+    Frame frame = pools.frame();
+    {
+        Region region(std::as_bytes(std::span(bytes)), [&] { ++released; });
+        EXPECT_EQ(pools.region_buffer(region, 0, 0).error(), EINVAL);
+        EXPECT_EQ(pools.region_buffer(region, 39'999, 2).error(), EINVAL);
+        EXPECT_EQ(pools.region_buffer(region, SIZE_MAX, 2).error(), EINVAL);
+        EXPECT_EQ(pools.region_buffer(region, 0, Buffer::max_size + 1).error(), EINVAL);
+        BufferChain chain;
+        for (size_t at = 0; at < bytes.size(); at += 10'000)
+            chain.append(std::move(*pools.region_buffer(region, at, 10'000)));
+        EXPECT_EQ(contents(chain), bytes);
+        Cursor cursor{BufferAccess::head(chain), 0};
+        advance(cursor, 9'500);
+        ASSERT_TRUE(pools.append_payload(frame, cursor, 1'000));
+    }
+    EXPECT_EQ(released, 0) << "a frame still refers to it";
+    EXPECT_EQ(contents(frame), std::vector<uint8_t>(bytes.begin() + 9'500, bytes.begin() + 10'500));
+    frame = {};
+    EXPECT_EQ(released, 1);
+    EXPECT_EQ(pools.available(), pools.capacity());
+}
+
+TEST(Buffer, may_be_dropped_on_any_thread_and_after_its_pools_are_gone) {
+    std::vector<Buffer> buffers;
+    {
+        Pools pools = make("gone");
+        BufferChain chain;
+        pools.append_copy(chain, std::as_bytes(std::span<const uint8_t>(numbers(20'000))));
+        while (!chain.empty()) buffers.push_back(chain.pop_front());
+    }
+    EXPECT_EQ(static_cast<uint8_t>(buffers.front().bytes()[1]), 7);
+    std::thread([&] { buffers.clear(); }).join();
+    // The memory is given back when the next pools are made; under the same names, if wanted.
+    Pools again = make("gone2");
+    EXPECT_EQ(again.available(), again.capacity());
+}
+
+TEST(Frame, batch_gives_up_what_was_not_sent) {
+    Pools pools = make("batch");
+    FrameBatch batch;
+    for (int i = 0; i < 5; ++i) batch.push(pools.frame());
+    for (int i = 0; i < 2; ++i) batch.take(static_cast<size_t>(i));
+    batch.sent(2);
+    EXPECT_EQ(batch.size(), 3U);
+    batch.clear();
+    EXPECT_EQ(pools.available(), pools.capacity());
+}
+
+#ifdef MILLRACE_ASAN
+// Must show 6: whoever uses memory that has gone back to its pool is caught.
+TEST(UseAfterFreeDeathTest, of_a_slice_is_caught) {
+    Pools pools = make("uaf_slice");
+    BufferChain chain;
+    pools.append_copy(chain, std::as_bytes(std::span<const uint8_t>(numbers(100))));
+    Buffer buffer = chain.pop_front();
+    const std::byte* data = buffer.data();
+    buffer = {};
+    EXPECT_DEATH(std::printf("%d\n", static_cast<int>(*data)), "use-after-poison");
+}
+
+TEST(UseAfterFreeDeathTest, of_an_mbuf_is_caught) {
+    Pools pools = make("uaf_mbuf");
+    Frame frame = pools.frame();
+    rte_mbuf* mbuf = frame.get();
+    frame = {};
+    EXPECT_DEATH(mbuf->data_len = 1, "use-after-poison");
+}
+#endif
+
+}  // namespace
+}  // namespace millrace::buf

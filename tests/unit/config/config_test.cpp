@@ -1,0 +1,155 @@
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include <millrace/config.h>
+
+#include "config/tunables.h"
+
+namespace millrace {
+namespace {
+
+/// Expects a refusal that names all of these.
+void expect_refused(std::string_view text, std::initializer_list<const char*> words) {
+    const auto config = parse_config(text, "t.toml");
+    ASSERT_FALSE(config) << text;
+    for (const char* word : words)
+        EXPECT_NE(config.error().what.find(word), std::string::npos)
+            << config.error().what << " lacks " << word;
+}
+
+TEST(Config, reads_everything_that_it_documents) {
+    const auto config = parse_config(R"(
+[[port]]
+device = "net_tap0,iface=x"
+addresses = ["10.0.0.1/24", "fd00::1/64"]
+routes = ["default via 10.0.0.254", "2001:db8::/32 via fd00::2"]
+mac = "02:00:00:00:00:01"
+mtu = 9000
+vlan = 5
+receive_descriptors = 256
+transmit_descriptors = 512
+cores = [1]
+software_checksums = true
+[[port]]
+device = "net_null0"
+[[core]]
+cpu = 1
+[[core]]
+idle = "yield"
+idle_turns = 7
+[pools]
+receive = 1024
+header = 2048
+attach = 4096
+payload = 512
+[tcp]
+tcp_syn_retries = 3
+tcp_rmem = 65536
+[ip]
+ip_default_ttl = 9
+[eal]
+memory_mb = 128
+huge_pages = false
+arguments = ["--log-level=debug"]
+)",
+                                     "t.toml");
+    ASSERT_TRUE(config) << config.error().what;
+    const PortConfig& port = config->ports.at(0);
+    EXPECT_EQ(port.addresses.at(1).to_string(), "fd00::1/64");
+    EXPECT_EQ(port.routes.at(0).destination.to_string(), "0.0.0.0/0");
+    EXPECT_EQ(port.routes.at(1).gateway.to_string(), "fd00::2");
+    EXPECT_EQ(port.mtu, 9000);
+    EXPECT_EQ(port.vlan, 5);
+    EXPECT_EQ(port.receive_descriptors, 256);
+    EXPECT_EQ(port.transmit_descriptors, 512);
+    EXPECT_EQ(port.cores, std::vector<uint16_t>{1});
+    EXPECT_TRUE(port.software_checksums);
+    EXPECT_EQ(config->ports.size(), 2U);
+    EXPECT_EQ(config->cores.at(0).cpu, 1);
+    EXPECT_EQ(config->cores.at(1).idle, IdlePolicy::yield);
+    EXPECT_EQ(config->cores.at(1).idle_turns, 7U);
+    EXPECT_EQ(config->pools.attach, 4096U);
+    EXPECT_EQ(config->tcp.tcp_syn_retries, 3U);
+    EXPECT_EQ(config->tcp.tcp_synack_retries, 5U) << "what is not named keeps its default";
+    EXPECT_EQ(config->ip.ip_default_ttl, 9U);
+    EXPECT_EQ(config->eal.memory_mb, 128U);
+    EXPECT_FALSE(config->eal.huge_pages);
+    EXPECT_EQ(config->eal.arguments.size(), 1U);
+}
+
+TEST(Config, unknown_keys_are_refused_with_file_line_and_path) {
+    expect_refused("[tcp]\n\ntcp_sin_retries = 1\n", {"t.toml:3", "tcp.tcp_sin_retries", "unknown"});
+    expect_refused("ports = 1\n", {"t.toml:1", "ports", "unknown"});
+    expect_refused("[[port]]\ndevice = \"x\"\nadress = 1\n", {"t.toml:3", "port[0].adress"});
+    expect_refused("[tcp]\ntcp_fastopen = 1\n", {"tcp.tcp_fastopen", "unknown"});
+}
+
+TEST(Config, every_tunable_refuses_what_lies_outside_its_range) {
+    const auto check = [](std::string_view table, const auto& fields) {
+        for (const auto& field : fields) {
+            const std::string name(field.name);
+            const auto text = [&](int64_t value) {
+                return "[" + std::string(table) + "]\n" + name + " = " + std::to_string(value) + "\n";
+            };
+            const std::string min = std::to_string(field.min);
+            const std::string max = std::to_string(field.max);
+            expect_refused(text(int64_t{field.min} - 1),
+                           {"t.toml:2", name.c_str(), min.c_str(), max.c_str()});
+            expect_refused(text(int64_t{field.max} + 1),
+                           {"t.toml:2", name.c_str(), min.c_str(), max.c_str()});
+            expect_refused("[" + std::string(table) + "]\n" + name + " = \"x\"\n", {name.c_str()});
+        }
+    };
+    check("tcp", config::tcp_fields());
+    check("ip", config::ip_fields());
+    check("pools", config::pool_fields());
+}
+
+TEST(Config, wrong_types_and_texts_are_refused) {
+    expect_refused("[[port]]\ndevice = 1\n", {"port[0].device", "1", "string"});
+    expect_refused("[[port]]\ndevice = \"x\"\naddresses = [\"10.0.0.300/24\"]\n",
+                   {"t.toml:3", "port[0].addresses"});
+    expect_refused("[[port]]\ndevice = \"x\"\nroutes = [\"10.0.0.0/8\"]\n", {"port[0].routes"});
+    expect_refused("[[port]]\ndevice = \"x\"\nsoftware_checksums = 1\n", {"true", "false"});
+    expect_refused("[[core]]\nidle = \"sleep\"\n", {"core[0].idle", "spin"});
+    expect_refused("[tcp\n", {"t.toml:1"});
+    expect_refused("tcp = 1\n", {"tcp", "table"});
+}
+
+TEST(Config, fields_are_held_against_each_other) {
+    expect_refused("[[port]]\nmtu = 1500\n", {"port[0].device", "missing"});
+    expect_refused("[[port]]\ndevice = \"x\"\naddresses = [\"224.0.0.1/24\"]\n", {"addresses"});
+    expect_refused("[[port]]\ndevice = \"x\"\naddresses = [\"10.0.0.1/24\"]\n"
+                   "routes = [\"default via 10.1.0.1\"]\n",
+                   {"gateway", "10.1.0.1"});
+    expect_refused("[[port]]\ndevice = \"x\"\ncores = [1]\n", {"cores", "1"});
+    expect_refused("[[port]]\ndevice = \"x\"\nmtu = 600\naddresses = [\"fd00::1/64\"]\n",
+                   {"mtu", "1280"});
+    expect_refused("[tcp]\nip_local_port_range_min = 2000\nip_local_port_range_max = 1999\n",
+                   {"ip_local_port_range_min"});
+}
+
+TEST(Config, a_missing_file_is_named) {
+    const auto config = load_config("/nonexistent/x.toml");
+    ASSERT_FALSE(config);
+    EXPECT_NE(config.error().what.find("/nonexistent/x.toml"), std::string::npos);
+    EXPECT_EQ(config.error().code, ENOENT);
+}
+
+TEST(Config, defaults_are_linux) {
+    const TcpTunables tcp;
+    EXPECT_EQ(tcp.tcp_syn_retries, 6U);
+    EXPECT_EQ(tcp.tcp_synack_retries, 5U);
+    EXPECT_EQ(tcp.tcp_retries2, 15U);
+    EXPECT_EQ(tcp.tcp_fin_timeout, 60U);
+    EXPECT_EQ(tcp.somaxconn, 4096U);
+    EXPECT_EQ(tcp.tcp_rto_min_us, 200'000U);
+    EXPECT_EQ(tcp.tcp_rto_max_ms, 120'000U);
+    EXPECT_EQ(tcp.initial_cwnd, 10U);
+    EXPECT_EQ(IpTunables().ip_default_ttl, 64U);
+    EXPECT_TRUE(validate(Config()));
+}
+
+}  // namespace
+}  // namespace millrace

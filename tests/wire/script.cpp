@@ -1,0 +1,259 @@
+#include "script.h"
+
+#include "wire/arp.h"
+#include "wire/checksum.h"
+#include "wire/icmp.h"
+
+namespace millrace::testing {
+
+namespace {
+constexpr wire::MacAddress peer_mac{{0x02, 0, 0, 0, 0, 0x99}};
+}
+
+Script::Script(Options options) : network(1), options_(options) {
+    sim::NodeOptions node;
+    node.config = options.config;
+    node_ = &network.add_node(Pair::named(std::move(node), "stack", 1));
+    application_ = std::make_unique<Recorder>(*node_);
+    application_->hold_accepts = true;
+    network.set_filter([this](const sim::Node&, std::span<const uint8_t> bytes) {
+        const auto ethernet = wire::Ethernet::parse(bytes);
+        const auto ip = wire::Ip::parse(bytes.subspan(ethernet->size),
+                                        bytes.size() - ethernet->size, true);
+        if (ip && ip->protocol == wire::Protocol::tcp)
+            sent_.emplace_back(bytes.begin(), bytes.end());
+        else
+            answer_neighbour();  // a question for the peer's link address, nothing else
+        return false;  // the script is the wire's other end
+    });
+    network.inject(*node_, neighbour_message(false));
+}
+
+void Script::answer_neighbour() { network.put_on_wire(*node_, neighbour_message(true)); }
+
+/// What the peer says of its link address: a question of its own, or an answer.
+std::vector<uint8_t> Script::neighbour_message(bool answer) const {
+    std::vector<uint8_t> frame;
+    wire::Ethernet ethernet;
+    ethernet.source = peer_mac;
+    if (options_.family == Family::ipv4) {
+        frame.resize(14 + wire::Arp::size);
+        ethernet.destination = wire::MacAddress::broadcast();
+        ethernet.type = wire::EtherType::arp;
+        using Operation = wire::Arp::Operation;
+        const wire::Arp arp{answer ? Operation::reply : Operation::request, peer_mac, peer(),
+                            node_->mac(), local()};
+        arp.emit(&frame[14]);
+    } else {
+        frame.resize(14 + 40 + wire::Ndp::size_with_option);
+        const Address group = answer ? local() : wire::solicited_node(local());
+        ethernet.destination = answer ? node_->mac() : wire::multicast_mac(group);
+        ethernet.type = wire::EtherType::ipv6;
+        wire::Ip ip;
+        ip.source = peer();
+        ip.destination = group;
+        ip.protocol = wire::Protocol::icmpv6;
+        ip.ttl = 255;
+        ip.payload_size = wire::Ndp::size_with_option;
+        ip.emit(&frame[14], true);
+        wire::Ndp ndp;
+        ndp.target = answer ? peer() : local();
+        ndp.is_advertisement = answer;
+        ndp.flags = answer ? wire::Ndp::flag_solicited : 0;
+        ndp.link_address = peer_mac;
+        ndp.emit(&frame[54]);
+        wire::Checksum sum;
+        sum.add_pseudo_header(ip.source, ip.destination, 58, ip.payload_size)
+            .add(&frame[54], ip.payload_size);
+        const uint16_t checksum = sum.finish();
+        std::memcpy(&frame[56], &checksum, 2);
+    }
+    ethernet.emit(frame.data());
+    return frame;
+}
+
+tcp::Listener* Script::listen(uint16_t port, uint32_t backlog) {
+    listener_ = application_->listen(Address::any(options_.family), port, backlog);
+    return listener_;
+}
+
+Endpoint& Script::accept() {
+    tcp::Connection* c = stack().accept(*listener_);
+    EXPECT_NE(c, nullptr) << "nobody waits to be accepted";
+    application_->prototype = {.salt_out = 2, .salt_in = 1};
+    if (c != nullptr) end_ = &application_->adopt(stack(), *c);
+    network.run_for({});
+    return *end_;
+}
+
+Endpoint& Script::connect() {
+    options_.local_port = 50000;
+    options_.peer_port = 80;
+    end_ = &application_->connect({peer(), 80}, {.salt_out = 2, .salt_in = 1},
+                                  {Address::any(options_.family), options_.local_port});
+    network.run_for({});
+    return *end_;
+}
+
+void Script::send(uint32_t bytes) {
+    end_->to_send += bytes;
+    end_->pump();
+    network.run_for({});
+}
+
+void Script::shutdown() {
+    EXPECT_TRUE(tcp::shutdown_send(stack().env(), tcb()));
+    network.run_for({});
+}
+
+void Script::close() {
+    end_->close();
+    network.run_for({});
+}
+
+void Script::abort() {
+    end_->abort();
+    network.run_for({});
+}
+
+void Script::establish(Packet syn) {
+    listen(options_.local_port);
+    inject(syn);
+    const wire::Segment answer = next();
+    EXPECT_TRUE(answer.syn() && answer.has_ack());
+    Packet ack = A(1, 1).window(syn.win.value_or(65535));
+    if (answer.options.has_timestamps) ack = ack.timestamps(syn.opts->ts_value, answer.options.ts_value);
+    inject(ack);
+    accept();
+    expect_silence();
+}
+
+wire::Segment Script::absolute(const Packet& p) const {
+    wire::Segment segment;
+    segment.source_port = options_.peer_port;
+    segment.destination_port = options_.local_port;
+    segment.seq = Seq(options_.peer_isn + p.seq);
+    if (p.ack) segment.ack = Seq(isn_.value_or(0) + *p.ack);
+    segment.flags = p.flags;
+    segment.window = p.win.value_or(65535);
+    if (p.opts) segment.options = *p.opts;
+    return segment;
+}
+
+std::vector<uint8_t> Script::frame(const Packet& p) const {
+    const wire::Segment segment = absolute(p);
+    std::array<uint8_t, 60> header{};
+    const size_t header_size = segment.emit(header.data());
+    const uint32_t size = p.size.value_or(0);
+    wire::Ip ip;
+    ip.source = peer();
+    ip.destination = local();
+    ip.protocol = wire::Protocol::tcp;
+    ip.payload_size = static_cast<uint32_t>(header_size + size);
+    const size_t ip_size = ip_header_size();
+    std::vector<uint8_t> bytes(14 + ip_size + header_size + size);
+    wire::Ethernet ethernet;
+    ethernet.destination = node_->mac();
+    ethernet.source = peer_mac;
+    ethernet.type = ip.source.is_v4() ? wire::EtherType::ipv4 : wire::EtherType::ipv6;
+    ethernet.emit(bytes.data());
+    ip.emit(&bytes[14], true);
+    std::memcpy(&bytes[14 + ip_size], header.data(), header_size);
+    for (uint32_t i = 0; i < size; ++i)
+        bytes[14 + ip_size + header_size + i] = pattern(p.fill_from + i, p.salt);
+    repair_checksums(bytes);
+    return bytes;
+}
+
+void Script::repair_checksums(std::vector<uint8_t>& bytes) {
+    uint8_t* ip_at = &bytes[14];
+    const bool v4 = ip_at[0] >> 4 == 4;
+    if (v4) {
+        std::memset(ip_at + 10, 0, 2);
+        const size_t size = (ip_at[0] & 0xf) * 4U;
+        const uint16_t checksum = wire::Checksum().add(ip_at, size).finish();
+        std::memcpy(ip_at + 10, &checksum, 2);
+    }
+    const auto ip = wire::Ip::parse({ip_at, bytes.size() - 14}, bytes.size() - 14, false);
+    if (!ip || ip->payload_size < 18) return;
+    uint8_t* tcp_at = ip_at + ip->header_size;
+    std::memset(tcp_at + 16, 0, 2);
+    wire::Checksum sum;
+    sum.add_pseudo_header(ip->source, ip->destination, 6, ip->payload_size)
+        .add(tcp_at, ip->payload_size);
+    const uint16_t checksum = sum.finish();
+    std::memcpy(tcp_at + 16, &checksum, 2);
+}
+
+void Script::inject(const Packet& p) { inject_raw(frame(p)); }
+
+void Script::inject_burst(const std::vector<Packet>& packets) {
+    std::vector<std::vector<uint8_t>> frames;
+    for (const Packet& p : packets) frames.push_back(frame(p));
+    network.inject_burst(*node_, frames);
+    network.run_for({});
+}
+
+void Script::inject_raw(const std::vector<uint8_t>& bytes) {
+    network.inject(*node_, bytes);
+    network.run_for({});
+}
+
+wire::Segment Script::next() {
+    EXPECT_FALSE(sent_.empty()) << "the stack has sent nothing";
+    if (sent_.empty()) return {};
+    const std::vector<uint8_t> bytes = std::move(sent_.front());
+    sent_.pop_front();
+    const std::span<const uint8_t> all(bytes);
+    const auto ip = wire::Ip::parse(all.subspan(14), all.size() - 14, true);
+    const auto upper = all.subspan(14 + ip->header_size, ip->payload_size);
+    wire::Checksum sum;
+    sum.add_pseudo_header(ip->source, ip->destination, 6, ip->payload_size)
+        .add(upper.data(), upper.size());
+    EXPECT_TRUE(sum.is_valid()) << "bad checksum in " << sim::describe(bytes);
+    const auto segment = wire::Segment::parse(upper, upper.size());
+    EXPECT_TRUE(segment.has_value());
+    if (segment->syn()) isn_ = segment->seq.value();
+    return *segment;
+}
+
+void Script::expect(const Packet& p, const std::string& note) {
+    SCOPED_TRACE(note);
+    ASSERT_FALSE(sent_.empty()) << "the stack has sent nothing";
+    const std::string line = sim::describe(sent_.front());
+    const wire::Segment got = next();
+    // PSH is the sender's affair unless the script asks for it.
+    constexpr uint8_t psh = wire::TcpFlags::psh;
+    EXPECT_EQ(got.flags & ~psh, p.flags & ~psh) << line;
+    if ((p.flags & psh) != 0) {
+        EXPECT_NE(got.flags & psh, 0) << line;
+    }
+    EXPECT_EQ(got.seq.value() - isn_.value_or(got.seq.value()), p.seq) << line;
+    if (p.ack) {
+        EXPECT_EQ(got.ack.value() - options_.peer_isn, *p.ack) << line;
+    }
+    EXPECT_EQ(got.payload_size, p.size.value_or(0)) << line;
+    if (p.win) {
+        EXPECT_EQ(got.window, *p.win) << line;
+    }
+    if (!p.opts) return;
+    EXPECT_EQ(got.options.mss, p.opts->mss) << line;
+    EXPECT_EQ(got.options.has_window_scale, p.opts->has_window_scale) << line;
+    EXPECT_EQ(got.options.has_timestamps, p.opts->has_timestamps) << line;
+    if (p.opts->has_timestamps) {
+        EXPECT_EQ(got.options.ts_echo, p.opts->ts_echo) << line;
+    }
+}
+
+void Script::expect_silence() {
+    EXPECT_TRUE(sent_.empty()) << "unexpected: " << sim::describe(sent_.front());
+}
+
+Duration Script::advance_to_next_segment(Duration limit) {
+    const Instant start = network.now();
+    EXPECT_TRUE(network.run_while(limit, [&] { return !sent_.empty(); }))
+        << "nothing was sent in time";
+    return network.now() - start;
+}
+
+}  // namespace millrace::testing

@@ -1,0 +1,177 @@
+// Wire scripts: one stack under the virtual clock, and this test as its peer on the wire.
+//
+// Reads like a packet trace. Sequence and acknowledgment numbers are relative: 0 is each side's SYN.
+//
+//     Script s;
+//     s.listen(80);
+//     s.inject(S(0).window(65535).mss(1460));
+//     s.expect(SA(0, 1).mss(1460));
+//     s.inject(A(1, 1));
+//     s.accept();
+//     s.inject(PA(1, 1).data(100));
+//     s.expect(A(1, 101));
+#pragma once
+
+#include <deque>
+#include <optional>
+
+#include "sim/harness.h"
+
+namespace millrace::testing {
+
+/// A segment to be injected or expected. What was not set is 0 (injected) or anything (expected).
+struct Packet {
+    uint8_t flags = 0;
+    uint32_t seq = 0;
+    std::optional<uint32_t> ack;
+    std::optional<uint32_t> size;
+    std::optional<uint16_t> win;
+    std::optional<wire::TcpOptions> opts;
+    uint32_t fill_from = 0;  ///< position in the pattern of the first payload byte
+    uint8_t salt = 1;
+
+    Packet data(uint32_t bytes) const {
+        Packet p = *this;
+        p.size = bytes;
+        p.fill_from = seq == 0 ? 0 : seq - 1;
+        return p;
+    }
+    Packet filled_from(uint32_t position, uint8_t with_salt = 1) const {
+        Packet p = *this;
+        p.fill_from = position;
+        p.salt = with_salt;
+        return p;
+    }
+    Packet window(uint16_t value) const {
+        Packet p = *this;
+        p.win = value;
+        return p;
+    }
+    Packet mss(uint16_t value) const {
+        return with([&](wire::TcpOptions& o) { o.mss = value; });
+    }
+    Packet scale(uint8_t shift) const {
+        return with([&](wire::TcpOptions& o) {
+            o.has_window_scale = true;
+            o.window_scale = shift;
+        });
+    }
+    Packet timestamps(uint32_t value, uint32_t echo) const {
+        return with([&](wire::TcpOptions& o) {
+            o.has_timestamps = true;
+            o.ts_value = value;
+            o.ts_echo = echo;
+        });
+    }
+
+private:
+    template <typename Change>
+    Packet with(Change&& change) const {
+        Packet p = *this;
+        if (!p.opts) p.opts.emplace();
+        change(*p.opts);
+        return p;
+    }
+};
+
+inline Packet packet(uint8_t flags, uint32_t seq, std::optional<uint32_t> ack = {}) {
+    Packet p;
+    p.flags = flags;
+    p.seq = seq;
+    p.ack = ack;
+    return p;
+}
+inline Packet S(uint32_t seq) { return packet(wire::TcpFlags::syn, seq); }
+inline Packet SA(uint32_t seq, uint32_t ack) {
+    return packet(wire::TcpFlags::syn | wire::TcpFlags::ack, seq, ack);
+}
+inline Packet A(uint32_t seq, uint32_t ack) { return packet(wire::TcpFlags::ack, seq, ack); }
+inline Packet PA(uint32_t seq, uint32_t ack) {
+    return packet(wire::TcpFlags::ack | wire::TcpFlags::psh, seq, ack);
+}
+inline Packet FA(uint32_t seq, uint32_t ack) {
+    return packet(wire::TcpFlags::fin | wire::TcpFlags::ack, seq, ack);
+}
+inline Packet R(uint32_t seq) { return packet(wire::TcpFlags::rst, seq); }
+inline Packet RA(uint32_t seq, uint32_t ack) {
+    return packet(wire::TcpFlags::rst | wire::TcpFlags::ack, seq, ack);
+}
+
+/// The stack under test is 10.0.0.1 (fd00::1), the script its peer 10.0.0.2 (fd00::2).
+class Script {
+public:
+    struct Options {
+        Family family = Family::ipv4;
+        Config config;
+        uint32_t peer_isn = 1000;
+        uint16_t peer_port = 40000;
+        uint16_t local_port = 80;
+    };
+    explicit Script(Options options);
+    Script() : Script(Options{}) {}
+
+    // --- calls of the application
+    tcp::Listener* listen(uint16_t port = 80, uint32_t backlog = 128);
+    /// The connection that waits longest becomes `end()`. Fails the test if none waits.
+    Endpoint& accept();
+    /// An active open to the peer's port 80; `end()` is its endpoint.
+    Endpoint& connect();
+    Endpoint& end() { return *end_; }
+    void send(uint32_t bytes);
+    void shutdown();
+    void close();
+    void abort();
+
+    /// listen, SYN, SYN-ACK, ACK, accept: established with these options on the peer's SYN.
+    void establish(Packet syn = S(0).window(65535).mss(1460));
+
+    // --- the wire
+    void inject(const Packet& packet);
+    void inject_burst(const std::vector<Packet>& packets);
+    /// A frame as it is, Ethernet header included.
+    void inject_raw(const std::vector<uint8_t>& frame);
+    /// The next segment that the stack sends is this one.
+    void expect(const Packet& packet, const std::string& note = "");
+    /// It has sent nothing more.
+    void expect_silence();
+    /// What it sends next, parsed; fails the test where there is nothing.
+    wire::Segment next();
+    bool anything_sent() const { return !sent_.empty(); }
+    void forget_sent() { sent_.clear(); }
+
+    /// Time passes; nothing may be sent meanwhile, but at its very end.
+    void advance(Duration time) { network.run_for(time); }
+    /// Time passes until something is sent; answers how long that took.
+    Duration advance_to_next_segment(Duration limit);
+    Instant now() const { return network.now(); }
+
+    stack::Stack& stack() { return node_->stack(); }
+    const observe::Counters& counters() { return node_->stack().counters(); }
+    uint64_t drops(observe::Drop reason) { return counters().drops(reason); }
+    tcp::Connection& tcb() { return *end_->connection; }
+
+    /// The whole frame of a packet, checksums right.
+    std::vector<uint8_t> frame(const Packet& packet) const;
+    /// Puts TCP's (and IPv4's) checksum right again after a frame was tampered with.
+    static void repair_checksums(std::vector<uint8_t>& frame);
+    Address local() const { return Pair::address(1, options_.family); }
+    Address peer() const { return Pair::address(2, options_.family); }
+    size_t ip_header_size() const { return wire::Ip::size_for(options_.family); }
+
+    sim::Network network;
+
+private:
+    std::vector<uint8_t> neighbour_message(bool answer) const;
+    void answer_neighbour();
+    wire::Segment absolute(const Packet& packet) const;
+
+    Options options_;
+    sim::Node* node_;
+    std::unique_ptr<Recorder> application_;
+    tcp::Listener* listener_ = nullptr;
+    Endpoint* end_ = nullptr;
+    std::optional<uint32_t> isn_;  // the stack's, once seen
+    std::deque<std::vector<uint8_t>> sent_;
+};
+
+}  // namespace millrace::testing

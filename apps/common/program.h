@@ -36,21 +36,21 @@ int fail(const Failure& failure);
 Started<std::unique_ptr<Runtime>> start(const CommonOptions& options);
 Started<std::unique_ptr<Runtime>> start(const Config& config);
 
-/// Asks every core for a value, on its own thread, and waits for all of them.
+/// Asks every core for a value, on its own thread, and waits for all of them. What `question` refers
+/// to must live as long as the loops do.
 template <typename Value>
 std::vector<Value> ask_cores(Runtime& runtime, const std::function<Value(Stack&)>& question) {
     std::vector<std::future<Value>> answers;
     for (uint16_t core = 0; core < runtime.cores(); ++core) {
         auto promise = std::make_shared<std::promise<Value>>();
-        answers.push_back(promise->get_future());
-        runtime.submit(core, [promise, &question](Stack& stack) {
-            promise->set_value(question(stack));
-        });
+        auto answer = promise->get_future();
+        if (runtime.submit(core, [promise, question](Stack& stack) {
+                promise->set_value(question(stack));
+            }))
+            answers.push_back(std::move(answer));
     }
     std::vector<Value> values;
-    for (auto& answer : answers)
-        if (answer.wait_for(std::chrono::seconds(5)) == std::future_status::ready)
-            values.push_back(answer.get());
+    for (auto& answer : answers) values.push_back(answer.get());
     return values;
 }
 

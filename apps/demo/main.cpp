@@ -1,4 +1,6 @@
 // millrace-demo: server and generator in one process, each on a core of its own, over a ring link.
+#include <sched.h>
+
 #include <fmt/format.h>
 
 #include "common/program.h"
@@ -9,16 +11,27 @@ using namespace millrace;
 
 namespace {
 
+/// Those that this process may run on.
+std::vector<uint16_t> usable_cpus() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    sched_getaffinity(0, sizeof(set), &set);
+    std::vector<uint16_t> cpus;
+    for (uint16_t cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+        if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+    return cpus;
+}
+
 Config end_of_link(unsigned end, std::string_view address, std::string_view address6,
-                   uint16_t cpus, uint32_t connections) {
+                   const std::vector<uint16_t>& cpus, uint32_t connections) {
     Config config;
     PortConfig port;
     port.device = fmt::format("ring:demo:{}", end);
     port.addresses = {*Prefix::parse(address), *Prefix::parse(address6)};
     config.ports.push_back(port);
     // Two processors or more: a loop each. On one they take turns.
-    if (cpus > 1)
-        config.cores[0].cpu = static_cast<uint16_t>(end);
+    if (cpus.size() > 1)
+        config.cores[0].cpu = cpus[end];
     else
         config.cores[0] = {.cpu = std::nullopt, .idle = IdlePolicy::yield, .idle_turns = 1};
     config.tcp.max_connections = std::max(connections * 2, 1024U);
@@ -57,7 +70,8 @@ int main(int argc, char** argv) {
                        : SocketAddress{Address::v4(10, 77, 0, 1), http.port};
 
     const apps::Signals signals;
-    const auto cpus = static_cast<uint16_t>(std::thread::hardware_concurrency());
+    const auto cpus = usable_cpus();
+    std::unique_ptr<apps::HttpServer> server;  // outlives the loop that calls it
     auto server_runtime = apps::start(
         end_of_link(0, "10.77.0.1/24", "fd77::1/64", cpus, load.connections));
     if (!server_runtime) return apps::fail(server_runtime.error());
@@ -65,14 +79,17 @@ int main(int argc, char** argv) {
         end_of_link(1, "10.77.0.2/24", "fd77::2/64", cpus, load.connections));
     if (!client_runtime) return apps::fail(client_runtime.error());
 
-    std::unique_ptr<apps::HttpServer> server;
     const auto serving = (*server_runtime)->run([&](Stack& stack) {
         server = std::make_unique<apps::HttpServer>(stack, http);
         server->listen();
     });
     if (!serving) return apps::fail(serving.error());
     apps::LoadRun run(**client_runtime, load);
-    if (auto started = run.start(); !started) return apps::fail(started.error());
+    if (auto started = run.start(); !started) {
+        (*server_runtime)->stop();
+        (*server_runtime)->join();
+        return apps::fail(started.error());
+    }
     const apps::LoadCounters total =
         run.run(duration, [&](double seconds) { return signals.wait(seconds); });
 

@@ -26,14 +26,15 @@ int main(int argc, char** argv) {
     CLI11_PARSE(app, argc, argv);
 
     const apps::Signals signals;
+    Echo echo;  // outlives the loops that call it
     auto runtime = apps::start(options);
     if (!runtime) return apps::fail(runtime.error());
-    Echo echo;
+    std::atomic<bool> listening{true};
     const auto running = (*runtime)->run([&](Stack& stack) {
-        if (const auto listener = stack.listen({Address(), port}, echo); !listener)
-            apps::fail({listener.error().message()});
+        if (!stack.listen({Address(), port}, echo)) listening = false;
     });
     if (!running) return apps::fail(running.error());
-    while (!signals.wait(3600)) {
+    while (listening && !signals.wait(0.5)) {
     }
+    return listening ? 0 : apps::fail({"cannot listen on port " + std::to_string(port)});
 }

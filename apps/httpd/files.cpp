@@ -35,6 +35,18 @@ std::optional<std::string> decode(std::string_view target) {
     return path;
 }
 
+/// No empty, "." or ".." component: one file has one name, in the cache, too.
+bool is_plain(std::string_view path) {
+    while (!path.empty()) {
+        const size_t slash = path.find('/');
+        const std::string_view component = path.substr(0, slash);
+        if (component.empty() || component == "." || component == "..") return false;
+        if (slash == std::string_view::npos) return true;
+        path.remove_prefix(slash + 1);
+    }
+    return true;
+}
+
 std::string_view content_type(std::string_view path) {
     static constexpr std::array<std::pair<std::string_view, std::string_view>, 9> types{{
         {".html", "text/html"},
@@ -62,21 +74,23 @@ Files::~Files() {
     if (root_ >= 0) close(root_);
 }
 
-const MappedFile* Files::find(std::string_view target) {
+std::shared_ptr<const MappedFile> Files::find(std::string_view target) {
     if (root_ < 0) return nullptr;
     const auto decoded = decode(target);
     if (!decoded || !decoded->starts_with('/')) return nullptr;
     std::string path = decoded->substr(1);
     if (path.empty() || path.ends_with('/')) path += "index.html";
-    if (const auto known = cache_.find(path); known != cache_.end()) return known->second.get();
-    if (cache_.size() >= cache_max) return nullptr;
+    if (const auto known = cache_.find(path); known != cache_.end()) return known->second;
+    if (!is_plain(path)) return nullptr;
     auto file = map(path);
-    return file == nullptr ? nullptr : cache_.emplace(path, std::move(file)).first->second.get();
+    if (file == nullptr) return nullptr;
+    if (cache_.size() >= cache_max) cache_.clear();
+    return cache_.emplace(path, std::move(file)).first->second;
 }
 
-std::unique_ptr<MappedFile> Files::map(const std::string& path) const {
+std::shared_ptr<const MappedFile> Files::map(const std::string& path) const {
     open_how how{};
-    how.flags = O_RDONLY | O_CLOEXEC;
+    how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;  // a FIFO must not stop the loop
     how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
     const auto fd =
         static_cast<int>(syscall(SYS_openat2, root_, path.c_str(), &how, sizeof(how)));
@@ -92,7 +106,7 @@ std::unique_ptr<MappedFile> Files::map(const std::string& path) const {
     Region region({static_cast<const std::byte*>(memory), size}, [memory, size] {
         if (memory != nullptr) munmap(memory, size);
     });
-    return std::make_unique<MappedFile>(MappedFile{std::move(region), size, content_type(path)});
+    return std::make_shared<const MappedFile>(MappedFile{std::move(region), size, content_type(path)});
 }
 
 }  // namespace millrace::apps

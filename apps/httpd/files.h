@@ -17,7 +17,7 @@ struct MappedFile {
     std::string_view content_type;
 };
 
-/// One core's cache. A file that changes on disk is served as it was mapped; one that shrinks ends
+/// One core's cache; starts anew when it is full. A file that changes on disk is served as it was mapped; one that shrinks ends
 /// the process, as with any mapped file: replace files by renaming.
 class Files {
 public:
@@ -29,15 +29,15 @@ public:
 
     /// `target` is a request's: path, percent-encoded, with a query perhaps. Null: 404. Nothing
     /// outside the root is ever opened (the kernel sees to it: RESOLVE_BENEATH).
-    const MappedFile* find(std::string_view target);
+    std::shared_ptr<const MappedFile> find(std::string_view target);
     bool usable() const { return root_ >= 0; }
 
 private:
-    std::unique_ptr<MappedFile> map(const std::string& path) const;
+    std::shared_ptr<const MappedFile> map(const std::string& path) const;
     static constexpr size_t cache_max = 4096;
 
     int root_ = -1;
-    std::unordered_map<std::string, std::unique_ptr<MappedFile>> cache_;
+    std::unordered_map<std::string, std::shared_ptr<const MappedFile>> cache_;
 };
 
 }  // namespace millrace::apps

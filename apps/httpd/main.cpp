@@ -51,7 +51,9 @@ int main(int argc, char** argv) {
         servers[stack.core()] = std::move(server);
     });
     if (!running) return apps::fail(running.error());
-    fmt::print("listening on port {}\n", http.port);
+    // Every core has set up once it answers.
+    apps::ask_cores<int>(**runtime, [](Stack&) { return 0; });
+    if (failed == 0) fmt::print("listening on port {}\n", http.port);
     std::fflush(stdout);
     const auto collect = [&] {
         apps::HttpCounters total;

@@ -7,10 +7,10 @@ namespace millrace::apps {
 namespace {
 
 /// The benchmarks' body: `size` bytes of 'x'.
-std::unique_ptr<MappedFile> make_body(size_t size) {
+std::shared_ptr<const MappedFile> make_body(size_t size) {
     auto bytes = std::make_shared<std::vector<std::byte>>(size, std::byte{'x'});
     Region region({bytes->data(), bytes->size()}, [bytes] {});
-    return std::make_unique<MappedFile>(MappedFile{std::move(region), size, "text/plain"});
+    return std::make_shared<const MappedFile>(MappedFile{std::move(region), size, "text/plain"});
 }
 
 }  // namespace

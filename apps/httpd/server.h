@@ -49,7 +49,7 @@ private:
     Stack& stack_;
     HttpOptions options_;
     Files files_;
-    std::unique_ptr<MappedFile> body_;
+    std::shared_ptr<const MappedFile> body_;
     HttpCounters counters_;
     std::vector<std::unique_ptr<HttpSession>> sessions_;
     std::vector<HttpSession*> idle_;

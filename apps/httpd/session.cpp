@@ -36,15 +36,18 @@ void HttpSession::start(Connection connection) {
     parser_.data = this;
     target_.clear();
     pending_.clear();
-    header_size_ = body_size_ = file_offset_ = 0;
+    header_size_ = body_size_ = file_offset_ = drained_ = 0;
     refused_ = 0;
-    request_ready_ = close_after_ = false;
-    file_ = nullptr;
+    request_ready_ = close_after_ = draining_ = false;
+    file_.reset();
 }
 
-void HttpSession::on_readable(Connection c) {
-    input_.append(c.receive());
-    work();
+void HttpSession::on_readable(Connection) { work(); }
+
+/// Only when there is room to answer: what is not received closes the window, not the pools.
+void HttpSession::take_input() {
+    if (blocked() || !input_.empty()) return;
+    input_ = connection_.receive();
 }
 
 void HttpSession::on_writable(Connection) { work(); }
@@ -67,11 +70,13 @@ void HttpSession::work() {
             if (!send_file()) return;
             continue;
         }
+        if (draining_) return drain();
         if (close_after_) return finish();
         if (request_ready_) {
             answer();
             continue;
         }
+        take_input();
         if (!parse()) break;
     }
     if (connection_ && connection_.at_end() && input_.empty()) finish();
@@ -87,16 +92,16 @@ bool HttpSession::parse() {
         if (status == HPE_PAUSED) {
             used = static_cast<size_t>(llhttp_get_error_pos(&parser_) - at);
             llhttp_resume(&parser_);
+        } else if (status == HPE_PAUSED_UPGRADE) {
+            // We upgrade to nothing: the request is answered as if it had not asked.
+            used = static_cast<size_t>(llhttp_get_error_pos(&parser_) - at);
+            llhttp_resume_after_upgrade(&parser_);
         } else if (status != HPE_OK) {
             refuse(refused_ != 0 ? refused_ : 400);
         }
         input_.trim_front(used);
         connection_.consumed(used);
-        if (close_after_) {  // nothing that follows a bad request is looked at
-            connection_.consumed(input_.size());
-            input_.clear();
-            return true;
-        }
+        if (draining_) return true;  // nothing that follows a bad request is looked at
     }
     return request_ready_;
 }
@@ -108,20 +113,33 @@ void HttpSession::answer() {
     if (!get && parser_.method != HTTP_HEAD) {
         answer_with(405, nullptr, "Allow: GET, HEAD\r\n");
     } else {
-        const MappedFile* file =
-            target_ == "/body" ? server_.body_.get() : server_.files_.find(target_);
-        answer_with(file != nullptr ? 200 : 404, file, {});
+        auto file = target_ == "/body" ? server_.body_ : server_.files_.find(target_);
+        const int status = file != nullptr ? 200 : 404;
+        answer_with(status, std::move(file), {});
     }
     target_.clear();
     header_size_ = body_size_ = 0;
 }
 
 void HttpSession::refuse(int status) {
-    close_after_ = true;
+    refused_ = status;
+    close_after_ = draining_ = true;
     answer_with(status, nullptr, {});
 }
 
-void HttpSession::answer_with(int status, const MappedFile* body, std::string_view extra) {
+/// The answer to a refused request must arrive: closing while its rest is still coming would reset
+/// the connection and take the answer along. A bounded amount is thrown away instead.
+void HttpSession::drain() {
+    connection_.shutdown();
+    input_.append(connection_.receive());
+    drained_ += input_.size();
+    connection_.consumed(input_.size());
+    input_.clear();
+    if (connection_.at_end() || drained_ > drain_max) finish();
+}
+
+void HttpSession::answer_with(int status, std::shared_ptr<const MappedFile> body,
+                              std::string_view extra) {
     HttpCounters& counters = server_.counters_;
     ++counters.requests;
     ++counters.by_status[status];
@@ -132,7 +150,9 @@ void HttpSession::answer_with(int status, const MappedFile* body, std::string_vi
                    "HTTP/1.1 {} {}\r\nServer: millrace\r\nContent-Type: {}\r\n"
                    "Content-Length: {}\r\n{}{}\r\n",
                    status, phrase, body != nullptr ? body->content_type : "text/plain", size, extra,
-                   close_after_ ? "Connection: close\r\n" : "");
+                   close_after_ ? "Connection: close\r\n"
+                   : parser_.http_minor == 0 ? "Connection: keep-alive\r\n"
+                                             : "");
     if (head) return;
     counters.bytes += size;
     if (body == nullptr) {
@@ -141,7 +161,7 @@ void HttpSession::answer_with(int status, const MappedFile* body, std::string_vi
         const auto memory = body->region.memory();
         pending_.append(reinterpret_cast<const char*>(memory.data()), memory.size());
     } else {
-        file_ = body;
+        file_ = std::move(body);
         file_offset_ = 0;
     }
 }
@@ -168,7 +188,7 @@ bool HttpSession::send_file() {
         if (!connection_.send(chain)) return false;
         file_offset_ = offset;
     }
-    if (file_offset_ == file_->size) file_ = nullptr;
+    if (file_offset_ == file_->size) file_.reset();
     return true;
 }
 
@@ -179,6 +199,7 @@ void HttpSession::finish() {
         connection_ = {};
     }
     input_.clear();
+    file_.reset();
     server_.give_back(this);
 }
 

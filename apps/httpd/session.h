@@ -1,6 +1,7 @@
 // One HTTP connection: parse, answer, keep alive; pipelined requests in order.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include <llhttp.h>
@@ -14,6 +15,7 @@ public:
     static constexpr size_t target_max = 8192;
     static constexpr size_t header_max = 16384;
     static constexpr size_t body_max = 1 << 20;
+    static constexpr size_t drain_max = 4 << 20;
 
     explicit HttpSession(HttpServer& server);
 
@@ -27,9 +29,12 @@ private:
     bool parse();
     bool send_file();
     void answer();
-    void answer_with(int status, const MappedFile* body, std::string_view extra);
+    void answer_with(int status, std::shared_ptr<const MappedFile> body, std::string_view extra);
+    bool blocked() const { return !pending_.empty() || file_ != nullptr; }
+    void take_input();
     void finish();
     void refuse(int status);
+    void drain();
 
     // llhttp's callbacks
     static int on_url(llhttp_t* parser, const char* at, size_t size);
@@ -48,7 +53,9 @@ private:
     int refused_ = 0;               ///< status with which parsing was stopped
     bool request_ready_ = false;    ///< a whole request waits for its answer
     bool close_after_ = false;
-    const MappedFile* file_ = nullptr;  ///< its rest is still to be sent
+    bool draining_ = false;         ///< refused: what still comes is thrown away
+    size_t drained_ = 0;
+    std::shared_ptr<const MappedFile> file_;  ///< its rest is still to be sent
     size_t file_offset_ = 0;
     std::string pending_;           ///< response bytes that the send buffer had no room for
 };

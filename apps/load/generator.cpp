@@ -51,7 +51,8 @@ public:
         if (!connection) {
             connection_ = {};
             retry_ = true;
-            generator_.failed(LoadError::no_port);
+            generator_.failed(connection.error() == EADDRNOTAVAIL ? LoadError::no_port
+                                                                  : LoadError::unreachable);
             return;
         }
         retry_ = false;
@@ -82,7 +83,13 @@ public:
             if (connection_ != c) return;  // done with it, and on to the next
         }
         c.consumed(size);
-        if (c.at_end()) again(LoadError::closed_early);
+        if (!c.at_end()) return;
+        // A body may be as long as the connection lasts (RFC 9112 section 6.3).
+        if (http() && asked_ && llhttp_finish(&parser_) == HPE_OK && complete_) {
+            if (status_ != 200) generator_.failed(LoadError::status);
+            return completed(false);
+        }
+        again(LoadError::closed_early);
     }
     void on_writable(Connection) override { send_rest(); }
     void on_closed(Connection, CloseReason reason) override {
@@ -151,7 +158,8 @@ private:
             c.latency.add(latency);
         });
         if (generator_.options_.output) {
-            if (file_ != nullptr) std::fflush(file_);
+            if (file_ != nullptr && std::fflush(file_) != 0)
+                generator_.failed(LoadError::bad_answer);
             generator_.done_ = true;
             return close();
         }
@@ -166,7 +174,10 @@ private:
         close();
         if (generator_.stopping_) return;
         generator_.failed(error);
-        if (!generator_.options_.output) open();
+        if (generator_.options_.output)
+            generator_.done_ = true;
+        else
+            open();
     }
 
     void write(const char* at, size_t size) {

@@ -4,9 +4,10 @@
 // owns them (`core(i).poll_once()` in threads of its own).
 // Owner: the thread that made it; `submit` and `stop` may be called from any.
 //
-//     auto runtime = millrace::Runtime::create(*millrace::load_config("echo.toml"));
-//     runtime->run([](millrace::Stack& stack) { ... listen ... });
-//     runtime->join();
+//     auto config = millrace::load_config("echo.toml");
+//     auto runtime = millrace::Runtime::create(*config);
+//     (*runtime)->run([](millrace::Stack& stack) { ... listen ... });
+//     (*runtime)->join();
 #pragma once
 
 #include <functional>

@@ -192,9 +192,10 @@ public:
     /// A buffer that refers to a region's memory, at most `Buffer::max_size` bytes. EINVAL, ENOBUFS.
     Result<Buffer> buffer_from(const Region& region, size_t offset, size_t size);
 
-    /// One turn of the loop, for a caller that owns it. True if there was anything to do. The first
-    /// call makes the calling thread the owner.
-    bool poll_once();
+    /// One turn of the loop, for a caller that owns it: at most `bursts` bursts of 64 frames from
+    /// each receive queue. True if there was anything to do. The first call makes the calling thread
+    /// the owner; on any other, nothing happens.
+    bool poll_once(uint32_t bursts = 4);
     /// When `poll_once` is worth calling though nothing arrives; `Instant::never()` if not at all.
     Instant next_deadline();
     /// Readable when another core or thread has sent something to this one while it slept; for the

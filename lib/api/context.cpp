@@ -29,7 +29,10 @@ CloseReason reason_of(int error) {
 
 }  // namespace
 
-void Context::own() { owner_.store(this_thread(), std::memory_order_relaxed); }
+bool Context::own() {
+    const void* nobody = nullptr;
+    return owner_.compare_exchange_strong(nobody, this_thread()) || nobody == this_thread();
+}
 
 int Context::check_thread() const {
     const void* owner = owner_.load(std::memory_order_relaxed);
@@ -89,9 +92,8 @@ Result<Buffer> Stack::buffer_from(const Region& region, size_t offset, size_t si
     return context_.stack().pools().region_buffer(region, offset, size);
 }
 
-bool Stack::poll_once() {
-    context_.own();
-    return context_.core()->turn(context_);
+bool Stack::poll_once(uint32_t bursts) {
+    return context_.own() && context_.core()->turn(context_, bursts);
 }
 
 Instant Stack::next_deadline() { return context_.core()->next_deadline(); }

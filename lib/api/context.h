@@ -24,8 +24,8 @@ public:
     runtime::Core* core() { return core_; }
     Stack& facade() { return facade_; }
 
-    /// The calling thread runs this stack from now on.
-    void own();
+    /// The calling thread runs this stack from now on; false if another does.
+    bool own();
     /// 0, or EPERM on a thread that does not own it. Before anybody does, everybody may.
     int check_thread() const;
 

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <atomic>
+#include <future>
 #include <thread>
 
 #include <fmt/format.h>
@@ -80,14 +81,23 @@ void Runtime::Parts::loop(api::Context& context, const CoreConfig& config) {
 
 Started<void> Runtime::run(std::function<void(Stack&)> setup) {
     if (!parts_->threads.empty()) return failure("the loops run already", EALREADY);
-    // Nobody turns before all are placed: a core that cannot be pinned stops the start.
+    // Nobody turns before all are placed and known to EAL: one that cannot be stops the start.
     auto gate = std::make_shared<std::atomic<int>>(0);
+    std::vector<std::future<Started<void>>> ready;
     Started<void> status;
     for (uint16_t i = 0; i < cores(); ++i) {
         const CoreConfig& config = parts_->world->config().cores[i];
-        parts_->threads.emplace_back([parts = parts_.get(), i, config, setup, gate] {
+        std::promise<Started<void>> promise;
+        ready.push_back(promise.get_future());
+        parts_->threads.emplace_back([parts = parts_.get(), i, config, setup, gate,
+                                      known = std::move(promise)]() mutable {
+            const auto identity = runtime::ThreadIdentity::take();
+            if (identity)
+                known.set_value({});
+            else
+                known.set_value(std::unexpected(identity.error()));
             gate->wait(0);
-            if (gate->load() < 0 || !runtime::register_thread()) return;
+            if (gate->load() < 0) return;
             api::Context& context = *parts->contexts[i];
             context.own();
             context.stack().begin_turn(context.core()->now());
@@ -96,6 +106,8 @@ Started<void> Runtime::run(std::function<void(Stack&)> setup) {
         });
         if (status) status = pin(config, parts_->threads.back());
     }
+    for (auto& thread : ready)
+        if (auto known = thread.get(); !known && status) status = known;
     gate->store(status ? 1 : -1);
     gate->notify_all();
     if (!status) join();

@@ -1,9 +1,11 @@
 #include "buf/pools.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <vector>
 
 #include <fmt/format.h>
@@ -17,6 +19,8 @@ namespace millrace::buf {
 namespace {
 
 constexpr uint32_t cache_size = 256;
+// A pool's own tables: a cache for each of EAL's 128 threads, and its ring.
+constexpr uint64_t per_pool = 3 << 19;
 constexpr size_t mbuf_overhead = sizeof(rte_mbuf) + 64;  // with the pool's own header per element
 
 /// Keeps a region alive while one buffer of it, or a copy of that buffer in flight, exists. It
@@ -40,7 +44,7 @@ class Retired {
 public:
     void add(rte_mempool* pool) {
         const std::lock_guard lock(mutex_);
-        pools_.push_back(pool);
+        pools_.push_back({pool, std::nullopt});
         sweep();
     }
     void collect() {
@@ -49,9 +53,22 @@ public:
     }
 
 private:
+    struct Waiting {
+        rte_mempool* pool;
+        std::optional<std::chrono::steady_clock::time_point> full_since;
+    };
+    /// The count of a pool that others give back to at this moment is not exact: it is freed when
+    /// it was full at two looks well apart.
     void sweep() {
-        std::erase_if(pools_, [](rte_mempool* pool) {
-            if (!rte_mempool_full(pool)) return false;
+        const auto now = std::chrono::steady_clock::now();
+        std::erase_if(pools_, [now](Waiting& waiting) {
+            rte_mempool* pool = waiting.pool;
+            if (!rte_mempool_full(pool)) {
+                waiting.full_since.reset();
+                return false;
+            }
+            if (!waiting.full_since) waiting.full_since = now;
+            if (now - *waiting.full_since < std::chrono::milliseconds(100)) return false;
             rte_mempool_mem_iter(
                 pool,
                 [](rte_mempool*, void*, rte_mempool_memhdr* memory, unsigned) {
@@ -63,12 +80,25 @@ private:
         });
     }
     std::mutex mutex_;
-    std::vector<rte_mempool*> pools_;
+    std::vector<Waiting> pools_;
 };
 
 Retired& retired() {
     static Retired instance;
     return instance;
+}
+
+/// How many buffers `size` bytes from a cursor touch.
+size_t pieces(const Cursor& cursor, size_t size) {
+    size_t count = 0;
+    size_t offset = cursor.offset;
+    for (rte_mbuf* at = mbuf_of(cursor.storage); at != nullptr && size > 0; at = at->next) {
+        const size_t piece = std::min<size_t>(at->data_len - offset, size);
+        if (piece > 0) ++count;
+        size -= piece;
+        offset = 0;
+    }
+    return count;
 }
 
 rte_mempool* make_pool(const std::string& name, uint32_t count, uint32_t room, int socket) {
@@ -79,10 +109,17 @@ rte_mempool* make_pool(const std::string& name, uint32_t count, uint32_t room, i
 }  // namespace
 
 uint64_t PoolSizes::memory() const {
-    const auto bytes = [](uint64_t count, uint64_t room) { return count * (room + mbuf_overhead); };
+    // In ordinary memory no element crosses a page: what is left of one is lost.
+    const auto bytes = [](uint64_t count, uint64_t room) {
+        constexpr uint64_t page = 4096;
+        const uint64_t element = room + mbuf_overhead + 64;
+        const uint64_t fit = std::max<uint64_t>(page / element, 1);
+        const uint64_t spread = element > page ? (element + page) : page / fit;
+        return count * spread + per_pool;
+    };
     return bytes(receive, receive_room + Pools::headroom) +
-           bytes(header, Pools::headroom + Pools::copy_max) + bytes(attach, 64) +
-           bytes(payload, 2048 + Pools::headroom);
+           bytes(header, Pools::headroom + Pools::copy_max) + bytes(attach, 0) +
+           bytes(payload, 2048 + Pools::headroom) + 2 * bytes(region, 0);
 }
 
 Started<Pools> Pools::create(const std::string& name, const PoolSizes& sizes) {
@@ -105,10 +142,12 @@ Started<Pools> Pools::create(const std::string& name, const PoolSizes& sizes) {
     if (pools.attach_ == nullptr) return failed("attach", sizes.attach);
     pools.payload_ = make_pool(name + "_pl", sizes.payload, 2048 + headroom, socket);
     if (pools.payload_ == nullptr) return failed("payload", sizes.payload);
-    pools.holds_ = rte_mempool_create((name + "_ho").c_str(), sizes.attach, sizeof(Hold),
-                                      std::min(cache_size, sizes.attach / 4), 0, nullptr, nullptr,
+    pools.region_ = make_pool(name + "_re", sizes.region, 0, socket);
+    if (pools.region_ == nullptr) return failed("region", sizes.region);
+    pools.holds_ = rte_mempool_create((name + "_ho").c_str(), sizes.region, sizeof(Hold),
+                                      std::min(cache_size, sizes.region / 4), 0, nullptr, nullptr,
                                       nullptr, nullptr, socket, 0);
-    if (pools.holds_ == nullptr) return failed("region", sizes.attach);
+    if (pools.holds_ == nullptr) return failed("region", sizes.region);
     pools.capacity_ = pools.available();
     return pools;
 }
@@ -118,11 +157,12 @@ Pools::Pools(Pools&& other) noexcept
       header_(std::exchange(other.header_, nullptr)),
       attach_(std::exchange(other.attach_, nullptr)),
       payload_(std::exchange(other.payload_, nullptr)),
+      region_(std::exchange(other.region_, nullptr)),
       holds_(std::exchange(other.holds_, nullptr)),
       capacity_(other.capacity_) {}
 
 Pools::~Pools() {
-    for (rte_mempool* pool : {receive_, header_, attach_, payload_, holds_})
+    for (rte_mempool* pool : {receive_, header_, attach_, payload_, region_, holds_})
         if (pool != nullptr) retired().add(pool);
 }
 
@@ -144,6 +184,7 @@ Frame Pools::received(std::span<const uint8_t> bytes) {
 
 bool Pools::append_payload(Frame& frame, Cursor& cursor, size_t size) {
     const bool copy = size <= copy_max && frame.buffers() == 1;
+    if (!copy && pieces(cursor, size) > pieces_max) return append_in_one(frame, cursor, size);
     while (size > 0) {
         rte_mbuf* payload = mbuf_of(cursor.storage);
         const size_t piece = std::min<size_t>(payload->data_len - cursor.offset, size);
@@ -158,6 +199,27 @@ bool Pools::append_payload(Frame& frame, Cursor& cursor, size_t size) {
         size -= piece;
         advance(cursor, piece);
     }
+    return true;
+}
+
+/// For payload in many small pieces: one buffer with a copy of them all.
+bool Pools::append_in_one(Frame& frame, Cursor& cursor, size_t size) {
+    Frame whole(allocate(payload_));
+    if (!whole) return false;
+    while (size > 0) {
+        rte_mbuf* payload = mbuf_of(cursor.storage);
+        const size_t piece = std::min<size_t>(payload->data_len - cursor.offset, size);
+        uint8_t* room = whole.put(piece);
+        if (room == nullptr) {  // more than a buffer's room (jumbo frames): another
+            frame.append(std::move(whole));
+            return pieces(cursor, size) > pieces_max ? append_in_one(frame, cursor, size)
+                                                     : append_payload(frame, cursor, size);
+        }
+        std::memcpy(room, rte_pktmbuf_mtod_offset(payload, const void*, cursor.offset), piece);
+        size -= piece;
+        advance(cursor, piece);
+    }
+    frame.append(std::move(whole));
     return true;
 }
 
@@ -235,7 +297,7 @@ Result<Buffer> Pools::region_buffer(const Region& region, size_t offset, size_t 
         return error(EINVAL);
     void* element = nullptr;
     if (rte_mempool_get(holds_, &element) != 0) return error(ENOBUFS);
-    rte_mbuf* mbuf = allocate(attach_);
+    rte_mbuf* mbuf = allocate(region_);
     if (mbuf == nullptr) {
         rte_mempool_put(holds_, element);
         return error(ENOBUFS);
@@ -258,10 +320,22 @@ Result<Buffer> Pools::region_buffer(const Region& region, size_t offset, size_t 
 size_t Pools::available() const {
     return rte_mempool_avail_count(receive_) + rte_mempool_avail_count(header_) +
            rte_mempool_avail_count(attach_) + rte_mempool_avail_count(payload_) +
-           rte_mempool_avail_count(holds_);
+           rte_mempool_avail_count(region_) + rte_mempool_avail_count(holds_);
 }
 
-size_t Pools::receive_available() const { return rte_mempool_avail_count(receive_); }
+bool Pools::receive_is_low() const {
+    return rte_mempool_avail_count(receive_) < receive_->size / 4;
+}
+
+BufferChain Pools::copy_out_of_receive(const BufferChain& chain) {
+    BufferChain copy;
+    for (BufferStorage* at = BufferAccess::head(chain); at != nullptr; at = next_of(at)) {
+        rte_mbuf* mbuf = mbuf_of(at);
+        const std::span bytes(rte_pktmbuf_mtod(mbuf, const std::byte*), mbuf->data_len);
+        if (append_copy(copy, bytes) != bytes.size()) return {};
+    }
+    return copy;
+}
 
 void advance(Cursor& cursor, size_t bytes) {
     cursor.offset += static_cast<uint32_t>(bytes);

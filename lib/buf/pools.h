@@ -13,10 +13,11 @@ struct PoolSizes {
     uint32_t header = 8192;   ///< frames to be sent: headers and small payloads
     uint32_t attach = 8192;   ///< references to payload that is kept or foreign
     uint32_t payload = 4096;  ///< buffers into which the application's bytes are copied
+    uint32_t region = 8192;   ///< buffers that the application cuts from regions
     uint32_t receive_room = 2048;  ///< bytes of a received frame per buffer, at most 16384
     int socket = -1;               ///< NUMA node, -1: any
 
-    /// Bytes that pools of these sizes take, roughly; what start-up checks against memory.
+    /// Bytes that pools of these sizes take, at most: what EAL is asked for.
     uint64_t memory() const;
 };
 
@@ -33,6 +34,8 @@ public:
     /// The most payload that is copied behind the headers instead of referred to (DESIGN: a copy
     /// of a few cache lines is cheaper than another buffer).
     static constexpr size_t copy_max = 256;
+    /// A frame has at most so many pieces; NICs refuse more (i40e: 8). Beyond that, a copy.
+    static constexpr size_t pieces_max = 8;
     static constexpr size_t headroom = RTE_PKTMBUF_HEADROOM;
 
     static Started<Pools> create(const std::string& name, const PoolSizes& sizes);
@@ -65,17 +68,23 @@ public:
     /// Buffers that lie in the pools now, and how many there are in all.
     size_t available() const;
     size_t capacity() const { return capacity_; }
-    size_t receive_available() const;
+    /// Receive buffers are short: queues must not pin more of them (DESIGN: a reserve). Not cheap:
+    /// once a millisecond.
+    bool receive_is_low() const;
+    /// The same bytes in buffers of the payload pool, counted by the caller; empty where that is dry.
+    BufferChain copy_out_of_receive(const BufferChain& chain);
 
 private:
     Pools() = default;
     rte_mbuf* reference(rte_mbuf* payload, size_t offset, size_t size);
+    bool append_in_one(Frame& frame, Cursor& cursor, size_t size);
     bool append_reference(Frame& frame, rte_mbuf* payload, size_t offset, size_t size);
 
     rte_mempool* receive_ = nullptr;
     rte_mempool* header_ = nullptr;
     rte_mempool* attach_ = nullptr;
     rte_mempool* payload_ = nullptr;
+    rte_mempool* region_ = nullptr;  // apart from attach_: what is queued must not starve sending
     rte_mempool* holds_ = nullptr;  // what keeps a region alive, one per buffer cut from it
     size_t capacity_ = 0;
 };

@@ -245,6 +245,8 @@ Started<Config> load_config(const std::string& path) {
                        errno);
     std::ostringstream text;
     text << file.rdbuf();
+    if (file.bad() || text.fail())
+        return failure(fmt::format("cannot read the configuration {}: is it a file?", path), EIO);
     return parse_config(text.str(), path);
 }
 

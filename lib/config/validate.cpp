@@ -45,6 +45,11 @@ Started<void> check_port(const PortConfig& port, size_t index, size_t cores) {
     for (const uint16_t core : port.cores)
         if (core >= cores)
             return refuse("cores", fmt::format("{} is not a core from 0 to {}", core, cores - 1));
+    if (!std::ranges::is_sorted(port.cores, std::ranges::less_equal{}) && port.cores.size() > 1)
+        return refuse("cores", "name each core once, in ascending order");
+    if (port.mtu < 576 || port.mtu > 16000)
+        return refuse("mtu", fmt::format("{} is not from 576 to 16000", port.mtu));
+    if (port.vlan > 4094) return refuse("vlan", fmt::format("{} is above 4094", port.vlan));
     if (port.mtu < 1280 && std::ranges::any_of(port.addresses, [](const Prefix& prefix) {
             return !prefix.address.is_v4();
         }))
@@ -69,6 +74,18 @@ Started<void> validate(const Config& config) {
                        EINVAL);
     if (config.ports.size() > 32)
         return failure(fmt::format("port: {} ports are more than 32", config.ports.size()), EINVAL);
+    for (size_t i = 0; i < config.ports.size(); ++i)
+        for (size_t j = 0; j < i; ++j)
+            if (config.ports[i].device == config.ports[j].device)
+                return failure(fmt::format("port[{}].device: {} is port[{}] already", i,
+                                           config.ports[i].device, j),
+                               EINVAL);
+    for (const PortConfig& port : config.ports)
+        if (config.pools.receive < port.receive_descriptors + 128U)
+            return failure(fmt::format("pools.receive: {} buffers cannot fill the {} receive "
+                                       "descriptors of {} and leave any",
+                                       config.pools.receive, port.receive_descriptors, port.device),
+                           EINVAL);
     for (size_t i = 0; i < config.ports.size(); ++i)
         if (auto valid = check_port(config.ports[i], i, config.cores.size()); !valid) return valid;
     return {};

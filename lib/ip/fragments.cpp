@@ -96,6 +96,8 @@ bool FragmentTable::insert(Datagram& datagram, const Ip& ip, buf::Frame frame) {
     } else if (datagram.total != 0 && end > datagram.total) {
         return false;
     }
+    if (pieces_ >= pieces_max) return false;
+    ++pieces_;
     frame.trim_to(ip.header_size + ip.payload_size);
     if (begin == 0)
         datagram.header_size = ip.header_size;
@@ -111,21 +113,22 @@ buf::Frame FragmentTable::join(Datagram& datagram) {
     buf::Frame whole = std::move(datagram.pieces.front().frame);
     for (size_t i = 1; i < datagram.pieces.size(); ++i)
         whole.append(std::move(datagram.pieces[i].frame));
-    // Options and extension headers have been read and have nothing more to say: a plain header of
-    // the same or a smaller size takes the place of the old one. The first piece has it whole in
-    // its first buffer, or it would not have been parsed.
-    const size_t plain = Ip::size_for(datagram.source.family());
-    whole.trim_front(datagram.header_size - plain);
+    // Options and extension headers have been read and have nothing more to say: a plain header
+    // takes their place. It may not fit in front of a buffer that a peer in this process has cut.
+    whole.trim_front(datagram.header_size);
+    uint8_t* at = whole.push(Ip::size_for(datagram.source.family()));
+    if (at == nullptr) return {};
     Ip header;
     header.source = datagram.source;
     header.destination = datagram.destination;
     header.protocol = datagram.protocol;
     header.payload_size = datagram.total;
-    header.emit(whole.head().data(), true);
+    header.emit(at, true);
     return whole;
 }
 
 void FragmentTable::release(Datagram& datagram) {
+    pieces_ -= datagram.pieces.size();
     datagram = Datagram{};
     --used_;
 }

@@ -20,6 +20,8 @@ namespace millrace::ip {
 class FragmentTable {
 public:
     static constexpr size_t fragments_max = 64;
+    /// In all: what they pin is taken from the receive pool (CVE-2018-5391).
+    static constexpr size_t pieces_max = 512;
 
     FragmentTable(const IpTunables& tunables, observe::Counters& counters, uint64_t seed);
 
@@ -59,6 +61,7 @@ private:
     TableHash hash_;
     std::vector<Datagram> datagrams_;
     size_t used_ = 0;
+    size_t pieces_ = 0;
 };
 
 }  // namespace millrace::ip

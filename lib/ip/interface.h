@@ -15,8 +15,6 @@ struct Offloads {
     bool ipv4_checksum = false;  ///< fills in IPv4 header checksums on transmit
     bool tcp_checksum = false;   ///< completes TCP checksums on transmit
     bool udp_checksum = false;
-    /// A tuple's frames reach the core that `Steering` names, so software need not check.
-    bool steered = false;
 };
 
 /// Copied to every core's stack at start and never changed.

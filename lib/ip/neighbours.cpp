@@ -70,8 +70,11 @@ void Neighbours::send(Neighbour& neighbour, buf::Frame frame, Instant now) {
     if (neighbour.waiting.size() >= tunables_.neighbour_queue) {
         // The oldest goes, as in Linux: what was sent last is what is wanted most.
         neighbour.waiting.erase(neighbour.waiting.begin());
+        --waiting_;
         counters_.drop(Drop::neighbour_queue_full);
     }
+    if (waiting_ >= waiting_max) return counters_.drop(Drop::neighbour_queue_full);
+    ++waiting_;
     neighbour.waiting.push_back(std::move(frame));
 }
 
@@ -119,15 +122,16 @@ void Neighbours::fail(Neighbour& neighbour) {
     ++counters_.neighbour_failures;
     for (size_t i = 0; i < neighbour.waiting.size(); ++i)
         counters_.drop(Drop::neighbour_unresolved);
+    waiting_ -= neighbour.waiting.size();
     neighbour.waiting.clear();
     actions_.unreachable(neighbour.address);
 }
 
-void Neighbours::learn(uint16_t interface, const Address& address, const wire::MacAddress& mac,
+bool Neighbours::learn(uint16_t interface, const Address& address, const wire::MacAddress& mac,
                        bool confirmed, bool create, Instant now) {
     Neighbour* entry = find(interface, address);
     if (entry == nullptr && create) entry = get(interface, address, now);
-    if (entry == nullptr) return;
+    if (entry == nullptr) return false;
     const bool changed = !entry->usable() || entry->mac != mac;
     // RFC 4861 section 7.2.5: unsolicited news makes an entry stale, an answer reachable.
     if (confirmed) {
@@ -140,7 +144,9 @@ void Neighbours::learn(uint16_t interface, const Address& address, const wire::M
     entry->mac = mac;
     std::vector<buf::Frame> waiting;
     waiting.swap(entry->waiting);
+    waiting_ -= waiting.size();
     for (buf::Frame& frame : waiting) send(*entry, std::move(frame), now);
+    return changed || confirmed;
 }
 
 }  // namespace millrace::ip

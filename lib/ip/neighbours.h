@@ -79,12 +79,16 @@ public:
     /// Sends `frame` to a neighbour: its Ethernet destination is written here. Waits if it must.
     void send(Neighbour& neighbour, buf::Frame frame, Instant now);
     /// Somebody said where `address` is. `confirmed`: in answer to our question.
-    void learn(uint16_t interface, const Address& address, const wire::MacAddress& mac,
+    /// True if that changed anything.
+    bool learn(uint16_t interface, const Address& address, const wire::MacAddress& mac,
                bool confirmed, bool create, Instant now);
     /// An entry's timer fired.
     void on_timer(time::WheelEntry& entry, Instant now);
 
     size_t size() const { return table_.size(); }
+
+    /// Frames that may wait in all: a flood towards silent neighbours must not pin the pools.
+    static constexpr size_t waiting_max = 512;
 
 private:
     struct Key {
@@ -107,6 +111,7 @@ private:
     NeighbourActions& actions_;
     uint8_t timer_kind_;
     std::vector<Neighbour> entries_;
+    size_t waiting_ = 0;  // frames, over all entries
     size_t used_ = 0;     // entries handed out at least once
     size_t victim_ = 0;   // where the search for an entry to recycle goes on
     HashTable<Neighbour> table_;

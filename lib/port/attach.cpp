@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <vector>
 
@@ -166,6 +167,38 @@ std::string cause_and_remedy(const std::string& device) {
            "net_pcap, net_null or a PCI address";
 }
 
+/// Devices that this process has open through us.
+class OpenDevices {
+public:
+    bool add(const std::string& name) {
+        const std::lock_guard lock(mutex_);
+        return names_.insert(name).second;
+    }
+    void remove(const std::string& name) {
+        const std::lock_guard lock(mutex_);
+        names_.erase(name);
+    }
+
+private:
+    std::mutex mutex_;
+    std::set<std::string> names_;
+};
+
+OpenDevices& open_devices() {
+    static OpenDevices instance;
+    return instance;
+}
+
+Started<uint16_t> attach_device(const std::string& device) {
+    uint16_t port = 0;
+    const std::string name = name_of(device);
+    if (rte_eth_dev_get_port_by_name(name.c_str(), &port) == 0) return port;
+    const int status = rte_dev_probe(device.c_str());
+    if (status == 0 && rte_eth_dev_get_port_by_name(name.c_str(), &port) == 0) return port;
+    return failure(fmt::format("cannot open the port {}: {}", device, cause_and_remedy(device)),
+                   status < 0 ? -status : ENODEV);
+}
+
 }  // namespace
 
 Started<uint16_t> attach(const std::string& device) {
@@ -178,13 +211,11 @@ Started<uint16_t> attach(const std::string& device) {
                            EINVAL);
         return links().open(*ring);
     }
-    uint16_t port = 0;
-    const std::string name = name_of(device);
-    if (rte_eth_dev_get_port_by_name(name.c_str(), &port) == 0) return port;
-    const int status = rte_dev_probe(device.c_str());
-    if (status == 0 && rte_eth_dev_get_port_by_name(name.c_str(), &port) == 0) return port;
-    return failure(fmt::format("cannot open the port {}: {}", device, cause_and_remedy(device)),
-                   status < 0 ? -status : ENODEV);
+    if (!open_devices().add(name_of(device)))
+        return failure(fmt::format("the port {} is open already in this process", device), EBUSY);
+    auto port = attach_device(device);
+    if (!port) open_devices().remove(name_of(device));
+    return port;
 }
 
 void detach(const std::string& device, uint16_t port) {
@@ -197,6 +228,7 @@ void detach(const std::string& device, uint16_t port) {
         return;
     }
     if (known && info.device != nullptr) rte_dev_remove(info.device);
+    open_devices().remove(name_of(device));
 }
 
 uint16_t ring_queues(const std::string& device) {

@@ -61,6 +61,7 @@ private:
                             const Rss& rss);
     Started<void> choose_mac(const PortConfig& config);
     bool program_rss(const Rss& rss, uint16_t table_size);
+    bool needs_copy(const buf::Frame& frame) const;
     void linearise(buf::FrameBatch& batch, buf::Pools& pools) const;
     void describe(const PortConfig& config, uint64_t receive_offloads, uint64_t transmit_offloads);
 
@@ -68,6 +69,8 @@ private:
     std::string device_;
     bool started_ = false;
     bool multi_segment_ = false;
+    bool reads_by_dma_ = false;
+    bool steered_ = false;
     uint16_t receive_queues_ = 1;
     uint16_t transmit_queues_ = 1;
     uint16_t mtu_ = 1500;

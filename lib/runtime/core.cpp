@@ -1,17 +1,22 @@
 #include "runtime/core.h"
 
+#include <algorithm>
+
 #include "runtime/world.h"
 
 namespace millrace::runtime {
 
 namespace {
 
-constexpr size_t letters_per_turn = 64;
-constexpr size_t bursts_per_turn = 4;
-// What may wait behind a full transmit ring: about two bursts a connection's worth of egress.
-constexpr size_t waiting_max = 1024;
-// A handed-over frame's tag: its interface, and whether its new core is to keep it.
+// News of who owns a tuple must not fall behind the tuple's frames: all letters, then frames.
+constexpr size_t letters_per_turn = Mailbox::letters_max;
+// What may wait behind a full transmit ring, and from when on connections wait instead.
+constexpr size_t waiting_max = 4096;
+constexpr size_t congested_at = 256;
+// A handed-over frame's tag: its interface, whether its new core is to keep it, or to send it.
 constexpr uint16_t settled_bit = 0x8000;
+constexpr uint16_t send_bit = 0x4000;
+constexpr uint16_t interface_mask = 0x3fff;
 
 }  // namespace
 
@@ -21,10 +26,10 @@ Core::Core(World& world, uint16_t index, buf::Pools pools, std::unique_ptr<Mailb
 Core::~Core() = default;
 
 /// DESIGN.md's loop turn: mailbox, receive and ingress, timers, application, egress, transmit.
-bool Core::turn(stack::Application& application) {
+bool Core::turn(stack::Application& application, uint32_t bursts) {
     stack_->begin_turn(clock_.now());
     bool busy = read_mailbox();
-    busy |= receive();
+    busy |= receive(bursts);
     stack_->receive_loopback();
     stack_->run_timers();
     busy |= stack_->has_work();
@@ -51,17 +56,20 @@ bool Core::read_mailbox() {
     for (size_t i = 0; i < batch_.size(); ++i) {
         buf::Frame frame = batch_.take(i);
         const uint16_t tag = frame.tag();
-        stack_->receive_handed_over(tag & static_cast<uint16_t>(~settled_bit), std::move(frame),
-                                    (tag & settled_bit) != 0);
+        const uint16_t interface = tag & interface_mask;
+        if ((tag & send_bit) != 0)
+            send_for_another(interface, std::move(frame));
+        else
+            stack_->receive_handed_over(interface, std::move(frame), (tag & settled_bit) != 0);
     }
     batch_.shrink(0);
     return true;
 }
 
-bool Core::receive() {
+bool Core::receive(uint32_t bursts) {
     bool any = false;
     for (const ReceiveQueue& queue : receive_queues_) {
-        for (size_t i = 0; i < bursts_per_turn; ++i) {
+        for (uint32_t i = 0; i < bursts; ++i) {
             if (!queue.port->receive(queue.queue, batch_)) break;
             any = true;
             const bool full = batch_.full();
@@ -78,12 +86,33 @@ void Core::transmit(uint16_t interface, buf::FrameBatch& batch) {
         outlet.port->transmit(outlet.queue, batch, pools_);
     for (size_t i = 0; i < batch.size(); ++i) {
         buf::Frame frame = batch.take(i);
-        if (outlet.port != nullptr && outlet.waiting.size() < waiting_max)
+        if (outlet.port == nullptr)
+            send_via(interface, outlet.via, std::move(frame));
+        else if (outlet.waiting.size() < waiting_max)
             outlet.waiting.push_back(std::move(frame));
         else
             ++transmit_dropped_;
     }
     batch.shrink(0);
+}
+
+/// This core has no transmit queue of the port's: one that has sends for it.
+void Core::send_via(uint16_t interface, uint16_t core, buf::Frame frame) {
+    frame.set_tag(interface | send_bit);
+    if (!world_.core(core).mailbox().post(std::move(frame))) ++transmit_dropped_;
+}
+
+void Core::send_for_another(uint16_t interface, buf::Frame frame) {
+    Outlet& outlet = outlets_[interface];
+    if (outlet.waiting.size() < waiting_max)
+        outlet.waiting.push_back(std::move(frame));
+    else
+        ++transmit_dropped_;
+}
+
+bool Core::congested() const {
+    return std::ranges::any_of(
+        outlets_, [](const Outlet& outlet) { return outlet.waiting.size() > congested_at; });
 }
 
 void Core::send_waiting(Outlet& outlet) {

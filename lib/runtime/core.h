@@ -1,7 +1,7 @@
 // One run-to-completion loop with everything that it owns: stack, pools, queues, mailbox.
 #pragma once
 
-#include <array>
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -20,8 +20,8 @@ public:
     Core(World& world, uint16_t index, buf::Pools pools, std::unique_ptr<Mailbox> mailbox);
     ~Core();
 
-    /// One turn of the loop. True if there was anything to do.
-    bool turn(stack::Application& application);
+    /// One turn of the loop, at most `bursts` from each queue. True if there was anything to do.
+    bool turn(stack::Application& application, uint32_t bursts = 4);
     /// When the next turn is worth making without a frame; now if something waits.
     Instant next_deadline();
 
@@ -31,7 +31,8 @@ public:
     buf::Pools& pools() { return pools_; }
     uint16_t index() const { return index_; }
     /// Frames that the ports' transmit rings had no room for.
-    uint64_t transmit_dropped() const { return transmit_dropped_; }
+    /// Any thread.
+    uint64_t transmit_dropped() const { return transmit_dropped_.load(std::memory_order_relaxed); }
 
 private:
     friend class World;
@@ -44,14 +45,18 @@ private:
     struct Outlet {
         port::Port* port = nullptr;
         uint16_t queue = 0;
+        uint16_t via = 0;  ///< which core sends for this one, where it has no queue of the port's
         std::vector<buf::Frame> waiting;
     };
 
     bool read_mailbox();
-    bool receive();
+    bool receive(uint32_t bursts);
     void send_waiting(Outlet& outlet);
+    void send_via(uint16_t interface, uint16_t core, buf::Frame frame);
+    void send_for_another(uint16_t interface, buf::Frame frame);
 
     void transmit(uint16_t interface, buf::FrameBatch& batch) override;
+    bool congested() const override;
     bool hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool settled) override;
     void tell(uint16_t core, const stack::Message& message) override;
 
@@ -64,7 +69,7 @@ private:
     std::vector<ReceiveQueue> receive_queues_;
     std::vector<Outlet> outlets_;  // by interface
     buf::FrameBatch batch_;
-    uint64_t transmit_dropped_ = 0;
+    std::atomic<uint64_t> transmit_dropped_{0};
 };
 
 }  // namespace millrace::runtime

@@ -1,5 +1,6 @@
 #include "runtime/eal.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,10 +13,12 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_lcore.h>
 #include <rte_log.h>
+#include <rte_mempool.h>
 
 namespace millrace::runtime {
 
@@ -38,12 +41,22 @@ uint64_t read_number(const std::string& path) {
     return value;
 }
 
+std::vector<int> usable_cpus() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    sched_getaffinity(0, sizeof(set), &set);
+    std::vector<int> cpus;
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+        if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+    return cpus;
+}
+
 std::vector<std::string> arguments(const EalConfig& config, uint64_t memory_mb) {
     const bool huge = config.huge_pages && free_huge_pages_mb() >= memory_mb;
     std::vector<std::string> args{"millrace", "--no-telemetry",
                                   fmt::format("--file-prefix=millrace{}", getpid())};
     // The main thread keeps the affinity that it has; loops pin themselves.
-    args.push_back(fmt::format("--lcores=0@(0-{})", sysconf(_SC_NPROCESSORS_ONLN) - 1));
+    args.push_back(fmt::format("--lcores=0@({})", fmt::join(usable_cpus(), ",")));
     if (huge) {
         args.emplace_back("--in-memory");
     } else {
@@ -52,7 +65,7 @@ std::vector<std::string> arguments(const EalConfig& config, uint64_t memory_mb) 
         args.insert(args.end(), {"--no-huge", "--no-shconf", "-m", std::to_string(memory_mb)});
     }
     const auto has_device = std::ranges::any_of(config.arguments, [](const std::string& argument) {
-        return argument == "-a" || argument.starts_with("--allow");
+        return argument.starts_with("-a") || argument.starts_with("--allow");
     });
     if (!has_device) args.emplace_back("--no-pci");
     if (!verbose_log) {
@@ -101,14 +114,26 @@ Started<void> start_eal(const EalConfig& config, uint64_t memory_mb) {
     return {};
 }
 
-Started<void> register_thread() {
-    if (rte_lcore_id() != LCORE_ID_ANY) return {};
+Started<ThreadIdentity> ThreadIdentity::take() {
+    if (rte_lcore_id() != LCORE_ID_ANY) return ThreadIdentity(false);
     if (rte_thread_register() < 0)
         return failure(fmt::format("no EAL identity is left for another thread ({}): at most {} "
                                    "loops can run in a process",
                                    rte_strerror(rte_errno), RTE_MAX_LCORE),
                        rte_errno);
-    return {};
+    return ThreadIdentity(true);
+}
+
+ThreadIdentity::~ThreadIdentity() {
+    if (!ours_) return;
+    // Caches are per identity: what this one holds would be lost to the pools until it is reused.
+    rte_mempool_walk(
+        [](rte_mempool* pool, void*) {
+            rte_mempool_cache* cache = rte_mempool_default_cache(pool, rte_lcore_id());
+            if (cache != nullptr) rte_mempool_cache_flush(cache, pool);
+        },
+        nullptr);
+    rte_thread_unregister();
 }
 
 }  // namespace millrace::runtime

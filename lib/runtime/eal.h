@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include <millrace/config.h>
 
@@ -12,8 +13,19 @@ namespace millrace::runtime {
 /// root and PCI it needs neither. `memory_mb` is what the pools will take.
 Started<void> start_eal(const EalConfig& config, uint64_t memory_mb);
 
-/// Gives the calling thread an EAL identity, so that it has caches in the pools. Idempotent.
-Started<void> register_thread();
+/// The calling thread's EAL identity, with which it has caches in the pools; given back when this
+/// dies, on the same thread, with what the caches hold.
+class ThreadIdentity {
+public:
+    static Started<ThreadIdentity> take();
+    ThreadIdentity(ThreadIdentity&& other) noexcept : ours_(std::exchange(other.ours_, false)) {}
+    ThreadIdentity& operator=(ThreadIdentity&&) = delete;
+    ~ThreadIdentity();
+
+private:
+    explicit ThreadIdentity(bool ours) : ours_(ours) {}
+    bool ours_;
+};
 
 /// Huge pages that are free on this machine, in MiB.
 uint64_t free_huge_pages_mb();

@@ -36,6 +36,9 @@ buf::PoolSizes pool_sizes(const Config& config, uint16_t core) {
     sizes.header = config.pools.header;
     sizes.attach = config.pools.attach;
     sizes.payload = config.pools.payload;
+    sizes.region = config.pools.attach;
+    // A whole frame in one buffer: ports without scatter need that, and copies into one piece.
+    if (mtu > 1500) sizes.receive_room = mtu + 64;
     return sizes;
 }
 
@@ -91,16 +94,22 @@ Started<void> World::open_ports() {
         // Hardware can steer only where its queues are the cores, in order.
         for (size_t i = 0; i < stack::Steering::table_size; ++i)
             rss.table.push_back(steering.table_entry(i));
+        // `validate` has them ascending: as many as there are means all, in order.
         if (polled_by.size() != cores_.size()) rss.key = {};
         auto port = port::Port::open(config, pools, rss);
         if (!port) return std::unexpected(port.error());
         for (uint16_t q = 0; q < (*port)->receive_queues(); ++q)
             cores_[polled_by[q % polled_by.size()]]->receive_queues_.push_back(
                 {port->get(), p, q});
-        for (auto& core : cores_) core->outlets_.resize(config_.ports.size());
-        for (uint16_t i = 0; i < polled_by.size(); ++i)
-            cores_[polled_by[i]]->outlets_[p] = {
-                port->get(), static_cast<uint16_t>(i % (*port)->transmit_queues()), {}};
+        for (uint16_t i = 0; i < cores(); ++i) {
+            cores_[i]->outlets_.resize(config_.ports.size());
+            cores_[i]->outlets_[p].via = polled_by[i % polled_by.size()];
+        }
+        for (uint16_t i = 0; i < polled_by.size(); ++i) {
+            Core::Outlet& outlet = cores_[polled_by[i]]->outlets_[p];
+            outlet.port = port->get();
+            outlet.queue = static_cast<uint16_t>(i % (*port)->transmit_queues());
+        }
         ports_.push_back(std::move(*port));
     }
     return {};

@@ -49,6 +49,7 @@ private:
     struct Core final : stack::Host {
         Core(Node& n, uint16_t i, buf::Pools p) : node(n), index(i), pools(std::move(p)) {}
         void transmit(uint16_t interface, buf::FrameBatch& batch) override;
+        bool congested() const override { return false; }
         bool hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool settled) override;
         void tell(uint16_t core, const stack::Message& message) override;
 

@@ -23,6 +23,7 @@ Drop reason_of(wire::IpError error) {
         case wire::IpError::bad_length: return Drop::ip_bad_length;
         case wire::IpError::bad_checksum: return Drop::ip_bad_checksum;
         case wire::IpError::bad_extension: return Drop::ip_bad_extension;
+        case wire::IpError::mapped_address: return Drop::ip_bad_source;
     }
     return Drop::ip_bad_length;
 }

@@ -1,4 +1,5 @@
 // What is not TCP: ARP, Neighbour Discovery, ICMP, fragments. Cold, out of line.
+#include <algorithm>
 #include <cerrno>
 
 #include "stack/stack.h"
@@ -43,15 +44,18 @@ void Stack::send_arp(uint16_t interface, const wire::Arp& arp, const wire::MacAd
 /// Learns for this core and tells the others.
 void Stack::news(uint16_t interface, const Address& address, const wire::MacAddress& mac,
                  bool confirmed, bool create) {
-    neighbours_.learn(interface, address, mac, confirmed, create, env_.now);
+    const bool learned = neighbours_.learn(interface, address, mac, confirmed, create, env_.now);
+    // An answer to another core's question is no news here, but is there.
+    if (!learned && !confirmed) return;
     for (uint16_t core = 0; core < steering_.cores(); ++core)
-        if (core != core_) host_.tell(core, NeighbourNews{interface, address, mac, confirmed});
+        if (core != core_)
+            host_.tell(core, NeighbourNews{interface, address, mac, confirmed, create});
 }
 
 void Stack::receive_message(const Message& message) {
     if (const auto* neighbour = std::get_if<NeighbourNews>(&message)) {
         neighbours_.learn(neighbour->interface, neighbour->address, neighbour->mac,
-                          neighbour->confirmed, true, env_.now);
+                          neighbour->confirmed, neighbour->create, env_.now);
     } else if (const auto* listener = std::get_if<ListenerNews>(&message)) {
         uint64_t& cores = directory_[{listener->address, listener->port}];
         const uint64_t bit = uint64_t{1} << listener->core;
@@ -118,20 +122,25 @@ void Stack::forward(uint16_t interface, buf::Frame frame) { output(interface, st
 
 /// A next hop does not answer: attempts through it fail (RFC 1122 section 2.4), connections that
 /// are established go on trying (RFC 9293 MUST-56).
-void Stack::unreachable(const Address& address) {
+void Stack::unreachable(const Address& address) { failed_hops_.push_back(address); }
+
+/// One walk over the flows a turn, however many next hops have failed in it.
+void Stack::fail_attempts() {
+    if (failed_hops_.empty()) return;
     flows_.for_each([&](tcp::Flow& flow) {
         if (flow.kind != tcp::FlowKind::connection) return;
         auto& c = static_cast<tcp::Connection&>(flow);
         if (c.state != tcp::State::syn_sent) return;
         const auto hop = routes_.find(c.key.remote);
-        if (!hop || hop->address != address) return;
+        if (!hop || std::ranges::find(failed_hops_, hop->address) == failed_hops_.end()) return;
         ++counters_.tcp_attempt_fails;
         tcp::finish(env_, c, EHOSTUNREACH);
     });
+    failed_hops_.clear();
 }
 
 void Stack::on_fragment(Classified& in) {
-    if (steering_.cores() > 1 && !in.settled && !interfaces_[in.interface].offloads.steered) {
+    if (steering_.cores() > 1 && !in.settled) {
         // All pieces of a datagram come together on one core; no ports are known yet.
         const uint16_t owner = steering_.owner(in.ip.source, in.ip.destination);
         if (owner != core_) return hand_over(owner, in, true);
@@ -191,8 +200,12 @@ void Stack::answer_echo(Classified& in) {
     header[2] = header[3] = 0;
     std::memcpy(frame.put(header.size()), header.data(), header.size());
     if (received.size() > 0) frame.append(std::move(received));
+    // To a group the request may have gone, from one the answer must not come.
+    const auto own = addresses_.find(in.ip.destination);
+    const auto source = own ? own : routes_.source_for(in.ip.source);
+    if (!source) return counters_.drop(Drop::no_route);
     wire::Ip ip;
-    ip.source = in.ip.destination;
+    ip.source = addresses_[*source].address;
     ip.destination = in.ip.source;
     ip.protocol = in.ip.protocol;
     ip.ttl = static_cast<uint8_t>(config_.ip.ip_default_ttl);
@@ -256,9 +269,9 @@ void Stack::on_icmp_error(Classified& in) {
                            *local, 0};
     tcp::Flow* flow = flows_.find(key, hash_(key));
     if (flow == nullptr) {
-        const auto core = in.settled ? std::nullopt : elsewhere(key, hash_(key), false);
+        const auto core = in.settled ? std::nullopt : elsewhere(key, hash_(key));
         if (!core) return counters_.drop(Drop::icmp_unhandled);
-        return hand_over(*core, in, true);
+        return hand_to_owner(*core, in, key, hash_(key));
     }
     if (flow->kind != tcp::FlowKind::connection) return counters_.drop(Drop::icmp_unhandled);
     auto& c = static_cast<tcp::Connection&>(*flow);

@@ -71,6 +71,13 @@ void Stack::deliver(Classified& in) {
 }
 
 void Stack::deliver_tcp(Classified& in) {
+    // What ended earlier in this burst is no obstacle to what its peer begins.
+    if (in.flow != nullptr && in.flow->kind == FlowKind::connection &&
+        static_cast<tcp::Connection&>(*in.flow).state == tcp::State::closed) {
+        claim(in.flow->key, false);
+        leave_table(static_cast<tcp::Connection&>(*in.flow));
+        in.flow = nullptr;
+    }
     if (in.flow != nullptr) {
         if (in.flow->kind == FlowKind::connection)
             deliver_connection(static_cast<tcp::Connection&>(*in.flow), in);
@@ -88,6 +95,13 @@ void Stack::deliver_connection(tcp::Connection& c, Classified& in) {
     if (in.segment.payload_size > 0) {
         in.frame.trim_front(in.payload_at);
         payload = std::move(in.frame).into_chain();
+        if (receive_low_) {
+            // A reserve of receive buffers is never held by queues: a counted copy, or the segment
+            // is lost before it has been acknowledged.
+            payload = pools_.copy_out_of_receive(payload);
+            if (payload.empty()) return counters_.drop(Drop::no_buffer);
+            counters_.payload_copied += payload.size();
+        }
     }
     if (tcp::ingress(env_, c, in.segment, std::move(payload)) == tcp::Verdict::reset)
         reply_reset(in);
@@ -101,8 +115,10 @@ void Stack::deliver_time_wait(tcp::TimeWait& entry, Classified& in) {
         case TimeWaitVerdict::remove: remove_time_wait(entry); return;
         case TimeWaitVerdict::reopen:
             if (find_listener(in.ip.destination, in.segment.destination_port) != nullptr) {
+                // Beyond anything the old connection may have sent (as Linux: 64 KiB and two).
+                const Seq floor = entry.snd_nxt + 65537;
                 remove_time_wait(entry);
-                deliver_new(in);
+                deliver_new(in, floor);
                 return;
             }
             break;
@@ -165,18 +181,19 @@ void Stack::complete_half_open(tcp::HalfOpen& entry, Classified& in) {
 /// Frames that reach the wrong core. True if another core has it now.
 bool Stack::steer(Classified& in) {
     if (in.settled) return false;
-    const auto core = elsewhere(in.key, in.hash, interfaces_[in.interface].offloads.steered);
+    const auto core = elsewhere(in.key, in.hash);
     if (!core) return false;
-    hand_over(*core, in, forwards_.find(in.key, in.hash) != nullptr);
+    --counters_.tcp_in_segs;  // its owner counts it
+    hand_to_owner(*core, in, in.key, in.hash);
     return true;
 }
 
-/// Which other core owns a tuple: who has claimed it, else who steering names (where the port has
-/// not done that already).
-std::optional<uint16_t> Stack::elsewhere(const tcp::FlowKey& key, uint32_t hash, bool steered) {
+/// Which other core owns a tuple: who has claimed it, else who steering names. Asked even where the
+/// port steers: it places by addresses alone what it finds no ports in (IPv6 extension headers), and
+/// what was reassembled here came as fragments.
+std::optional<uint16_t> Stack::elsewhere(const tcp::FlowKey& key, uint32_t hash) {
     if (steering_.cores() == 1) return std::nullopt;
     if (const Forward* forward = forwards_.find(key, hash)) return forward->core;
-    if (steered) return std::nullopt;
     const uint16_t owner = owner_of(key);
     return owner == core_ ? std::nullopt : std::optional(owner);
 }
@@ -185,6 +202,11 @@ void Stack::hand_over(uint16_t core, Classified& in, bool settled) {
     ++counters_.frames_handed_over;
     if (!host_.hand_over(core, in.interface, std::move(in.frame), settled))
         counters_.drop(Drop::handover_full);
+}
+
+/// Who has claimed the tuple keeps it; who steering names may know better.
+void Stack::hand_to_owner(uint16_t core, Classified& in, const tcp::FlowKey& key, uint32_t hash) {
+    hand_over(core, in, forwards_.find(key, hash) != nullptr);
 }
 
 /// One of the cores that listen where this one does not; the same for each SYN of a tuple.
@@ -202,7 +224,7 @@ std::optional<uint16_t> Stack::listening_core(const Classified& in) const {
 }
 
 /// A segment of a tuple that nobody knows: for a listener, or for nobody.
-void Stack::deliver_new(Classified& in) {
+void Stack::deliver_new(Classified& in, std::optional<Seq> isn_floor) {
     const wire::Segment& segment = in.segment;
     tcp::Listener* listener = find_listener(in.ip.destination, segment.destination_port);
     // RFC 9293 section 3.10.7.2: first RST, second ACK, third SYN.
@@ -210,23 +232,21 @@ void Stack::deliver_new(Classified& in) {
         counters_.drop(Drop::tcp_closed_rst);
         return;
     }
-    if (segment.has_ack() || !segment.syn()) {
-        counters_.drop(Drop::tcp_no_listener);
-        reply_reset(in);
-        return;
-    }
     if (listener != nullptr) {
-        deliver_syn(*listener, in);
-        return;
+        if (segment.syn() && !segment.has_ack()) return deliver_syn(*listener, in, isn_floor);
+        counters_.drop(Drop::tcp_state);
+        if (segment.has_ack()) reply_reset(in);
+        return;  // "any other control or data-bearing segment must have an ACK ... drop it"
     }
-    // Another core may listen: it gets the SYN and keeps the tuple.
+    // Another core may listen: it gets the SYN and keeps the tuple. Not only the SYN: news of the
+    // claim may still be under way.
     const auto core = in.settled ? std::nullopt : listening_core(in);
     if (core) return hand_over(*core, in, true);
     counters_.drop(Drop::tcp_no_listener);
     reply_reset(in);
 }
 
-void Stack::deliver_syn(tcp::Listener& listener, Classified& in) {
+void Stack::deliver_syn(tcp::Listener& listener, Classified& in, std::optional<Seq> isn_floor) {
     if (listener.accept_queue_full()) {
         counters_.drop(Drop::tcp_accept_queue_full);
         ++counters_.tcp_listen_overflows;
@@ -240,7 +260,7 @@ void Stack::deliver_syn(tcp::Listener& listener, Classified& in) {
         ++counters_.tcp_listen_drops;
         return;
     }
-    tcp::begin(env_, *entry, in.segment, in.ip.destination);
+    tcp::begin(env_, *entry, in.segment, in.ip.destination, isn_floor);
     half_open_table_.insert(*entry, in.hash);
     listener.half_open.push_back(*entry);
     ++listener.half_open_count;

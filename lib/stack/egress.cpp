@@ -14,6 +14,11 @@ void Stack::egress() {
     tcp::DirtyList dirty;
     dirty.swap(env_.dirty);
     while (!dirty.empty()) {
+        if (host_.congested()) {  // the rest has its turn before the others in the next
+            dirty.splice_after(dirty.last(), env_.dirty);
+            env_.dirty.swap(dirty);
+            break;
+        }
         tcp::Connection& c = dirty.front();
         dirty.pop_front();
         egress_connection(c);

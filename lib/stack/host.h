@@ -17,6 +17,7 @@ struct NeighbourNews {
     Address address;
     wire::MacAddress mac;
     bool confirmed;
+    bool create;  ///< also where nobody has asked for it
 };
 /// A core listens, or no longer does.
 struct ListenerNews {
@@ -39,6 +40,8 @@ public:
     /// Sends what is in `batch` and leaves it empty; what the port does not take is dropped and
     /// counted by the host.
     virtual void transmit(uint16_t interface, buf::FrameBatch& batch) = 0;
+    /// So much waits for the ports already that connections should rather wait themselves.
+    virtual bool congested() const = 0;
     /// Gives a frame, as it was received, to another core's stack. `settled`: that core is to keep
     /// it, whatever steering says. False where its mailbox is full (the frame is dropped).
     virtual bool hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool settled) = 0;

@@ -12,6 +12,11 @@ namespace {
 // Timers and TIME-WAIT entries touched in one turn: no phase may starve another.
 constexpr size_t timer_budget = 1024;
 constexpr size_t time_wait_budget = 1024;
+size_t flows_max(const Config& config) {
+    return size_t{config.tcp.max_connections} + config.tcp.tcp_max_tw_buckets;
+}
+
+constexpr Duration housekeeping = Duration::from_ms(1);
 constexpr Duration fragment_sweep = Duration::from_s(1);
 
 }  // namespace
@@ -21,7 +26,7 @@ std::vector<ip::Interface> with_loopback(std::vector<ip::Interface> interfaces) 
     loopback.name = "lo";
     loopback.loopback = true;
     loopback.mtu = 16384;
-    loopback.offloads = {true, true, true, false};
+    loopback.offloads = {true, true, true};
     interfaces.push_back(std::move(loopback));
     return interfaces;
 }
@@ -58,11 +63,11 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       time_waits_(config_.tcp.tcp_max_tw_buckets),
       half_opens_(config_.tcp.max_half_open),
       listener_pool_(size_t{65536}),
-      flows_(size_t{config_.tcp.max_connections} + config_.tcp.tcp_max_tw_buckets),
+      flows_(flows_max(config_)),
       half_open_table_(config_.tcp.max_half_open),
       listeners_(1024),
-      forward_pool_(options.cores > 1 ? config_.tcp.max_connections : 0),
-      forwards_(options.cores > 1 ? config_.tcp.max_connections : 1) {
+      forward_pool_(options.cores > 1 ? flows_max(config_) : 0),
+      forwards_(options.cores > 1 ? flows_max(config_) : 1) {
     for (size_t i = 0; i < interfaces_.size(); ++i)
         outputs_.push_back(std::make_unique<buf::FrameBatch>());
     next_fragment_sweep_ = options.now + fragment_sweep;
@@ -86,6 +91,7 @@ Stack::~Stack() {
 void Stack::run_timers() {
     wheel_.advance(env_.now, timer_budget,
                    [this](time::WheelEntry& entry) { expire_timer(entry); });
+    fail_attempts();
     time_wait_queue_.advance(env_.now, time_wait_budget, [this](tcp::TimeWait& entry) {
         if (entry.expires != 0) {  // else it has left the table already
             flows_.erase(entry);
@@ -95,6 +101,10 @@ void Stack::run_timers() {
         time_waits_.give_back(&entry);
     });
     if (env_.now >= env_.retry_starved_at) retry_starved();
+    if (env_.now >= next_housekeeping_) {
+        next_housekeeping_ = env_.now + housekeeping;
+        receive_low_ = pools_.receive_is_low();
+    }
     if (env_.now >= next_fragment_sweep_) {
         fragments_.expire(env_.now);
         next_fragment_sweep_ = env_.now + fragment_sweep;

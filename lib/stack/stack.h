@@ -114,12 +114,13 @@ private:
     void deliver_connection(tcp::Connection& c, Classified& in);
     void deliver_time_wait(tcp::TimeWait& entry, Classified& in);
     bool deliver_half_open(Classified& in);
-    void deliver_new(Classified& in);
-    void deliver_syn(tcp::Listener& listener, Classified& in);
+    void deliver_new(Classified& in, std::optional<Seq> isn_floor = std::nullopt);
+    void deliver_syn(tcp::Listener& listener, Classified& in, std::optional<Seq> isn_floor);
     void complete_half_open(tcp::HalfOpen& entry, Classified& in);
     bool steer(Classified& in);
-    std::optional<uint16_t> elsewhere(const tcp::FlowKey& key, uint32_t hash, bool steered);
+    std::optional<uint16_t> elsewhere(const tcp::FlowKey& key, uint32_t hash);
     void hand_over(uint16_t core, Classified& in, bool settled);
+    void hand_to_owner(uint16_t core, Classified& in, const tcp::FlowKey& key, uint32_t hash);
     std::optional<uint16_t> listening_core(const Classified& in) const;
     void reply_reset(Classified& in);
 
@@ -136,6 +137,7 @@ private:
     void solicit(const ip::Neighbour& neighbour, bool unicast) override;
     void forward(uint16_t interface, buf::Frame frame) override;
     void unreachable(const Address& address) override;
+    void fail_attempts();
     void send_arp(uint16_t interface, const wire::Arp& arp, const wire::MacAddress& to);
     void send_ndp(uint16_t interface, const wire::Ndp& ndp, const Address& source,
                   const Address& destination, const wire::MacAddress& to);
@@ -228,6 +230,9 @@ private:
     std::array<Classified, buf::FrameBatch::capacity> burst_;
     std::vector<std::unique_ptr<buf::FrameBatch>> outputs_;
     std::vector<buf::Frame> loopback_;
+    std::vector<Address> failed_hops_;  ///< of this turn
+    bool receive_low_ = false;  ///< as of the last housekeeping
+    Instant next_housekeeping_;
     Instant next_fragment_sweep_;
 };
 

@@ -25,6 +25,7 @@ void update_window(Env& env, Connection& c, const Segment& segment) {
     c.max_snd_wnd = std::max(c.max_snd_wnd, window);
     if (opened) {
         c.backoffs = 0;
+        c.snd_nxt = c.snd_una;  // what was beyond the closed window was not taken
         restart_retransmit_timer(env, c);
     }
     env.mark_dirty(c);
@@ -58,6 +59,7 @@ void grow_window(Env& env, Connection& c, uint32_t bytes) {
     c.dup_acks = 0;
     if (!c.in_recovery) {
         c.congestion.on_ack(bytes, c.snd_mss);
+        c.recover = max(c.recover, c.snd_una);  // kept within reach of sequence comparison
         return;
     }
     if (c.snd_una >= c.recover) {
@@ -154,10 +156,10 @@ Verdict check_ack(Env& env, Connection& c, const Segment& segment) {
     if (segment.ack >= c.snd_una) update_window(env, c, segment);
     if (segment.ack > c.snd_una) {
         acknowledge(env, c, segment.ack);
-    } else if (is_duplicate(c, segment, window_before)) {
-        on_duplicate(env, c);
     } else if (c.snd_wnd == 0 && c.backoffs > 0 && segment.ack == c.snd_una) {
         c.first_retransmit = env.now;  // a probe was answered: the connection lives (MUST-37)
+    } else if (is_duplicate(c, segment, window_before)) {
+        on_duplicate(env, c);
     }
     if (c.fin_acked && c.snd_una != una_before) on_fin_acked(env, c);
     return Verdict::done;

@@ -27,6 +27,7 @@ uint32_t send_room(Connection& c) {
 /// A FIN follows what is queued.
 void queue_fin(Env& env, Connection& c) {
     c.fin_queued = true;
+    if (c.state == State::syn_received) return;  // `established` makes the move
     set_state(c, c.state == State::close_wait ? State::last_ack : State::fin_wait_1);
     env.mark_dirty(c);
 }
@@ -116,7 +117,6 @@ void close(Env& env, Connection& c) {
     switch (c.state) {
         case State::closed: env.mark_dirty(c); return;  // only its remains are left
         case State::syn_sent: finish(env, c, 0); return;  // nothing is sent
-        case State::fin_wait_2: start_fin_wait_2_timer(env, c); return;
         default: break;
     }
     if (unread) {
@@ -126,6 +126,7 @@ void close(Env& env, Connection& c) {
         finish(env, c, 0);
         return;
     }
+    if (c.state == State::fin_wait_2) start_fin_wait_2_timer(env, c);
     if (!c.fin_queued) queue_fin(env, c);
 }
 

@@ -27,6 +27,7 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
     }
     // First, check sequence number (with RFC 7323's PAWS before it).
     if (!steps::check_timestamps(env, c, segment)) return Verdict::done;
+    const Seq first = segment.seq;
     if (!steps::check_sequence(env, c, segment, payload)) return Verdict::done;
     // Second, check the RST bit. (Third, security: nobody has built it.)
     if (segment.rst()) {
@@ -45,6 +46,7 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
     }
     const Verdict verdict = steps::check_ack(env, c, segment);
     if (verdict != Verdict::done || c.state == State::closed) return verdict;
+    steps::take_timestamp(env, c, segment, first);
     // Sixth, check the URG bit: urgent data is delivered in line, as with SO_OOBINLINE.
     // Seventh, process the segment text.
     if (!payload.empty()) steps::process_text(env, c, segment, std::move(payload));
@@ -76,8 +78,11 @@ void established(Env& env, Connection& c) {
     set_state(c, State::established);
     c.syn_acked = true;
     c.backoffs = 0;
+    c.timing_rtt = false;
     c.retransmit_at = Instant::never();
     c.recover = c.snd_una;
+    // The application closed before the handshake was over: its FIN goes now.
+    if (c.fin_queued) set_state(c, State::fin_wait_1);
     env.notify(c, Event::connected);
     env.mark_dirty(c);
 }
@@ -89,13 +94,14 @@ void challenge_ack(Env& env, Connection& c) {
         return;
     }
     c.last_invalid_ack = env.now;
+    ++env.counters.tcp_challenge_acks;
     if (c.acks_owed < acks_owed_max) ++c.acks_owed;
     env.mark_dirty(c);
 }
 
 namespace steps {
 
-/// RFC 7323 section 5.3: an old duplicate shows by its timestamp. True: go on.
+/// RFC 7323 section 5.3 (R1): an old duplicate shows by its timestamp. True: go on.
 bool check_timestamps(Env& env, Connection& c, const Segment& segment) {
     if (!c.timestamps || !segment.options.has_timestamps) return true;
     const uint32_t value = segment.options.ts_value;
@@ -106,13 +112,18 @@ bool check_timestamps(Env& env, Connection& c, const Segment& segment) {
         challenge_ack(env, c);
         return false;
     }
-    // Only a segment that covers what was last acknowledged renews the value to echo
-    // (RFC 7323 section 4.3 (2)).
-    if (!older && segment.seq <= c.last_ack_sent) {
-        c.ts_recent = value;
-        c.ts_recent_at = env.now;
-    }
     return true;
+}
+
+/// (R3), once the segment has proved acceptable, and its ACK: an outsider must not move TS.Recent.
+/// Only what covers the last acknowledgment renews it (section 4.3 (2)).
+void take_timestamp(Env& env, Connection& c, const Segment& segment, Seq first) {
+    if (!c.timestamps || !segment.options.has_timestamps || first > c.last_ack_sent) return;
+    if (static_cast<int32_t>(segment.options.ts_value - c.ts_recent) < 0 &&
+        env.now - c.ts_recent_at < paws_idle_max)
+        return;
+    c.ts_recent = segment.options.ts_value;
+    c.ts_recent_at = env.now;
 }
 
 /// RFC 9293 section 3.10.7.4, first: acceptable at all? Then cut to the window. True: go on.
@@ -170,7 +181,6 @@ bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payl
 void check_reset(Env& env, Connection& c, const Segment& segment) {
     if (segment.seq != c.rcv_nxt) {
         env.counters.drop(Drop::tcp_challenge);
-        ++env.counters.tcp_challenge_acks;
         challenge_ack(env, c);
         return;
     }
@@ -179,9 +189,11 @@ void check_reset(Env& env, Connection& c, const Segment& segment) {
             ++env.counters.tcp_attempt_fails;
             finish(env, c, ECONNREFUSED);
             return;
+        case State::time_wait:
+            if (env.tunables.tcp_rfc1337 == 0) finish(env, c, 0);
+            return;
         case State::closing:
-        case State::last_ack:
-        case State::time_wait: finish(env, c, 0); return;
+        case State::last_ack: finish(env, c, 0); return;
         default:
             ++env.counters.tcp_estab_resets;
             finish(env, c, c.state == State::close_wait ? EPIPE : ECONNRESET);

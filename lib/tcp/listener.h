@@ -3,6 +3,7 @@
 
 #include <boost/intrusive/list.hpp>
 #include <cstdint>
+#include <optional>
 
 #include "tcp/connection.h"
 #include "tcp/env.h"
@@ -73,8 +74,10 @@ enum class HalfOpenVerdict : uint8_t {
     reset,      ///< a RST in answer to the segment
 };
 
-/// A SYN fills a new entry.
-void begin(Env& env, HalfOpen& entry, const wire::Segment& syn, const Address& local);
+/// A SYN fills a new entry. `floor`: our ISN must lie beyond it, where the tuple was in TIME-WAIT
+/// (RFC 9293 MAY-2).
+void begin(Env& env, HalfOpen& entry, const wire::Segment& syn, const Address& local,
+           std::optional<Seq> floor);
 /// RFC 9293 section 3.10.7.4 for SYN-RECEIVED, with RFC 5961.
 HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const wire::Segment& segment);
 /// The SYN-ACK timer. False: the entry has had its `tcp_synack_retries`.

@@ -68,6 +68,8 @@ uint32_t sendable(const Connection& c, uint32_t offset) {
         // Whole segments only, unless the window is smaller than one ever was.
         const uint32_t whole = usable - usable % c.snd_mss;
         if (whole > 0) return whole;
+        // What is sent again goes as far as the window reaches, however little that is.
+        if (c.snd_nxt != c.snd_max) return usable;
         // A probe is due: the override timeout of section 3.8.6.2.1, what fits goes.
         return c.probe_due || 2 * usable >= c.max_snd_wnd ? usable : 0;
     }
@@ -86,7 +88,7 @@ bool plan_data(Env& env, Connection& c, TransmitPlan& plan) {
     if (offset > c.send_queue.size()) return false;  // the FIN is out
     const uint32_t size = sendable(c, offset);
     const bool last = offset + size == c.send_queue.size();
-    const bool fin = last && c.fin_queued && (size > 0 || c.snd_wnd > 0 || c.in_flight() == 0);
+    const bool fin = last && c.fin_queued && (size > 0 || c.snd_wnd > 0 || offset == 0);
     if (size == 0 && !fin) return false;
     start_plan(env, c, plan, c.snd_nxt, TcpFlags::ack);
     plan.offset = offset;
@@ -137,7 +139,8 @@ uint16_t advertise_window(Env&, Connection& c) {
     const uint32_t unit = uint32_t{1} << c.rcv_wind_shift;
     uint32_t field = window >> c.rcv_wind_shift;
     if ((field << c.rcv_wind_shift) < offered && field < 65535 && window % unit != 0) ++field;
-    c.rcv_adv = max(edge, c.rcv_nxt + (field << c.rcv_wind_shift));
+    // What rounding up seems to offer is not counted as offered, or the edge would creep.
+    c.rcv_adv = max(edge, c.rcv_nxt + std::min(field << c.rcv_wind_shift, window));
     return static_cast<uint16_t>(field);
 }
 
@@ -159,7 +162,6 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
         c.rst_due = false;
         start_plan(env, c, plan, c.snd_max, TcpFlags::rst | TcpFlags::ack);
         plan.header.options = {};
-        ++env.counters.tcp_out_rsts;
         return true;
     }
     if (c.state == State::closed) return false;
@@ -194,7 +196,9 @@ void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_si
           const buf::Cursor& after) {
     const Segment& header = plan.header;
     if (header.has_ack()) ack_sent(c);
-    if (plan.retransmission) ++env.counters.tcp_retrans_segs;
+    if (header.rst()) ++env.counters.tcp_out_rsts;
+    if (plan.retransmission)
+        env.counters.tcp_retrans_segs += 1 + (payload_size > 0 ? (payload_size - 1) / plan.mss : 0);
     env.counters.payload_sent += payload_size;
     const bool fin = header.fin() && payload_size == plan.payload_size;
     const uint32_t length = payload_size + (fin ? 1 : 0) + (header.syn() ? 1 : 0);

@@ -34,23 +34,28 @@ Reassembly::Outcome Reassembly::insert(Seq begin, BufferChain data, size_t limit
                 rest.trim_front(held);
         }
         if (!data.empty()) {
-            if (!add(at, begin, std::move(data))) return kept ? Outcome::kept : Outcome::dropped;
+            // What it has joined may be gone: go on from what it has become.
+            at = add(at, begin, std::move(data));
+            if (at == set_.end()) return kept ? Outcome::kept : Outcome::dropped;
             kept = true;
         }
-        if (overlaps) ++at;
+        ++at;
         data = std::move(rest);
         begin = rest_begin;
     }
     return kept ? Outcome::kept : Outcome::duplicate;
 }
 
-/// Adds a run that overlaps nothing, before `next` in order; joins it with its neighbours.
-bool Reassembly::add(Set::iterator next, Seq begin, BufferChain data) {
+/// Adds a run that overlaps nothing, before `next` in order; joins it with its neighbours. Answers
+/// the range that holds it now; the end where the pool is dry.
+Reassembly::Set::iterator Reassembly::add(Set::iterator next, Seq begin, BufferChain data) {
     const Seq end = begin + static_cast<uint32_t>(data.size());
     const size_t pinned = buf::pinned_bytes(data);
     const bool joins_next = next != set_.end() && next->begin == end;
+    Set::iterator where = next;
     if (next != set_.begin() && std::prev(next)->end == begin) {
         const auto before = std::prev(next);
+        where = before;
         before->data.append(std::move(data));
         before->end = end;
         if (joins_next) {
@@ -64,14 +69,14 @@ bool Reassembly::add(Set::iterator next, Seq begin, BufferChain data) {
         next->begin = begin;
     } else {
         ReassemblyRange* range = pool_.take();
-        if (range == nullptr) return false;
+        if (range == nullptr) return set_.end();
         range->begin = begin;
         range->end = end;
         range->data = std::move(data);
-        set_.insert_before(next, *range);
+        where = set_.insert_before(next, *range);
     }
     pinned_ += pinned;
-    return true;
+    return where;
 }
 
 Seq Reassembly::merge(Seq begin, BufferChain data, BufferChain& out, buf::Pools& buffers) {

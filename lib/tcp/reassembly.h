@@ -50,7 +50,7 @@ public:
 
 private:
     using Set = boost::intrusive::set<ReassemblyRange>;
-    bool add(Set::iterator before, Seq begin, BufferChain data);
+    Set::iterator add(Set::iterator next, Seq begin, BufferChain data);
     void remove(Set::iterator at);
 
     Ranges& pool_;

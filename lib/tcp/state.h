@@ -39,7 +39,7 @@ constexpr bool is_legal(State from, State to) {
     switch (from) {
         case closed: return to == syn_sent || to == syn_received || to == established;
         case syn_sent: return to == established || to == syn_received;
-        case syn_received: return to == established || to == fin_wait_1 || to == close_wait;
+        case syn_received: return to == established;  // a FIN waits for that
         case established: return to == fin_wait_1 || to == close_wait;
         case fin_wait_1: return to == fin_wait_2 || to == closing || to == time_wait;
         case fin_wait_2: return to == time_wait;

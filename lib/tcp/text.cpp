@@ -102,7 +102,6 @@ void check_fin(Env& env, Connection& c, const Segment& segment) {
     env.mark_dirty(c);
     env.notify(c, Event::readable);  // the end of the stream is something to read
     switch (c.state) {
-        case State::syn_received:
         case State::established: set_state(c, State::close_wait); break;
         case State::fin_wait_1:
             // Our FIN may have been acknowledged by this very segment; then ACK processing has

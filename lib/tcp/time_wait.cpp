@@ -9,7 +9,7 @@ using wire::TcpFlags;
 void TimeWaitQueue::add(TimeWait& entry, Instant now, Duration length) {
     if (drained_ == 0) drained_ = tick_of(now);
     restart(entry, now, length);
-    slots_[entry.expires % slots_.size()].push_front(entry);
+    place(entry);
 }
 
 void begin(TimeWait& entry, const Connection& c) {

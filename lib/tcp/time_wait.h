@@ -47,7 +47,7 @@ public:
                 TimeWait& entry = slot.front();
                 slot.pop_front();
                 if (entry.expires > drained_)
-                    slots_[entry.expires % slots_.size()].push_front(entry);
+                    place(entry);
                 else
                     end(entry);
             }
@@ -65,6 +65,11 @@ private:
                                          boost::intrusive::linear<true>,
                                          boost::intrusive::cache_last<false>,
                                          boost::intrusive::constant_time_size<false>>;
+    /// In its slot, or in the last of this lap: never in the one that is being drained.
+    void place(TimeWait& entry) {
+        const auto lap_end = drained_ + static_cast<uint32_t>(slots_.size()) - 1;
+        slots_[std::min(entry.expires, lap_end) % slots_.size()].push_front(entry);
+    }
     static uint32_t tick_of(Instant at) { return static_cast<uint32_t>(at.ns() / tick.ns()); }
     // Longer than the longest tcp_timewait_len, so that a slot holds one lap only.
     std::array<List, 1024> slots_;

@@ -90,7 +90,10 @@ void on_retransmit_deadline(Env& env, Connection& c) {
             return;
         default: break;
     }
-    if (c.in_flight() > 0)
+    // A closed window takes nothing, not even what is in flight already: it is probed (MUST-35).
+    if (c.snd_wnd == 0 && (c.in_flight() > 0 || !c.send_queue.empty()))
+        on_probe_timeout(env, c);
+    else if (c.in_flight() > 0)
         on_retransmission_timeout(env, c);
     else if (!c.send_queue.empty() || (c.fin_queued && !c.fin_acked))
         on_probe_timeout(env, c);

@@ -13,6 +13,7 @@ std::optional<Ndp> Ndp::parse(std::span<const uint8_t> bytes) {
     ndp.is_advertisement = bytes[0] == icmp6::neighbour_advertisement;
     ndp.flags = load32(bytes.data() + 4);
     ndp.target = Address::v6(bytes.data() + 8);
+    if (ndp.target.is_v4()) return std::nullopt;  // mapped: IPv4 is resolved by ARP
     const uint8_t wanted =
         ndp.is_advertisement ? option_target_link_address : option_source_link_address;
     for (size_t at = size; at < bytes.size();) {

@@ -19,6 +19,7 @@ enum class IpError : uint8_t {
     bad_length,      ///< header or total length impossible for the frame
     bad_checksum,    ///< IPv4 header checksum wrong
     bad_extension,   ///< IPv6 extension header malformed, or too many
+    mapped_address,  ///< an IPv4-mapped address in an IPv6 header
 };
 
 /// The values of an IP header, both families. `header_size` includes options and those extension

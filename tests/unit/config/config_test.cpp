@@ -39,7 +39,7 @@ cpu = 1
 idle = "yield"
 idle_turns = 7
 [pools]
-receive = 1024
+receive = 2048
 header = 2048
 attach = 4096
 payload = 512

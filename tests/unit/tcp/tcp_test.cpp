@@ -23,7 +23,7 @@ TEST(State, only_the_moves_of_figure_5_are_legal) {
     const std::set<std::pair<State, State>> legal{
         {closed, syn_sent},        {closed, syn_received},     {closed, established},
         {syn_sent, established},   {syn_sent, syn_received},   {syn_received, established},
-        {syn_received, fin_wait_1},{syn_received, close_wait}, {established, fin_wait_1},
+        {established, fin_wait_1},
         {established, close_wait}, {fin_wait_1, fin_wait_2},   {fin_wait_1, closing},
         {fin_wait_1, time_wait},   {fin_wait_2, time_wait},    {close_wait, last_ack},
         {closing, time_wait}};

@@ -36,8 +36,8 @@ int fail(const Failure& failure);
 Started<std::unique_ptr<Runtime>> start(const CommonOptions& options);
 Started<std::unique_ptr<Runtime>> start(const Config& config);
 
-/// Asks every core for a value, on its own thread, and waits for all of them. What `question` refers
-/// to must live as long as the loops do.
+/// Asks every core for a value, on its own thread, and waits for all of them. What `question`
+/// refers to must live as long as the loops do.
 template <typename Value>
 std::vector<Value> ask_cores(Runtime& runtime, const std::function<Value(Stack&)>& question) {
     std::vector<std::future<Value>> answers;

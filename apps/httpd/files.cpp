@@ -106,7 +106,8 @@ std::shared_ptr<const MappedFile> Files::map(const std::string& path) const {
     Region region({static_cast<const std::byte*>(memory), size}, [memory, size] {
         if (memory != nullptr) munmap(memory, size);
     });
-    return std::make_shared<const MappedFile>(MappedFile{std::move(region), size, content_type(path)});
+    return std::make_shared<const MappedFile>(
+        MappedFile{std::move(region), size, content_type(path)});
 }
 
 }  // namespace millrace::apps

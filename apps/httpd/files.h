@@ -17,8 +17,8 @@ struct MappedFile {
     std::string_view content_type;
 };
 
-/// One core's cache; starts anew when it is full. A file that changes on disk is served as it was mapped; one that shrinks ends
-/// the process, as with any mapped file: replace files by renaming.
+/// One core's cache; starts anew when it is full. A file that changes on disk is served as it was
+/// mapped; one that shrinks ends the process, as with any mapped file: replace files by renaming.
 class Files {
 public:
     /// `root` empty: no files are served.

@@ -19,6 +19,21 @@ void print_counters(const apps::HttpCounters& total) {
     std::fflush(stdout);
 }
 
+/// How the work was spread, and whether segments met a core that did not know them.
+void print_cores(Runtime& runtime, const std::vector<std::unique_ptr<apps::HttpServer>>& servers) {
+    const auto lines = apps::ask_cores<std::string>(runtime, [&servers](Stack& stack) {
+        uint64_t resets = 0;
+        uint64_t handed_over = 0;
+        stack.counters([&](std::string_view name, uint64_t value) {
+            if (name == "TcpOutRsts") resets = value;
+            if (name == "FramesHandedOver") handed_over = value;
+        });
+        return fmt::format("core {}: connections {} handed over {} resets sent {}", stack.core(),
+                           servers[stack.core()]->counters().connections, handed_over, resets);
+    });
+    for (const std::string& line : lines) fmt::print("{}\n", line);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -65,6 +80,7 @@ int main(int argc, char** argv) {
     while (failed == 0 && !signals.wait(10))
         if (!quiet) print_counters(collect());
     print_counters(collect());
+    print_cores(**runtime, servers);
     (*runtime)->stop();
     (*runtime)->join();
     runtime->reset();

@@ -47,7 +47,9 @@ LoadCounters LoadRun::collect(const std::function<LoadCounters(Generator&)>& fro
 LoadCounters LoadRun::run(double seconds, const std::function<bool(double)>& wait) {
     using Clock = std::chrono::steady_clock;
     const auto begin = Clock::now();
-    const auto elapsed = [&] { return std::chrono::duration<double>(Clock::now() - begin).count(); };
+    const auto elapsed = [&] {
+        return std::chrono::duration<double>(Clock::now() - begin).count();
+    };
     fmt::print("{:>4} {:>12} {:>12} {:>12} {:>10} {:>10}  {}\n", "s", "requests/s", "connects/s",
                "MB/s", "p50 us", "p99 us", "errors");
     for (uint64_t second = 1;; ++second) {

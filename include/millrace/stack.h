@@ -83,9 +83,9 @@ public:
     /// The peer has closed its side and everything before that has been received.
     bool at_end() const;
 
-    /// Takes `data` whole, without a copy, while the send buffer is not full; the buffer's limit may
-    /// be exceeded by less than one chain. EAGAIN where it is full (`on_writable` follows; `data` is
-    /// left as it was), EPIPE after `shutdown`, else the connection's errno.
+    /// Takes `data` whole, without a copy, while the send buffer is not full; the buffer's limit
+    /// may be exceeded by less than one chain. EAGAIN where it is full (`on_writable` follows;
+    /// `data` is left as it was), EPIPE after `shutdown`, else the connection's errno.
     Result<size_t> send(BufferChain& data);
     Result<size_t> send(Buffer data);
     /// Copies; answers how many bytes were taken. EAGAIN and the rest as above; ENOBUFS where no
@@ -185,16 +185,17 @@ public:
     /// EINVAL (port 0), ENOBUFS, EPERM.
     Result<Listener> listen(const SocketAddress& local, ListenHandler& handler,
                             uint32_t backlog = 4096);
-    /// Active open; `on_connected` or `on_closed` follows. `local` may name an address, a port, both
-    /// or neither. ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE, EINVAL, ENOBUFS, EPERM.
+    /// Active open; `on_connected` or `on_closed` follows. `local` may name an address, a port,
+    /// both or neither. ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE, EINVAL, ENOBUFS, EPERM.
     Result<Connection> connect(const SocketAddress& remote, ConnectionHandler& handler,
                                const SocketAddress& local = {});
-    /// A buffer that refers to a region's memory, at most `Buffer::max_size` bytes. EINVAL, ENOBUFS.
+    /// A buffer that refers to a region's memory, at most `Buffer::max_size` bytes. EINVAL,
+    /// ENOBUFS.
     Result<Buffer> buffer_from(const Region& region, size_t offset, size_t size);
 
     /// One turn of the loop, for a caller that owns it: at most `bursts` bursts of 64 frames from
-    /// each receive queue. True if there was anything to do. The first call makes the calling thread
-    /// the owner; on any other, nothing happens.
+    /// each receive queue. True if there was anything to do. The first call makes the calling
+    /// thread the owner; on any other, nothing happens.
     bool poll_once(uint32_t bursts = 4);
     /// When `poll_once` is worth calling though nothing arrives; `Instant::never()` if not at all.
     Instant next_deadline();

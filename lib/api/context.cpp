@@ -109,7 +109,9 @@ bool Stack::prepare_sleep() {
 Instant Stack::now() const { return context_.stack().env().now; }
 uint16_t Stack::core() const { return context_.stack().core(); }
 
-void Stack::counters(const CounterVisitor& visit) const { context_.stack().counters().for_each(visit); }
+void Stack::counters(const CounterVisitor& visit) const {
+    context_.stack().counters().for_each(visit);
+}
 
 Stack::Population Stack::population() const {
     const auto population = context_.stack().population();

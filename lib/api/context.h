@@ -18,7 +18,8 @@ namespace millrace::api {
 class Context final : public stack::Application {
 public:
     /// `core` is null where something else than a runtime hosts the stack (a simulation).
-    Context(stack::Stack& stack, runtime::Core* core) : stack_(stack), core_(core), facade_(*this) {}
+    Context(stack::Stack& stack, runtime::Core* core)
+        : stack_(stack), core_(core), facade_(*this) {}
 
     stack::Stack& stack() { return stack_; }
     runtime::Core* core() { return core_; }

@@ -6,7 +6,8 @@
 namespace millrace {
 
 void assertion_failed(const char* expression, const char* file, int line) {
-    std::fprintf(stderr, "millrace: internal error: %s is false at %s:%d\n", expression, file, line);
+    std::fprintf(stderr, "millrace: internal error: %s is false at %s:%d\n", expression, file,
+                 line);
     std::abort();
 }
 

@@ -11,7 +11,7 @@ namespace millrace {
 /// Fills `bytes` from the system's cryptographic source (libsodium over getrandom).
 void fill_random(std::span<uint8_t> bytes);
 
-/// A fast generator (xoshiro256**) whose whole sequence follows from its seed. Used for impairments,
+/// A fast generator (xoshiro256**) whose whole sequence follows from its seed. For impairments,
 /// for tests and, seeded from `fill_random`, for choices that need spread but no secrecy. Not
 /// thread-safe; owned by whoever holds it.
 class Random {

@@ -127,8 +127,8 @@ Started<Pools> Pools::create(const std::string& name, const PoolSizes& sizes) {
     Pools pools;
     const auto failed = [&](const char* which, uint32_t count) {
         return failure(
-            fmt::format("cannot make the {} buffer pool of {} ({} buffers): {}. Lower [pools] in the "
-                        "configuration or give more memory (huge pages, or memory_mb)",
+            fmt::format("cannot make the {} buffer pool of {} ({} buffers): {}. Lower [pools] in "
+                        "the configuration or give more memory (huge pages, or memory_mb)",
                         which, name, count, rte_strerror(rte_errno)),
             rte_errno);
     };

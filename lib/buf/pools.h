@@ -71,7 +71,7 @@ public:
     /// Receive buffers are short: queues must not pin more of them (DESIGN: a reserve). Not cheap:
     /// once a millisecond.
     bool receive_is_low() const;
-    /// The same bytes in buffers of the payload pool, counted by the caller; empty where that is dry.
+    /// The same bytes in buffers of the payload pool, counted by the caller; empty where it is dry.
     BufferChain copy_out_of_receive(const BufferChain& chain);
 
 private:

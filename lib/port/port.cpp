@@ -60,8 +60,8 @@ Started<void> Port::configure(const PortConfig& config, const std::vector<buf::P
     if (receive_queues_ == 0 || transmit_queues_ == 0)
         return failure(fmt::format("port {} has no queues", config.device), ENODEV);
     if (transmit_queues_ < cores && rings == 0)
-        return failure(fmt::format("port {} has {} transmit queues, but {} cores use it: name fewer "
-                                   "in port.cores",
+        return failure(fmt::format("port {} has {} transmit queues, but {} cores use it: name "
+                                   "fewer in port.cores",
                                    config.device, transmit_queues_, cores),
                        EINVAL);
 
@@ -94,15 +94,35 @@ Started<void> Port::configure(const PortConfig& config, const std::vector<buf::P
         conf.rx_adv_conf.rss_conf.rss_hf =
             (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP) & info.flow_type_rss_offloads;
     }
-    int status = rte_eth_dev_configure(id_, receive_queues_, transmit_queues_, &conf);
-    if (status != 0) return std::unexpected(refused(config, "its configuration", status));
+    if (const int status =
+            rte_eth_dev_configure(id_, receive_queues_, transmit_queues_, &conf);
+        status != 0)
+        return std::unexpected(refused(config, "its configuration", status));
+    if (auto set_up = set_up_queues(config, pools); !set_up) return set_up;
+    if (auto chosen = choose_mac(config); !chosen) return chosen;
+
+    // Foreign memory is not known to a device that reads by DMA: there it is copied.
+    reads_by_dma_ = !config.device.starts_with("net_") && rings == 0;
+    multi_segment_ = (conf.txmode.offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
+    offloads_.ipv4_checksum = (conf.txmode.offloads & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0;
+    offloads_.tcp_checksum = (conf.txmode.offloads & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) != 0;
+    offloads_.udp_checksum = (conf.txmode.offloads & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0;
+    steered_ = can_steer && program_rss(rss, info.reta_size);
+    describe(config, conf.rxmode.offloads, conf.txmode.offloads);
+    return {};
+}
+
+/// MTU and queues of a configured device; then it runs.
+Started<void> Port::set_up_queues(const PortConfig& config,
+                                  const std::vector<buf::Pools*>& pools) {
+    int status = 0;
     mtu_ = config.mtu;
     if (uint16_t now = 0; rte_eth_dev_get_mtu(id_, &now) == 0 && now != config.mtu) {
         status = rte_eth_dev_set_mtu(id_, config.mtu);
         if (status != 0 && status != -ENOTSUP)
-            return std::unexpected(refused(config, fmt::format("an MTU of {}", config.mtu), status));
+            return std::unexpected(
+                refused(config, fmt::format("an MTU of {}", config.mtu), status));
     }
-
     uint16_t receive_descriptors = config.receive_descriptors;
     uint16_t transmit_descriptors = config.transmit_descriptors;
     rte_eth_dev_adjust_nb_rx_tx_desc(id_, &receive_descriptors, &transmit_descriptors);
@@ -122,16 +142,6 @@ Started<void> Port::configure(const PortConfig& config, const std::vector<buf::P
     started_ = true;
     // Multicast carries Neighbour Discovery; where it cannot be asked for, everything is.
     if (rte_eth_allmulticast_enable(id_) != 0) rte_eth_promiscuous_enable(id_);
-    if (auto chosen = choose_mac(config); !chosen) return chosen;
-
-    // Foreign memory is not known to a device that reads by DMA: there it is copied.
-    reads_by_dma_ = !config.device.starts_with("net_") && rings == 0;
-    multi_segment_ = (conf.txmode.offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
-    offloads_.ipv4_checksum = (conf.txmode.offloads & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0;
-    offloads_.tcp_checksum = (conf.txmode.offloads & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) != 0;
-    offloads_.udp_checksum = (conf.txmode.offloads & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0;
-    steered_ = can_steer && program_rss(rss, info.reta_size);
-    describe(config, conf.rxmode.offloads, conf.txmode.offloads);
     return {};
 }
 

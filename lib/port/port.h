@@ -59,6 +59,7 @@ private:
     Port() = default;
     Started<void> configure(const PortConfig& config, const std::vector<buf::Pools*>& pools,
                             const Rss& rss);
+    Started<void> set_up_queues(const PortConfig& config, const std::vector<buf::Pools*>& pools);
     Started<void> choose_mac(const PortConfig& config);
     bool program_rss(const Rss& rss, uint16_t table_size);
     bool needs_copy(const buf::Frame& frame) const;

@@ -41,6 +41,16 @@ uint64_t read_number(const std::string& path) {
     return value;
 }
 
+/// Ordinary memory or huge pages, whichever is more.
+uint64_t available_memory_mb() {
+    std::ifstream file("/proc/meminfo");
+    std::string line;
+    uint64_t kib = 0;
+    while (std::getline(file, line))
+        if (std::sscanf(line.c_str(), "MemAvailable: %lu kB", &kib) == 1) break;
+    return std::max(kib / 1024, free_huge_pages_mb());
+}
+
 std::vector<int> usable_cpus() {
     cpu_set_t set;
     CPU_ZERO(&set);
@@ -60,8 +70,8 @@ std::vector<std::string> arguments(const EalConfig& config, uint64_t memory_mb) 
     if (huge) {
         args.emplace_back("--in-memory");
     } else {
-        // EAL refuses --in-memory beside --no-huge (which implies --legacy-mem); --no-shconf is what
-        // is left of it there: no files are shared.
+        // EAL refuses --in-memory beside --no-huge (which implies --legacy-mem); --no-shconf is
+        // what is left of it there: no files are shared.
         args.insert(args.end(), {"--no-huge", "--no-shconf", "-m", std::to_string(memory_mb)});
     }
     const auto has_device = std::ranges::any_of(config.arguments, [](const std::string& argument) {
@@ -92,6 +102,11 @@ Started<void> start_eal(const EalConfig& config, uint64_t memory_mb) {
     const std::lock_guard lock(mutex);
     if (started) return {};
     const uint64_t memory = std::max<uint64_t>({memory_mb, config.memory_mb, 64});
+    if (const uint64_t available = available_memory_mb(); memory > available)
+        return failure(fmt::format("the pools want {} MiB of memory, {} MiB are available: lower "
+                                   "[pools] in the configuration, or free some",
+                                   memory, available),
+                       ENOMEM);
     auto args = arguments(config, memory);
     std::vector<char*> argv;
     for (std::string& arg : args) argv.push_back(arg.data());

@@ -8,9 +8,10 @@
 
 namespace millrace::runtime {
 
-/// Starts EAL if this process has not done so; later calls only check that there is enough memory.
-/// Without huge pages (none reserved, or not wanted) it takes ordinary memory by itself; without
-/// root and PCI it needs neither. `memory_mb` is what the pools will take.
+/// Starts EAL if this process has not done so; its memory then serves all runtimes of the process
+/// (`eal.memory_mb` of the first one makes room for the others). Without huge pages (none reserved,
+/// or not wanted) it takes ordinary memory by itself; without root and PCI it needs neither.
+/// `memory_mb` is what the pools will take; more than the machine has is refused.
 Started<void> start_eal(const EalConfig& config, uint64_t memory_mb);
 
 /// The calling thread's EAL identity, with which it has caches in the pools; given back when this

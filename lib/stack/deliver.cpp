@@ -189,8 +189,8 @@ bool Stack::steer(Classified& in) {
 }
 
 /// Which other core owns a tuple: who has claimed it, else who steering names. Asked even where the
-/// port steers: it places by addresses alone what it finds no ports in (IPv6 extension headers), and
-/// what was reassembled here came as fragments.
+/// port steers: it places by addresses alone what it finds no ports in (IPv6 extension headers),
+/// and what was reassembled here came as fragments.
 std::optional<uint16_t> Stack::elsewhere(const tcp::FlowKey& key, uint32_t hash) {
     if (steering_.cores() == 1) return std::nullopt;
     if (const Forward* forward = forwards_.find(key, hash)) return forward->core;

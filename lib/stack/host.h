@@ -11,7 +11,7 @@
 
 namespace millrace::stack {
 
-/// One core has learned where a next hop is; the others should know (DESIGN: many cores, one truth).
+/// One core has learned where a next hop is; the others should know (many cores, one truth).
 struct NeighbourNews {
     uint16_t interface;
     Address address;

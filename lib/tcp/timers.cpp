@@ -32,7 +32,8 @@ void back_off(Env& env, Connection& c) {
     c.retransmit_at = env.now + rto(env, c);
 }
 
-/// SYN and SYN-ACK of a simultaneous open: `tcp_syn_linear_timeouts` without backoff, then doubling.
+/// SYN and SYN-ACK of a simultaneous open: `tcp_syn_linear_timeouts` without backoff, then
+/// doubling.
 void on_syn_timeout(Env& env, Connection& c) {
     // The linear ones come on top of tcp_syn_retries, as in Linux: the last SYN goes at 67 s.
     if (c.backoffs >= env.tunables.tcp_syn_retries + env.tunables.tcp_syn_linear_timeouts) {

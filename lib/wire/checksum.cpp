@@ -29,7 +29,7 @@ Checksum& Checksum::add(const void* bytes, size_t size) {
     const size_t words = size / 8;
     add_word(sum_words(at, words));
     uint64_t rest = 0;
-    std::memcpy(&rest, at + words * 8, size % 8);
+    if (size % 8 != 0) std::memcpy(&rest, at + words * 8, size % 8);
     return add_word((rest & 0xffffffff) + (rest >> 32));
 }
 

@@ -51,7 +51,8 @@ Address solicited_node(const Address& target) {
 
 MacAddress multicast_mac(const Address& group) {
     const auto& b = group.bytes();
-    if (group.is_v4()) return {{0x01, 0x00, 0x5e, static_cast<uint8_t>(b[13] & 0x7f), b[14], b[15]}};
+    if (group.is_v4())
+        return {{0x01, 0x00, 0x5e, static_cast<uint8_t>(b[13] & 0x7f), b[14], b[15]}};
     return {{0x33, 0x33, b[12], b[13], b[14], b[15]}};
 }
 

@@ -70,7 +70,8 @@ std::expected<Ip, IpError> Ip::parse_v6(std::span<const uint8_t> bytes, size_t f
     ip.destination = Address::v6(at + 24);
     // A v4-mapped address on the wire would be taken for IPv4 everywhere behind (RFC 4038 section
     // 4.2 says why nobody honest sends it).
-    if (ip.source.is_v4() || ip.destination.is_v4()) return std::unexpected(IpError::mapped_address);
+    if (ip.source.is_v4() || ip.destination.is_v4())
+        return std::unexpected(IpError::mapped_address);
 
     const size_t visible = std::min({bytes.size(), total, max_header_size});
     uint8_t next = at[6];

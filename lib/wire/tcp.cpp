@@ -124,8 +124,8 @@ size_t TcpOptions::emit(uint8_t* at, bool on_syn) const {
         return writer.pad();
     }
     if (has_timestamps)
-        writer.byte(no_operation).byte(no_operation).byte(timestamps).byte(10).dword(ts_value).dword(
-            ts_echo);
+        writer.byte(no_operation).byte(no_operation).byte(timestamps).byte(10)
+            .dword(ts_value).dword(ts_echo);
     if (sack_count != 0) {
         writer.byte(no_operation).byte(no_operation);
         writer.byte(Kind::sack).byte(static_cast<uint8_t>(2 + 8 * sack_count));

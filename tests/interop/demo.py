@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""The embedded link: server and generator in one process. Usage: demo.py BUILD_DIR [--soak S]"""
+import os
+import re
+import subprocess
+import sys
+import time
+import unittest
+
+BUILD = os.path.abspath(sys.argv.pop(1))
+SOAK = 0
+if len(sys.argv) > 2 and sys.argv[1] == "--soak":
+    SOAK = int(sys.argv[2])
+    del sys.argv[1:3]
+DEMO = os.path.join(BUILD, "apps", "millrace-demo")
+
+
+def demo(*arguments):
+    done = subprocess.run([DEMO, *arguments], capture_output=True, text=True, timeout=120)
+    output = done.stdout + done.stderr
+    if done.returncode != 0:
+        raise AssertionError(output)
+    report = dict(re.findall(r"^  (requests|errors|connections) +(.*)$", output, re.MULTILINE))
+    report["text"] = output
+    report["count"] = int(report["requests"].split()[0])
+    return report
+
+
+def resident_kib(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1])
+
+
+class Demo(unittest.TestCase):
+    def test_keeps_connections_over_ipv4_and_ipv6(self):
+        for family in ([], ["--ipv6"]):
+            report = demo("-d", "2", *family)
+            self.assertEqual(report["errors"], "none", report["text"])
+            self.assertIn("64 attempted, 64 established", report["text"])
+            self.assertGreater(report["count"], 1000)
+
+    def test_a_connection_per_request(self):
+        report = demo("-d", "2", "--close")
+        self.assertEqual(report["errors"], "none", report["text"])
+        self.assertGreater(report["count"], 1000)
+
+    def test_large_answers_share_the_pools(self):
+        report = demo("-d", "3", "-n", "200", "-b", "8388608")
+        self.assertEqual(report["errors"], "none", report["text"])
+        self.assertGreater(report["count"], 100)
+
+    def test_ten_thousand_connections_at_once(self):
+        report = demo("-d", "8", "-n", "10000")
+        self.assertEqual(report["errors"], "none", report["text"])
+        self.assertIn("10000 attempted, 10000 established", report["text"])
+
+    def test_memory_stays_level_while_connections_open_and_close(self):
+        seconds = SOAK or 12
+        process = subprocess.Popen([DEMO, "-d", str(seconds), "--close"], stdout=subprocess.PIPE,
+                                   text=True)
+        # TIME-WAIT fills up to its bound first; what counts is growth after that.
+        time.sleep(seconds / 2)
+        half = resident_kib(process.pid)
+        time.sleep(seconds / 2 - 1)
+        end = resident_kib(process.pid)
+        output = process.communicate(timeout=60)[0]
+        self.assertEqual(process.returncode, 0, output)
+        print(f"resident: {half} KiB at half time, {end} KiB at the end")
+        self.assertLess(end, half + 16 * 1024, "memory grows")
+
+    def test_nothing_is_left_under_the_runtime_path(self):
+        demo("-d", "1")
+        folder = "/var/run/dpdk" if os.geteuid() == 0 else os.environ.get("XDG_RUNTIME_DIR", "/tmp")
+        left = [n for n in os.listdir(folder)] if os.path.isdir(folder) else []
+        self.assertEqual([n for n in left if n.startswith("millrace")], [])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

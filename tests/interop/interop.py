@@ -1,0 +1,358 @@
+#!/usr/bin/env python3
+"""Millrace against the host's own kernel and programs, both roles.
+
+Each test makes a network namespace of its own, joined to the stack by a TAP device or a veth pair,
+and takes everything down again. Needs root. Usage: interop.py BUILD_DIR [unittest arguments].
+"""
+import filecmp
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+BUILD = os.path.abspath(sys.argv.pop(1))
+WORK = tempfile.mkdtemp(prefix="millrace-interop-")
+BIG = 100 * 1024 * 1024
+counter = 0
+
+
+def run(*command, check=True, timeout=120):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(command)} answered {done.returncode}:\n"
+                             f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return done
+
+
+class Link:
+    """A namespace with the kernel's end of a link; the stack has 10.79.0.1 and fd79::1."""
+
+    def __init__(self, kind, queues=1):
+        global counter
+        counter += 1
+        self.kind = kind
+        self.namespace = f"mr{os.getpid()}_{counter}"
+        self.kernel_end = f"mrk{counter}"
+        self.stack_end = f"mrs{counter}"
+        self.queues = queues
+        self.processes = []
+        run("ip", "netns", "add", self.namespace)
+        self.inside("ip", "link", "set", "lo", "up")
+        if kind == "tap":
+            self.device = f"net_tap{counter},iface={self.stack_end}"
+        else:
+            run("ip", "link", "add", self.kernel_end, "type", "veth", "peer", "name",
+                self.stack_end)
+            # The kernel leaves checksums of local frames to a device that is not there.
+            for end in (self.kernel_end, self.stack_end):
+                run("ethtool", "-K", end, "tx", "off", check=False)
+            # The host's own stack must not answer on our end.
+            run("sysctl", "-qw", f"net.ipv6.conf.{self.stack_end}.disable_ipv6=1", check=False)
+            run("ip", "link", "set", self.stack_end, "up")
+            run("ip", "link", "set", self.kernel_end, "netns", self.namespace)
+            self.configure(self.kernel_end)
+            self.device = f"net_{kind}{counter},iface={self.stack_end}"
+
+    def inside(self, *command, **options):
+        return run("ip", "netns", "exec", self.namespace, *command, **options)
+
+    def configure(self, interface):
+        self.inside("ip", "addr", "add", "10.79.0.2/24", "dev", interface)
+        self.inside("ip", "-6", "addr", "add", "fd79::2/64", "dev", interface, "nodad")
+        self.inside("ip", "link", "set", interface, "up")
+
+    def config(self, extra=""):
+        path = os.path.join(WORK, f"{self.stack_end}.toml")
+        core = '[[core]]\nidle = "yield"\nidle_turns = 50\n'
+        with open(path, "w") as file:
+            file.write(f'[[port]]\ndevice = "{self.device}"\n'
+                       'addresses = ["10.79.0.1/24", "fd79::1/64"]\n' + core * self.queues + extra)
+        return path
+
+    def start(self, program, *arguments):
+        """Starts one of ours; a TAP device it has made moves into the namespace."""
+        log = open(os.path.join(WORK, f"{self.stack_end}.log"), "a+")
+        process = subprocess.Popen([os.path.join(BUILD, "apps", program), *arguments], stdout=log,
+                                   stderr=subprocess.STDOUT)
+        self.processes.append(process)
+        process.log = log
+        if self.kind == "tap":
+            self.wait(lambda: os.path.exists(f"/sys/class/net/{self.stack_end}"), process)
+            run("ip", "link", "set", self.stack_end, "netns", self.namespace)
+            self.configure(self.stack_end)
+        return process
+
+    def serve(self, *arguments, extra=""):
+        process = self.start("millrace-httpd", "-c", self.config(extra), *arguments)
+        self.wait(lambda: "listening" in self.output(process), process)
+        # The kernel may still be joining the link.
+        self.wait(lambda: self.inside("ping", "-c", "1", "-W", "1", "10.79.0.1",
+                                      check=False).returncode == 0, process)
+        return process
+
+    def wait(self, ready, process, seconds=20):
+        end = time.monotonic() + seconds
+        while not ready():
+            if process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"did not start: {self.output(process)}")
+            time.sleep(0.05)
+
+    @staticmethod
+    def output(process):
+        process.log.flush()
+        with open(process.log.name) as file:
+            return file.read()
+
+    def finish(self, process):
+        """Ends one of ours by a signal; answers what it printed."""
+        process.send_signal(signal.SIGINT)
+        status = process.wait(timeout=20)
+        self.processes.remove(process)
+        output = self.output(process)
+        if status != 0:
+            raise AssertionError(f"ended with {status}: {output}")
+        return output
+
+    def close(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        run("ip", "link", "del", self.stack_end, check=False)
+        run("ip", "netns", "del", self.namespace, check=False)
+
+
+def counters(output):
+    """The last access counters that httpd printed."""
+    line = [l for l in output.splitlines() if l.startswith("connections ")][-1]
+    match = re.match(r"connections (\d+) requests (\d+) bytes (\d+) status(.*)", line)
+    return {"connections": int(match[1]), "requests": int(match[2]), "status": match[4].strip()}
+
+
+class Interop(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.root = os.path.join(WORK, "www")
+        os.makedirs(cls.root, exist_ok=True)
+        cls.big = os.path.join(cls.root, "big.bin")
+        if not os.path.exists(cls.big):
+            with open(cls.big, "wb") as file:
+                file.write(os.urandom(BIG))
+            for size in (0, 1, 1023, 1025, 5000, 65537):
+                with open(os.path.join(cls.root, f"f{size}.txt"), "wb") as file:
+                    file.write(os.urandom(size))
+
+    def link(self, kind, queues=1):
+        link = Link(kind, queues)
+        self.addCleanup(link.close)
+        return link
+
+    def fetch_and_compare(self, link, url, path):
+        got = os.path.join(WORK, "got")
+        link.inside("curl", "-sS", "-g", "-f", "--max-time", "100", "-o", got, url)
+        self.assertTrue(filecmp.cmp(got, path, shallow=False), url)
+
+    def nginx(self, link):
+        prefix = os.path.join(WORK, f"nginx-{link.namespace}")
+        os.makedirs(prefix, exist_ok=True)
+        config = os.path.join(prefix, "nginx.conf")
+        with open(config, "w") as file:
+            file.write(f"daemon off; worker_processes 1; pid {prefix}/pid; error_log {prefix}/err;"
+                       "events {}\nhttp { access_log off; sendfile on; keepalive_requests 1000000;"
+                       f" client_body_temp_path {prefix}/b; proxy_temp_path {prefix}/p;"
+                       f" fastcgi_temp_path {prefix}/f; uwsgi_temp_path {prefix}/u;"
+                       f" scgi_temp_path {prefix}/s; server {{ listen 80; listen [::]:80;"
+                       f" root {self.root}; }} }}")
+        os.chmod(WORK, 0o755)
+        process = subprocess.Popen(["ip", "netns", "exec", link.namespace, "nginx", "-p", prefix,
+                                    "-c", config], stderr=subprocess.DEVNULL)
+        link.processes.append(process)
+
+    # --- our server, the host's clients
+
+    def server_basics(self, kind, big=BIG):
+        link = self.link(kind)
+        process = link.serve("-r", self.root, "-q")
+        for host in ("10.79.0.1", "[fd79::1]"):
+            self.fetch_and_compare(link, f"http://{host}/big.bin", self.big)
+            for size in (0, 1, 1023, 1025, 5000, 65537):
+                self.fetch_and_compare(link, f"http://{host}/f{size}.txt",
+                                       os.path.join(self.root, f"f{size}.txt"))
+        link.inside("ping", "-c", "3", "-i", "0.2", "10.79.0.1")
+        link.inside("ping", "-c", "3", "-i", "0.2", "-s", "1400", "fd79::1")
+        link.inside("ping", "-c", "2", "-i", "0.2", "-s", "4000", "10.79.0.1", check=False)
+        link.finish(process)
+
+    def test_tap_curl_and_ping_both_families(self):
+        self.server_basics("tap")
+
+    def test_af_packet_curl_and_ping_both_families(self):
+        self.server_basics("af_packet")
+
+    def test_af_xdp_curl_and_ping_both_families(self):
+        link = self.link("af_xdp")
+        try:
+            process = link.serve("-r", self.root, "-q")
+        except AssertionError as error:
+            self.skipTest(f"the kernel gives no AF_XDP socket here: {str(error)[-200:]}")
+        for host in ("10.79.0.1", "[fd79::1]"):
+            self.fetch_and_compare(link, f"http://{host}/big.bin", self.big)
+        link.finish(process)
+
+    def wrk(self, link, *arguments):
+        output = link.inside("wrk", *arguments).stdout
+        self.assertNotIn("Socket errors", output, output)
+        self.assertNotIn("Non-2xx", output, output)
+        return int(re.search(r"(\d+) requests in", output)[1])
+
+    def test_tap_wrk_100_connections_10_seconds(self):
+        link = self.link("tap")
+        process = link.serve("-q")
+        requests = self.wrk(link, "-c", "100", "-d", "10", "-t", "1", "http://10.79.0.1/body")
+        self.assertGreater(requests, 10000)
+        after = counters(link.finish(process))
+        self.assertEqual(after["status"], f"200:{after['requests']}")
+        self.assertGreaterEqual(after["requests"], requests)
+        self.assertLessEqual(after["requests"], requests + 100)
+
+    def test_tap_connection_close(self):
+        link = self.link("tap")
+        process = link.serve("-q")
+        requests = self.wrk(link, "-c", "20", "-d", "3", "-t", "1", "-H", "Connection: close",
+                            "http://10.79.0.1/body")
+        self.assertGreater(requests, 1000)
+        output = link.inside("ab", "-q", "-n", "2000", "-c", "10", "http://10.79.0.1/body").stdout
+        self.assertIn("Failed requests:        0", output)
+        output = link.inside("ab", "-q", "-k", "-n", "2000", "-c", "10",
+                             "http://10.79.0.1/body").stdout
+        self.assertIn("Failed requests:        0", output)
+        self.assertIn("Keep-Alive requests:    2000", output)
+        link.finish(process)
+
+    def test_tap_a_thousand_sequential_curls(self):
+        link = self.link("tap")
+        process = link.serve("-q")
+        script = ("for i in $(seq 1000); do curl -sS -f --max-time 5 -o /dev/null "
+                  "http://10.79.0.1/body || exit 1; done")
+        link.inside("sh", "-c", script)
+        self.assertEqual(counters(link.finish(process))["requests"], 1000)
+
+    def test_tap_http_answers(self):
+        link = self.link("tap")
+        process = link.serve("-r", self.root, "-q")
+
+        def status(*arguments):
+            return link.inside("curl", "-sS", "--max-time", "10", "-o", "/dev/null", "-w",
+                               "%{http_code}", *arguments).stdout
+        base = "http://10.79.0.1"
+        self.assertEqual(status(f"{base}/f1.txt"), "200")
+        self.assertEqual(status("-I", f"{base}/f5000.txt"), "200")
+        self.assertEqual(status(f"{base}/missing"), "404")
+        self.assertEqual(status("--path-as-is", f"{base}/../etc/passwd"), "404")
+        self.assertEqual(status("--path-as-is", f"{base}/%2e%2e/%2e%2e/etc/passwd"), "404")
+        self.assertEqual(status("-X", "DELETE", f"{base}/f1.txt"), "405")
+        self.assertEqual(status("-H", "X: " + "a" * 20000, f"{base}/f1.txt"), "431")
+        self.assertEqual(status(f"{base}/" + "a" * 10000), "414")
+        self.assertEqual(status("-X", "POST", "-H", "Expect:", "-T", self.big, f"{base}/"), "413")
+        bad = link.inside("sh", "-c", "printf 'NONSENSE\\r\\n\\r\\n' | timeout 5 bash -c "
+                          "'exec 3<>/dev/tcp/10.79.0.1/80; cat >&3; head -1 <&3'").stdout
+        self.assertIn("400", bad)
+        pipelined = link.inside("sh", "-c", "printf 'GET /f1.txt HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"
+                                "GET /f65537.txt HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"
+                                "GET /none HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n'"
+                                " | timeout 5 bash -c 'exec 3<>/dev/tcp/10.79.0.1/80; cat >&3;"
+                                " cat <&3' | grep -a -o 'HTTP/1.1 [0-9]*'").stdout.split("\n")
+        self.assertEqual(pipelined[:3], ["HTTP/1.1 200", "HTTP/1.1 200", "HTTP/1.1 404"])
+        link.finish(process)
+
+    def test_tap_many_downloads_at_once_share_the_pools(self):
+        link = self.link("tap")
+        process = link.serve("-r", self.root, "-q")
+        small = os.path.join(self.root, "eight.bin")
+        with open(small, "wb") as file:
+            file.write(os.urandom(8 * 1024 * 1024))
+        script = ("for i in $(seq 80); do (curl -sS -f --max-time 100 "
+                  "http://10.79.0.1/eight.bin | cmp - %s || echo bad) & done; wait" % small)
+        done = link.inside("bash", "-c", script)
+        self.assertEqual(done.stdout + done.stderr, "")
+        link.finish(process)
+
+    def test_tap_two_queues_two_cores_both_serve(self):
+        link = self.link("tap", queues=2)
+        process = link.serve("-r", self.root, "-q")
+        requests = self.wrk(link, "-c", "64", "-d", "4", "-t", "1", "http://10.79.0.1/body")
+        for host in ("10.79.0.1", "[fd79::1]"):
+            self.fetch_and_compare(link, f"http://{host}/big.bin", self.big)
+        output = link.finish(process)
+        spread = [int(n) for n in re.findall(r"core \d+: connections (\d+)", output)]
+        self.assertEqual(len(spread), 2, output)
+        self.assertGreater(min(spread), 8, output)
+        strays = [int(n) for n in re.findall(r"resets sent (\d+)", output)]
+        self.assertEqual(strays, [0, 0], output)
+        self.assertGreater(requests, 1000)
+
+    # --- our client, the host's server
+
+    def client_fetches(self, kind):
+        link = self.link(kind)
+        self.nginx(link)
+        for target in ("10.79.0.2:80", "[fd79::2]:80"):
+            got = os.path.join(WORK, "got-by-us")
+            process = link.start("millrace-load", "-c", link.config(), "-t", target, "-p",
+                                 "/big.bin", "-o", got, "-d", "60")
+            self.assertEqual(process.wait(timeout=90), 0, link.output(process))
+            self.assertTrue(filecmp.cmp(got, self.big, shallow=False), target)
+            link.processes.remove(process)
+            time.sleep(0.3)
+
+    def test_tap_our_client_fetches_from_nginx(self):
+        self.client_fetches("tap")
+
+    def test_af_packet_our_client_fetches_from_nginx(self):
+        self.client_fetches("af_packet")
+
+    def test_tap_refused_port_is_refused(self):
+        link = self.link("tap")
+        process = link.start("millrace-load", "-c", link.config(), "-t", "10.79.0.2:81", "-n", "1",
+                             "-d", "2")
+        self.assertEqual(process.wait(timeout=20), 1)
+        self.assertIn("refused:", link.output(process))
+
+    # --- start-up: each failure names its cause and its remedy
+
+    def refused_start(self, config, *words):
+        path = os.path.join(WORK, "refused.toml")
+        with open(path, "w") as file:
+            file.write(config)
+        done = run(os.path.join(BUILD, "apps", "millrace-httpd"), "-c", path, check=False,
+                   timeout=30)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+    def test_start_names_cause_and_remedy(self):
+        port = '[[port]]\ndevice = "%s"\naddresses = ["10.79.0.1/24"]\n'
+        self.refused_start(port % "net_af_packet0,iface=nosuch0", "no interface nosuch0")
+        self.refused_start(port % "net_af_packet0", "iface= is missing")
+        self.refused_start(port % "net_tap0,iface=lo", "lo exists already")
+        self.refused_start(port % "wat0", "unknown kind of device", "ring:")
+        self.refused_start(port % "ring:x", "ring:NAME:0")
+        self.refused_start(port % "net_null0" + "[[core]]\ncpu = 777\n", "CPU 777", "nproc")
+        self.refused_start(port % "net_null0" + "[pools]\nreceive = 16000000\n",
+                           "memory")
+        self.refused_start(port % "net_null0" + "[tcp]\nnonsense = 1\n", "refused.toml:5",
+                           "tcp.nonsense", "unknown key")
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        print("interop tests need root: network namespaces and TAP devices")
+        sys.exit(77)
+    try:
+        unittest.main(verbosity=2)
+    finally:
+        shutil.rmtree(WORK, ignore_errors=True)

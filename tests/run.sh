@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test: optimised, and under ASan and UBSan.
+#   tests/run.sh            everything
+#   tests/run.sh --quick    the optimised build's deterministic tests only
+#   tests/run.sh --soak S   everything, and S seconds of opening and closing with the memory watched
+# The last line counts test cases: "N passed, N failed", with ", N skipped" if there were any.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../.ci/setup.sh"
+
+quick=0 soak=0
+while [ $# -gt 0 ]; do
+    case $1 in
+        --quick) quick=1 ;;
+        --soak) soak=${2:?--soak wants seconds}; shift ;;
+        *) sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+    esac
+    shift
+done
+
+[ "$(id -u)" = 0 ] || [ $quick = 1 ] || die "the tests against the host's kernel need root (TAP devices, network namespaces); --quick does without"
+install_packages
+passed=0 failed=0 skipped=0
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+
+# suite NAME COMMAND...: a GoogleTest program; counts its cases.
+suite() {
+    local name=$1 log=$results/log
+    shift
+    say "$name"
+    local status=0
+    timeout 1500 "$@" --gtest_brief=1 > "$log" 2>&1 || status=$?
+    local ok bad
+    ok=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) tests\{0,1\}\.$/\1/p' "$log" | tail -1)
+    bad=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) tests\{0,1\}, listed below:$/\1/p' "$log" | tail -1)
+    passed=$((passed + ${ok:-0}))
+    if [ $status -ne 0 ]; then
+        failed=$((failed + ${bad:-1}))
+        tail -60 "$log"
+    fi
+}
+
+# python NAME COMMAND...: a unittest program; counts its cases.
+python() {
+    local name=$1 log=$results/log
+    shift
+    say "$name"
+    timeout 1800 "$@" > "$log" 2>&1 || true
+    grep -E '^(test_|.*skipped)|^(FAIL|ERROR):' "$log" || true
+    local all bad skip
+    all=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in.*/\1/p' "$log" | tail -1)
+    if [ -z "$all" ]; then
+        tail -30 "$log"
+        failed=$((failed + 1))
+        return
+    fi
+    bad=$(grep -cE '^(FAIL|ERROR): ' "$log" || true)
+    skip=$(sed -n 's/.*skipped=\([0-9]*\).*/\1/p' "$log" | tail -1)
+    [ "$bad" = 0 ] || tail -80 "$log"
+    failed=$((failed + bad)) skipped=$((skipped + ${skip:-0}))
+    passed=$((passed + all - bad - ${skip:-0}))
+}
+
+# build DIR TARGETS -- OPTIONS
+build() {
+    local dir=$1 targets=$2
+    shift 2
+    say "building $(basename "$dir")"
+    configure "$dir" -Dwerror=true "$@"
+    ninja -C "$dir" $targets > "$results/build" 2>&1 || { grep -E 'error|FAILED' "$results/build" | head -40; die "the build in $dir failed"; }
+}
+
+suites="unit wire attack sim"
+optimised=$MILLRACE_TOP/build
+build "$optimised" "" --buildtype=release
+for name in $suites; do suite "$name (optimised)" "$optimised/tests/${name}_tests"; done
+python "tidy" python3 "$MILLRACE_TOP/tests/tidy/tidy.py" "$MILLRACE_TOP"
+
+if [ $quick = 0 ]; then
+    sanitized=$MILLRACE_TOP/build-asan
+    targets=$(for name in $suites; do printf 'tests/%s_tests ' "$name"; done)
+    build "$sanitized" "$targets" --buildtype=debug -Doptimization=1 -Ddefault_library=static \
+        -Db_sanitize=address,undefined -Db_lundef=false
+    # EAL keeps memory to its end; what the tests leak they find themselves, by counting buffers.
+    export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+    for name in $suites; do suite "$name (ASan, UBSan)" "$sanitized/tests/${name}_tests"; done
+    python "install" python3 "$MILLRACE_TOP/tests/install/install.py" "$optimised"
+    python "interop" python3 "$MILLRACE_TOP/tests/interop/interop.py" "$optimised"
+    python "demo link" python3 "$MILLRACE_TOP/tests/interop/demo.py" "$optimised"
+fi
+if [ "$soak" != 0 ]; then
+    python "soak" python3 "$MILLRACE_TOP/tests/interop/demo.py" "$optimised" --soak "$soak"
+fi
+
+line="$passed passed, $failed failed"
+[ $skipped = 0 ] || line="$line, $skipped skipped"
+printf '%s\n' "$line"
+[ $failed = 0 ]

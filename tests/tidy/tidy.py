@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""The house rules that a machine can check. Usage: tidy.py TOP"""
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+TOP = os.path.abspath(sys.argv.pop(1))
+
+# DESIGN: a room includes only rooms on floors below it; two rooms on one floor do not see each
+# other. congestion lies below tcp.
+FLOORS = {"base": 0, "wire": 1, "buf": 1, "time": 1, "observe": 1, "config": 1, "congestion": 1.5,
+          "ip": 2, "tcp": 2.5, "stack": 3, "port": 3, "runtime": 4, "sim": 4, "api": 5}
+# Values that every room may speak in; the rest of the public headers is the API's.
+VOCABULARY = {"address.h", "buffer.h", "config.h", "error.h", "time.h"}
+# Only these name packet buffers and ethdev as DPDK knows them.
+MBUF_ROOMS = {"buf", "port", "runtime"}
+LINES_MAX = 600
+COLUMNS_MAX = 100
+FUNCTION_MAX = 70
+
+
+def sources(*folders, suffixes=(".cpp", ".h")):
+    files = subprocess.run(["git", "-C", TOP, "ls-files", "-co", "--exclude-standard", *folders],
+                           capture_output=True, text=True, check=True).stdout.split()
+    return [f for f in files if f.endswith(suffixes) and os.path.exists(os.path.join(TOP, f))]
+
+
+def lines(path):
+    with open(os.path.join(TOP, path)) as file:
+        return file.read().split("\n")
+
+
+def includes(path):
+    return [m[1] for l in lines(path) if (m := re.match(r'#include ["<]([^">]+)[">]', l))]
+
+
+def broken_floors(room, names):
+    """Which includes of a file in `room` look up or sideways."""
+    bad = []
+    for name in names:
+        first = name.split("/")[0]
+        if first in FLOORS and first != room and FLOORS[first] >= FLOORS[room]:
+            bad.append(name)
+        if name.startswith("millrace/") and room != "api" and name.split("/")[1] not in VOCABULARY:
+            bad.append(name)
+    return bad
+
+
+class Tidy(unittest.TestCase):
+    def test_rooms_include_only_floors_below(self):
+        bad = [(f, b) for f in sources("lib") for b in broken_floors(f.split("/")[1], includes(f))]
+        self.assertEqual(bad, [])
+
+    def test_a_broken_floor_is_found(self):
+        self.assertEqual(broken_floors("tcp", ["stack/stack.h", "ip/routes.h", "tcp/env.h"]),
+                         ["stack/stack.h"])
+        self.assertEqual(broken_floors("stack", ["port/port.h"]), ["port/port.h"])
+        self.assertEqual(broken_floors("wire", ["buf/frame.h", "millrace/stack.h"]),
+                         ["buf/frame.h", "millrace/stack.h"])
+
+    def test_programs_see_the_public_headers_alone(self):
+        bad = [(f, n) for f in sources("apps") for n in includes(f) if n.split("/")[0] in FLOORS]
+        self.assertEqual(bad, [])
+
+    def test_public_headers_include_no_room_and_no_dpdk(self):
+        bad = [(f, n) for f in sources("include") for n in includes(f)
+               if n.split("/")[0] in FLOORS or n.startswith("rte_")]
+        self.assertEqual(bad, [])
+
+    def test_only_three_rooms_name_mbufs(self):
+        bad = [f for f in sources("lib") if f.split("/")[1] not in MBUF_ROOMS and
+               any(re.search(r"\brte_(mbuf|eth|pktmbuf)", l) for l in lines(f))]
+        self.assertEqual(bad, [])
+
+    def test_every_source_is_built(self):
+        built = "\n".join("\n".join(lines(f)) for f in sources(".", suffixes=("meson.build",)))
+        bad = [f for f in sources("lib", "apps", "tests", "bench", suffixes=(".cpp",))
+               if "/".join(f.split("/")[1:]) not in built]
+        self.assertEqual(bad, [])
+
+    def test_every_header_is_included_somewhere(self):
+        named = {n.split("/")[-1] for f in sources(".") for n in includes(f)}
+        self.assertEqual([f for f in sources("lib", "apps", "tests") if f.endswith(".h") and
+                          os.path.basename(f) not in named], [])
+
+    def test_headers_are_guarded_and_introduced(self):
+        bad = [f for f in sources("lib", "include", "apps", "tests") if f.endswith(".h") and
+               not (lines(f)[0].startswith("// ") and "#pragma once" in lines(f)[:60])]
+        self.assertEqual(bad, [])
+
+    def test_no_leftovers(self):
+        words = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b(?!\()|#if 0")
+        code = re.compile(r"^\s*//\s*(\w+(\.|->)?\w*\(.*\);|(if|for|while) \(.*\) ?\{|return .*;)\s*$")
+        bad = [f"{f}:{i}" for f in sources("lib", "include", "apps", "tests", "bench")
+               for i, l in enumerate(lines(f), 1)
+               # What is indented by five spaces is an example in a header's introduction.
+               if words.search(l) or (code.match(l) and not l.startswith("//     "))]
+        self.assertEqual(bad, [])
+
+    def test_lines_and_files_keep_their_measure(self):
+        bad = [f"{f}:{i} has {len(l)} columns" for f in sources("lib", "include", "apps")
+               for i, l in enumerate(lines(f), 1) if len(l) > COLUMNS_MAX]
+        bad += [f"{f} has {len(lines(f))} lines" for f in sources("lib", "include", "apps")
+                if len(lines(f)) > LINES_MAX]
+        self.assertEqual(bad, [])
+
+    def test_functions_are_short_or_say_why(self):
+        """From a line that opens a body at column 0 to its closing brace at column 0."""
+        bad = []
+        for f in sources("lib", "apps", suffixes=(".cpp",)):
+            start = None  # the last line at column 0 that may begin a function
+            text = lines(f)
+            for i, l in enumerate(text):
+                if l == "}" and start is not None:
+                    before = text[max(0, start - 4):start]
+                    if i - start > FUNCTION_MAX and not any("Long because" in b for b in before):
+                        bad.append(f"{f}:{start + 1} has {i - start} lines")
+                elif re.match(r"[A-Za-z]", l) and not l.endswith(";"):
+                    start = i
+        self.assertEqual(bad, [])
+
+    def test_the_readme_shows_the_package_list(self):
+        with open(os.path.join(TOP, "README.md")) as file:
+            readme = file.read()
+        packages = [l for l in lines(".ci/packages.txt") if l and not l.startswith("#")]
+        self.assertEqual([p for p in packages if not re.search(rf"\b{re.escape(p)}(?![\w-])", readme)], [])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

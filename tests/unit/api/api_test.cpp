@@ -1,0 +1,280 @@
+// The native API over the embedded link: two runtimes in one process, their loops turned by hand.
+#include <poll.h>
+
+#include <atomic>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include <millrace/millrace.h>
+
+#include "base/poison.h"
+
+namespace millrace {
+namespace {
+
+using namespace literals;
+
+Config end_of_link(const std::string& name, unsigned end, uint16_t queues = 1,
+                   uint16_t cores = 1) {
+    Config config;
+    PortConfig port;
+    port.device = "ring:" + name + ":" + std::to_string(end) +
+                  (queues > 1 ? ",queues=" + std::to_string(queues) : "");
+    port.addresses = {{Address::v4(10, 5, 0, static_cast<uint8_t>(end + 1)), 24}};
+    port.receive_descriptors = 256;
+    config.ports.push_back(port);
+    config.cores.resize(cores);
+    config.pools = {.receive = 2048, .header = 1024, .attach = 1024, .payload = 1024};
+    config.tcp.max_connections = 1024;
+    config.tcp.tcp_max_tw_buckets = 1024;
+    config.eal.huge_pages = false;
+    return config;
+}
+
+/// Counts what it is told; echoes if asked to.
+struct Probe : ConnectionHandler, ListenHandler {
+    bool echo = false;
+    std::string received;
+    int connected = 0;
+    int closed = 0;
+    CloseReason reason{};
+    Connection last;
+
+    void on_acceptable(Listener listener) override {
+        while (auto c = listener.accept(*this)) last = *c;
+    }
+    void on_connected(Connection) override { ++connected; }
+    void on_readable(Connection c) override {
+        BufferChain data = c.receive();
+        const size_t size = data.size();
+        std::string text(size, ' ');
+        data.copy_to(std::as_writable_bytes(std::span(text)));
+        received += text;
+        if (echo && size > 0) {
+            EXPECT_TRUE(c.send(data));
+        }
+        EXPECT_TRUE(c.consumed(size));
+        if (c.at_end()) c.close();
+    }
+    void on_closed(Connection, CloseReason why) override {
+        ++closed;
+        reason = why;
+    }
+};
+
+class Api : public ::testing::Test {
+protected:
+    void SetUp() override {
+        static int next = 0;
+        const std::string name = "api" + std::to_string(next++);
+        server_ = make(end_of_link(name, 0));
+        client_ = make(end_of_link(name, 1));
+    }
+    static std::unique_ptr<Runtime> make(const Config& config) {
+        auto runtime = Runtime::create(config);
+        EXPECT_TRUE(runtime) << runtime.error().what;
+        return runtime ? std::move(*runtime) : nullptr;
+    }
+    /// Turns both loops until `done` or two seconds have gone by.
+    template <typename Done>
+    bool turn_until(Done&& done) {
+        const Instant end = client_->core(0).now() + 2_s;
+        while (!done()) {
+            server_->core(0).poll_once();
+            client_->core(0).poll_once();
+            if (client_->core(0).now() > end) return false;
+        }
+        return true;
+    }
+    const SocketAddress target_{Address::v4(10, 5, 0, 1), 7};
+    Probe server_probe_;
+    Probe client_probe_;
+    std::unique_ptr<Runtime> server_;
+    std::unique_ptr<Runtime> client_;
+};
+
+TEST_F(Api, echo_comes_back_without_a_copy) {
+    server_probe_.echo = true;
+    ASSERT_TRUE(server_->core(0).listen(target_, server_probe_));
+    auto c = client_->core(0).connect(target_, client_probe_);
+    ASSERT_TRUE(c);
+    ASSERT_TRUE(turn_until([&] { return client_probe_.connected == 1; }));
+    EXPECT_EQ(c->remote(), target_);
+    EXPECT_EQ(c->info().state, "ESTAB");
+    EXPECT_EQ(*c->send("hello, mill"), 11U);
+    ASSERT_TRUE(turn_until([&] { return client_probe_.received == "hello, mill"; }));
+    server_->core(0).counters([](std::string_view name, uint64_t value) {
+        if (name == "PayloadBytesCopied") {
+            EXPECT_EQ(value, 0U);
+        }
+    });
+    EXPECT_TRUE(c->close());
+    EXPECT_EQ(c->send("x").error(), EBADF);
+    ASSERT_TRUE(turn_until([&] { return server_->core(0).population().connections == 0; }));
+}
+
+TEST_F(Api, a_region_is_sent_by_reference_and_released) {
+    ASSERT_TRUE(server_->core(0).listen(target_, server_probe_));
+    auto c = client_->core(0).connect(target_, client_probe_);
+    ASSERT_TRUE(turn_until([&] { return client_probe_.connected == 1; }));
+    std::string memory(100'000, 'a');
+    for (size_t i = 0; i < memory.size(); ++i) memory[i] = static_cast<char>('a' + i % 23);
+    std::atomic<bool> released{false};
+    {
+        const Region region(std::as_bytes(std::span(memory)), [&] { released = true; });
+        BufferChain chain;
+        for (size_t at = 0; at < memory.size(); at += 25'000)
+            chain.append(std::move(*client_->core(0).buffer_from(region, at, 25'000)));
+        EXPECT_EQ(*c->send(chain), memory.size());
+    }
+    ASSERT_TRUE(turn_until([&] { return server_probe_.received.size() == memory.size(); }));
+    EXPECT_EQ(server_probe_.received, memory);
+    ASSERT_TRUE(turn_until([&] { return released.load(); }));
+}
+
+TEST_F(Api, reasons_are_told) {
+    auto refused = client_->core(0).connect(target_, client_probe_);
+    ASSERT_TRUE(turn_until([&] { return client_probe_.closed == 1; }));
+    EXPECT_EQ(client_probe_.reason, CloseReason::refused);
+    ASSERT_TRUE(server_->core(0).listen(target_, server_probe_));
+    auto c = client_->core(0).connect(target_, client_probe_);
+    ASSERT_TRUE(turn_until([&] { return bool(server_probe_.last); }));
+    server_probe_.last.abort();
+    ASSERT_TRUE(turn_until([&] { return client_probe_.closed == 2; }));
+    EXPECT_EQ(client_probe_.reason, CloseReason::reset);
+    EXPECT_EQ(client_->core(0).connect({Address::v4(192, 0, 2, 1), 1}, client_probe_).error(),
+              ENETUNREACH);
+}
+
+TEST_F(Api, a_call_from_another_thread_answers_eperm_and_changes_nothing) {
+    ASSERT_TRUE(server_->core(0).listen(target_, server_probe_));
+    auto c = client_->core(0).connect(target_, client_probe_);
+    ASSERT_TRUE(turn_until([&] { return client_probe_.connected == 1; }));
+    std::thread([&] {
+        EXPECT_EQ(c->send("x").error(), EPERM);
+        EXPECT_EQ(c->consumed(1).error(), EPERM);
+        EXPECT_EQ(Connection(*c).close().error(), EPERM);
+        EXPECT_EQ(client_->core(0).listen(target_, client_probe_).error(), EPERM);
+        EXPECT_EQ(client_->core(0).connect(target_, client_probe_).error(), EPERM);
+        EXPECT_FALSE(client_->core(0).poll_once());
+    }).join();
+    EXPECT_EQ(*c->send("y"), 1U);
+    ASSERT_TRUE(turn_until([&] { return server_probe_.received == "y"; }));
+}
+
+TEST_F(Api, submit_runs_on_the_owner_and_wakes_a_sleeper) {
+    client_->core(0).poll_once();
+    ASSERT_TRUE(client_->core(0).prepare_sleep());
+    std::thread::id ran_on;
+    std::thread([&] {
+        EXPECT_TRUE(
+            client_->submit(0, [&](Stack&) { ran_on = std::this_thread::get_id(); }));
+    }).join();
+    pollfd wakeup{client_->core(0).wakeup_fd(), POLLIN, 0};
+    EXPECT_EQ(::poll(&wakeup, 1, 1000), 1);
+    EXPECT_FALSE(client_->core(0).prepare_sleep()) << "something waits";
+    client_->core(0).poll_once();
+    EXPECT_EQ(ran_on, std::this_thread::get_id());
+}
+
+TEST_F(Api, slices_may_outlive_connection_and_runtime) {
+    struct Keeper final : Probe {
+        BufferChain kept;
+        void on_readable(Connection c) override { kept.append(c.receive()); }
+    } keeper;
+    ASSERT_TRUE(server_->core(0).listen(target_, keeper));
+    auto c = client_->core(0).connect(target_, client_probe_);
+    ASSERT_TRUE(turn_until([&] { return client_probe_.connected == 1; }));
+    ASSERT_TRUE(c->send(std::string_view("kept for long")));
+    ASSERT_TRUE(turn_until([&] { return keeper.kept.size() == 13; }));
+    keeper.last.abort();
+    turn_until([&] { return client_probe_.closed == 1; });
+    server_.reset();
+    client_.reset();
+    std::string text(13, ' ');
+    keeper.kept.copy_to(std::as_writable_bytes(std::span(text)));
+    EXPECT_EQ(text, "kept for long");
+    std::thread([&] { keeper.kept.clear(); }).join();
+}
+
+#ifdef MILLRACE_ASAN
+TEST_F(Api, use_of_a_dead_connection_is_caught) {  // must show 6
+    auto c = client_->core(0).connect(target_, client_probe_);
+    ASSERT_TRUE(turn_until([&] { return client_probe_.closed == 1; }));
+    for (int i = 0; i < 3; ++i) client_->core(0).poll_once();
+    EXPECT_DEATH(static_cast<void>(c->info()), "use-after-poison");
+}
+#endif
+
+TEST(Runtimes, loops_in_threads_serve_over_several_queues_and_cores) {
+    auto a = Runtime::create(end_of_link("threads", 0, 2, 2));
+    auto b = Runtime::create(end_of_link("threads", 1, 2, 2));
+    ASSERT_TRUE(a) << a.error().what;
+    ASSERT_TRUE(b) << b.error().what;
+    for (auto* runtime : {&*a, &*b})
+        EXPECT_EQ((*runtime)->port_descriptions().size(), 1U);
+    struct Server final : ConnectionHandler, ListenHandler {
+        std::atomic<int> accepted{0};
+        void on_acceptable(Listener l) override {
+            while (l.accept(*this)) ++accepted;
+        }
+        void on_readable(Connection c) override {
+            BufferChain data = c.receive();
+            const size_t size = data.size();
+            if (size > 0) c.send(data);
+            c.consumed(size);
+            if (c.at_end()) c.close();
+        }
+    } serving[2];
+    struct Client final : ConnectionHandler {
+        std::atomic<int>* answered = nullptr;
+        void on_connected(Connection c) override { c.send("ping"); }
+        void on_readable(Connection c) override {
+            const size_t size = c.receive().size();
+            c.consumed(size);
+            if (size == 4) ++*answered;
+            c.close();
+        }
+    } asking;
+    std::atomic<int> answered{0};
+    asking.answered = &answered;
+    ASSERT_TRUE((*a)->run([&](Stack& stack) {
+        ASSERT_TRUE(stack.listen({Address(), 7}, serving[stack.core()]));
+    }));
+    ASSERT_TRUE((*b)->run([&](Stack& stack) {
+        for (int i = 0; i < 50; ++i) {
+            ASSERT_TRUE(stack.connect({Address::v4(10, 5, 0, 1), 7}, asking));
+        }
+    }));
+    for (int i = 0; i < 1000 && answered < 100; ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_EQ(answered, 100);
+    EXPECT_GT(serving[0].accepted, 10);
+    EXPECT_GT(serving[1].accepted, 10);
+    for (auto* runtime : {&*a, &*b}) {
+        (*runtime)->stop();
+        (*runtime)->join();
+    }
+}
+
+TEST(Runtimes, refuse_to_open_a_device_twice_and_say_so) {
+    Config config = end_of_link("twice", 0);
+    auto first = Runtime::create(config);
+    ASSERT_TRUE(first);
+    const auto second = Runtime::create(config);
+    ASSERT_FALSE(second);
+    EXPECT_NE(second.error().what.find("open already"), std::string::npos) << second.error().what;
+    config.ports[0].device = "net_null7";
+    auto null = Runtime::create(config);
+    ASSERT_TRUE(null) << null.error().what;
+    const auto again = Runtime::create(config);
+    ASSERT_FALSE(again);
+    EXPECT_NE(again.error().what.find("open already"), std::string::npos);
+    EXPECT_FALSE((*null)->core(0).next_deadline() < Instant());
+    null->reset();
+    EXPECT_TRUE(Runtime::create(config));
+}
+
+}  // namespace
+}  // namespace millrace

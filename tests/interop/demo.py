@@ -2,8 +2,10 @@
 """The embedded link: server and generator in one process. Usage: demo.py BUILD_DIR [--soak S]"""
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
@@ -24,6 +26,44 @@ def demo(*arguments):
     report["text"] = output
     report["count"] = int(report["requests"].split()[0])
     return report
+
+
+class Memif:
+    """Two programs on one shared-memory link: a server, and configurations for its clients."""
+
+    def __init__(self, program, *arguments):
+        self.folder = tempfile.TemporaryDirectory(prefix="millrace-memif-")
+        self.log = open(os.path.join(self.folder.name, "log"), "w")
+        self.process = subprocess.Popen([os.path.join(BUILD, "apps", program), "-c",
+                                         self.config("server", 1), *arguments],
+                                        stdout=self.log, stderr=subprocess.STDOUT)
+        time.sleep(1.5)
+
+    def config(self, role, host):
+        path = os.path.join(self.folder.name, role + ".toml")
+        with open(path, "w") as file:
+            file.write(f'[[port]]\ndevice = "net_memif0,role={role},id=0,socket={self.folder.name}'
+                       '/sock,socket-abstract=no,rsize=10"\n'
+                       f'addresses = ["10.80.0.{host}/24", "fd80::{host}/64"]\n'
+                       '[[core]]\nidle = "yield"\n')
+        return path
+
+    def load(self, *arguments):
+        done = subprocess.run([os.path.join(BUILD, "apps", "millrace-load"), "-c",
+                               self.config("client", 2), *arguments], capture_output=True,
+                              text=True, timeout=60)
+        if done.returncode != 0:
+            raise AssertionError(done.stdout + done.stderr)
+        return done.stdout
+
+    def close(self):
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(timeout=10)
+        finally:
+            self.process.kill()
+            self.log.close()
+            self.folder.cleanup()
 
 
 def resident_kib(pid):
@@ -67,6 +107,21 @@ class Demo(unittest.TestCase):
         self.assertEqual(process.returncode, 0, output)
         print(f"resident: {half} KiB at half time, {end} KiB at the end")
         self.assertLess(end, half + 16 * 1024, "memory grows")
+
+    def test_memif_between_two_processes(self):
+        link = Memif("millrace-httpd", "-q")
+        self.addCleanup(link.close)
+        # A client goes, another comes: the server's end survives both.
+        for target in ("10.80.0.1:80", "[fd80::1]:80"):
+            self.assertIn("errors      none", link.load("-t", target, "-d", "2"))
+        self.assertIn("errors      none", link.load("-t", "10.80.0.1:80", "-d", "1", "--close"))
+
+    def test_echo_over_memif_is_byte_exact(self):
+        link = Memif("millrace-echo")
+        self.addCleanup(link.close)
+        for size in ("1", "1000", "30000"):
+            self.assertIn("errors      none",
+                          link.load("-m", "echo", "-t", "10.80.0.1:7", "-s", size, "-d", "1"))
 
     def test_nothing_is_left_under_the_runtime_path(self):
         demo("-d", "1")

@@ -74,7 +74,7 @@ suites="unit wire attack sim"
 optimised=$MILLRACE_TOP/build
 build "$optimised" "" --buildtype=release
 for name in $suites; do suite "$name (optimised)" "$optimised/tests/${name}_tests"; done
-python "tidy" python3 "$MILLRACE_TOP/tests/tidy/tidy.py" "$MILLRACE_TOP"
+python "tidy" python3 -W ignore "$MILLRACE_TOP/tests/tidy/tidy.py" "$MILLRACE_TOP"
 
 if [ $quick = 0 ]; then
     sanitized=$MILLRACE_TOP/build-asan
@@ -84,12 +84,12 @@ if [ $quick = 0 ]; then
     # EAL keeps memory to its end; what the tests leak they find themselves, by counting buffers.
     export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     for name in $suites; do suite "$name (ASan, UBSan)" "$sanitized/tests/${name}_tests"; done
-    python "install" python3 "$MILLRACE_TOP/tests/install/install.py" "$optimised"
-    python "interop" python3 "$MILLRACE_TOP/tests/interop/interop.py" "$optimised"
-    python "demo link" python3 "$MILLRACE_TOP/tests/interop/demo.py" "$optimised"
+    python "install" python3 -W ignore "$MILLRACE_TOP/tests/install/install.py" "$optimised"
+    python "interop" python3 -W ignore "$MILLRACE_TOP/tests/interop/interop.py" "$optimised"
+    python "demo link" python3 -W ignore "$MILLRACE_TOP/tests/interop/demo.py" "$optimised"
 fi
 if [ "$soak" != 0 ]; then
-    python "soak" python3 "$MILLRACE_TOP/tests/interop/demo.py" "$optimised" --soak "$soak"
+    python "soak" python3 -W ignore "$MILLRACE_TOP/tests/interop/demo.py" "$optimised" --soak "$soak"
 fi
 
 line="$passed passed, $failed failed"

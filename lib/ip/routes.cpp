@@ -10,12 +10,17 @@ Routes::Routes(const std::vector<Interface>& interfaces, const LocalAddresses& a
         const auto index = static_cast<uint16_t>(i);
         if (interfaces[i].loopback) loopback_ = index;
         for (const Prefix& prefix : interfaces[i].addresses)
-            rows_.push_back({prefix, index, Address::any(prefix.address.family())});
+            add({prefix, index, Address::any(prefix.address.family())});
         for (const Route& route : interfaces[i].routes)
-            rows_.push_back({route.destination, index, route.gateway});
+            add({route.destination, index, route.gateway});
     }
-    std::ranges::stable_sort(rows_, std::ranges::greater{},
-                             [](const Row& row) { return row.prefix.length; });
+}
+
+/// Behind those whose prefix is as long or longer.
+void Routes::add(const Row& row) {
+    const auto length = [](const Row& r) { return r.prefix.length; };
+    rows_.insert(std::ranges::upper_bound(rows_, row.prefix.length, std::ranges::greater{}, length),
+                 row);
 }
 
 std::optional<NextHop> Routes::find(const Address& destination) const {

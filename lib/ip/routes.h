@@ -31,6 +31,8 @@ private:
         uint16_t interface;
         Address gateway;  // unspecified: on the link
     };
+    void add(const Row& row);
+
     std::vector<Row> rows_;
     const std::vector<Interface>& interfaces_;
     const LocalAddresses& addresses_;

@@ -51,10 +51,14 @@ class Install(unittest.TestCase):
             source = os.path.join(prefix, "outside.cpp")
             with open(source, "w") as file:
                 file.write(PROGRAM)
-            environment = dict(os.environ, PKG_CONFIG_PATH=os.path.join(library, "pkgconfig"),
-                               PKG_CONFIG_SYSROOT_DIR="")
-            flags = run("pkg-config", "--define-variable=prefix=" + root, "--cflags", "--libs",
-                        "millrace", env=environment).split()
+            # Staged, not in place: the file names the prefix that it was made for.
+            pkgconfig = os.path.join(library, "pkgconfig")
+            with open(os.path.join(pkgconfig, "millrace.pc")) as file:
+                text = file.read()
+            with open(os.path.join(pkgconfig, "millrace.pc"), "w") as file:
+                file.write(text.replace("prefix=/usr/local", "prefix=" + root, 1))
+            environment = dict(os.environ, PKG_CONFIG_PATH=pkgconfig)
+            flags = run("pkg-config", "--cflags", "--libs", "millrace", env=environment).split()
             program = os.path.join(prefix, "outside")
             run("g++", "-Wall", "-Werror", source, "-o", program, *flags)
             run(program, env=dict(os.environ, LD_LIBRARY_PATH=library))

@@ -82,7 +82,8 @@ class Link:
         self.processes.append(process)
         process.log = log
         if self.kind == "tap":
-            self.wait(lambda: os.path.exists(f"/sys/class/net/{self.stack_end}"), process)
+            # Only when the driver is done with it: it works on the device by its name.
+            self.wait(lambda: f"port {self.device}" in self.output(process), process)
             run("ip", "link", "set", self.stack_end, "netns", self.namespace)
             self.configure(self.stack_end)
         return process

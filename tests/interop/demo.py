@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -124,6 +125,29 @@ class Demo(unittest.TestCase):
         for size in ("1", "1000", "30000"):
             self.assertIn("errors      none",
                           link.load("-m", "echo", "-t", "10.80.0.1:7", "-s", size, "-d", "1"))
+
+    def test_a_capture_file_is_a_port(self):
+        """An ARP request read from one pcap file is answered into another."""
+        peer = bytes.fromhex("020000000099")
+        request = (b"\xff" * 6 + peer + b"\x08\x06" + struct.pack("!HHBBH", 1, 0x800, 6, 4, 1) +
+                   peer + bytes([10, 81, 0, 2]) + b"\0" * 6 + bytes([10, 81, 0, 1]))
+        request = request.ljust(60, b"\0")
+        with tempfile.TemporaryDirectory() as folder:
+            with open(f"{folder}/in.pcap", "wb") as file:
+                file.write(struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1))
+                file.write(struct.pack("<IIII", 0, 0, len(request), len(request)) + request)
+            with open(f"{folder}/p.toml", "w") as file:
+                file.write(f'[[port]]\ndevice = "net_pcap0,rx_pcap={folder}/in.pcap,'
+                           f'tx_pcap={folder}/out.pcap"\naddresses = ["10.81.0.1/24"]\n'
+                           '[[core]]\nidle = "yield"\n')
+            subprocess.run(["timeout", "-s", "INT", "2",
+                            os.path.join(BUILD, "apps", "millrace-httpd"), "-q", "-c",
+                            f"{folder}/p.toml"], capture_output=True, timeout=30)
+            with open(f"{folder}/out.pcap", "rb") as file:
+                answer = file.read()[40:]
+        self.assertEqual(answer[:6], peer)
+        self.assertEqual(answer[12:14] + answer[20:22], b"\x08\x06\x00\x02")
+        self.assertEqual(answer[28:32], bytes([10, 81, 0, 1]))
 
     def test_nothing_is_left_under_the_runtime_path(self):
         folder = "/var/run/dpdk" if os.geteuid() == 0 else os.environ.get("XDG_RUNTIME_DIR", "/tmp")

@@ -326,7 +326,7 @@ TEST(Listener, close_resets_half_open_and_unaccepted) {
     EXPECT_EQ(s.stack().population().connections, 0U);
 }
 
-TEST(Listener, full_accept_queue_drops_the_ack_and_the_retry_succeeds) {
+TEST(Listener, a_backlog_of_zero_takes_one_connection_and_is_full_until_accept) {
     Script s;
     tcp::Listener* listener = s.listen(80, 0);  // takes one
     s.inject(S(0).window(65535).mss(1460));

@@ -25,6 +25,10 @@ std::string describe_tcp(const wire::Ip& ip, const wire::Segment& segment) {
         line += fmt::format(" wscale {}", segment.options.window_scale);
     if (segment.options.has_timestamps)
         line += fmt::format(" ts {} ecr {}", segment.options.ts_value, segment.options.ts_echo);
+    if (segment.options.sack_permitted) line += " sackOK";
+    for (size_t i = 0; i < segment.options.sack_count; ++i)
+        line += fmt::format(" sack {}-{}", segment.options.sack[i].begin.value(),
+                            segment.options.sack[i].end.value());
     return line;
 }
 

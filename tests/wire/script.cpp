@@ -137,6 +137,13 @@ wire::Segment Script::absolute(const Packet& p) const {
     segment.flags = p.flags;
     segment.window = p.win.value_or(65535);
     if (p.opts) segment.options = *p.opts;
+    segment.urgent = p.urg.value_or(0);
+    segment.ecn = p.ecn.value_or(0);
+    if (p.sacks) {
+        for (const auto& [begin, end] : *p.sacks)
+            segment.options.sack[segment.options.sack_count++] = {
+                Seq(isn_.value_or(0) + begin), Seq(isn_.value_or(0) + end)};
+    }
     return segment;
 }
 
@@ -149,6 +156,7 @@ std::vector<uint8_t> Script::frame(const Packet& p) const {
     ip.source = peer();
     ip.destination = local();
     ip.protocol = wire::Protocol::tcp;
+    ip.tos = segment.ecn;
     ip.payload_size = static_cast<uint32_t>(header_size + size);
     const size_t ip_size = ip_header_size();
     std::vector<uint8_t> bytes(14 + ip_size + header_size + size);
@@ -214,7 +222,9 @@ wire::Segment Script::next() {
     const auto segment = wire::Segment::parse(upper, upper.size());
     EXPECT_TRUE(segment.has_value());
     if (segment->syn()) isn_ = segment->seq.value();
-    return *segment;
+    wire::Segment answer = *segment;
+    answer.ecn = ip->tos & 3;
+    return answer;
 }
 
 void Script::expect(const Packet& p, const std::string& note) {
@@ -236,12 +246,30 @@ void Script::expect(const Packet& p, const std::string& note) {
     if (p.win) {
         EXPECT_EQ(got.window, *p.win) << line;
     }
+    if (p.urg) {
+        EXPECT_EQ(got.urgent, *p.urg) << line;
+    }
+    if (p.ecn) {
+        EXPECT_EQ(got.ecn, *p.ecn) << line;
+    }
+    if (p.sacks) expect_sack(got, *p.sacks, line);
     if (!p.opts) return;
+    EXPECT_EQ(got.options.sack_permitted, p.opts->sack_permitted) << line;
     EXPECT_EQ(got.options.mss, p.opts->mss) << line;
     EXPECT_EQ(got.options.has_window_scale, p.opts->has_window_scale) << line;
     EXPECT_EQ(got.options.has_timestamps, p.opts->has_timestamps) << line;
     if (p.opts->has_timestamps) {
         EXPECT_EQ(got.options.ts_echo, p.opts->ts_echo) << line;
+    }
+}
+
+void Script::expect_sack(const wire::Segment& got,
+                         const std::vector<std::pair<uint32_t, uint32_t>>& blocks,
+                         const std::string& line) const {
+    ASSERT_EQ(got.options.sack_count, blocks.size()) << line;
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        EXPECT_EQ(got.options.sack[i].begin.value() - options_.peer_isn, blocks[i].first) << line;
+        EXPECT_EQ(got.options.sack[i].end.value() - options_.peer_isn, blocks[i].second) << line;
     }
 }
 

@@ -14,6 +14,8 @@
 
 #include <deque>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "sim/harness.h"
 
@@ -29,6 +31,11 @@ struct Packet {
     std::optional<wire::TcpOptions> opts;
     uint32_t fill_from = 0;  ///< position in the pattern of the first payload byte
     uint8_t salt = 1;
+    std::optional<uint16_t> urg;  ///< the urgent pointer, as it stands in the header
+    std::optional<uint8_t> ecn;   ///< the IP header's two ECN bits
+    /// SACK blocks, relative to the ISN of whose data they speak of: the stack's where the packet is
+    /// injected, the peer's where it is expected. An empty list expects that there are none.
+    std::optional<std::vector<std::pair<uint32_t, uint32_t>>> sacks;
 
     Packet data(uint32_t bytes) const {
         Packet p = *this;
@@ -55,6 +62,30 @@ struct Packet {
             o.has_window_scale = true;
             o.window_scale = shift;
         });
+    }
+    Packet sack_permitted() const {
+        return with([&](wire::TcpOptions& o) { o.sack_permitted = true; });
+    }
+    Packet sack(std::vector<std::pair<uint32_t, uint32_t>> blocks) const {
+        Packet p = *this;
+        p.sacks = std::move(blocks);
+        return p;
+    }
+    /// Adds control bits: `PA(1, 1).flag(TcpFlags::urg)`.
+    Packet flag(uint8_t bits) const {
+        Packet p = *this;
+        p.flags |= bits;
+        return p;
+    }
+    Packet urgent(uint16_t pointer) const {
+        Packet p = flag(wire::TcpFlags::urg);
+        p.urg = pointer;
+        return p;
+    }
+    Packet ecn_bits(uint8_t bits) const {
+        Packet p = *this;
+        p.ecn = bits;
+        return p;
     }
     Packet timestamps(uint32_t value, uint32_t echo) const {
         return with([&](wire::TcpOptions& o) {
@@ -164,6 +195,9 @@ private:
     std::vector<uint8_t> neighbour_message(bool answer) const;
     void answer_neighbour();
     wire::Segment absolute(const Packet& packet) const;
+    void expect_sack(const wire::Segment& got,
+                     const std::vector<std::pair<uint32_t, uint32_t>>& blocks,
+                     const std::string& line) const;
 
     Options options_;
     sim::Node* node_;

@@ -34,7 +34,15 @@ struct TcpTunables {
     uint32_t somaxconn = 4096;               ///< cap on a listener's backlog; 1..16777216
     uint32_t tcp_timestamps = 1;             ///< 1: offer and accept timestamps; 0..1
     uint32_t tcp_window_scaling = 1;         ///< 1: offer and accept window scaling; 0..1
+    uint32_t tcp_sack = 1;                   ///< 1: offer and accept SACK; 0..1
+    uint32_t tcp_dsack = 1;                  ///< 1: report duplicates by SACK (RFC 2883); 0..1
+    uint32_t tcp_early_retrans = 3;          ///< 0: no tail loss probes, 3: probes; 0..4
+    uint32_t tcp_frto = 2;                   ///< 0: never look for spurious timeouts; 0..2
+    uint32_t tcp_slow_start_after_idle = 1;  ///< 1: the window decays while idle; 0..1
+    /// "reno", "cubic", "dctcp" or "bbr" (0 to 3).
+    uint32_t tcp_congestion_control = 1;
     uint32_t tcp_rmem = 131072;              ///< receive buffer of a connection, bytes; 4096..2^30
+    uint32_t tcp_rmem_max = 33554432;        ///< what it may grow to, bytes; 4096..2^30
     uint32_t tcp_wmem = 4194304;             ///< send buffer of a connection, bytes; 4096..2^30
     uint32_t tcp_invalid_ratelimit = 500;    ///< ms between ACKs to invalid segments; 0..60000
     uint32_t tcp_rto_min_us = 200000;        ///< floor of the RTO, microseconds; 1000..60000000

@@ -86,10 +86,10 @@ ConnectionInfo Connection::info() const {
     const tcp::Connection& c = *connection_;
     return {.state = tcp::name(c.state),
             .snd_mss = c.snd_mss,
-            .snd_cwnd = c.congestion.window(),
+            .snd_cwnd = c.window.cwnd,
             .snd_wnd = c.snd_wnd,
             .rcv_wnd = c.rcv_adv > c.rcv_nxt ? c.rcv_window() : 0,
-            .send_queued = c.send_queue.size(),
+            .send_queued = c.queued(),
             .receive_queued = c.rcv_used,
             .rtt = c.rtt.srtt(),
             .backoffs = c.backoffs};

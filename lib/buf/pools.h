@@ -94,6 +94,20 @@ inline size_t size_of(BufferStorage* storage) { return mbuf_of(storage)->data_le
 inline BufferStorage* next_of(BufferStorage* storage) {
     return storage_of(mbuf_of(storage)->next);
 }
+/// A byte of kept payload by its address within its buffer: stays true while bytes before it are
+/// cut off, as a cursor does not.
+struct Place {
+    BufferStorage* storage = nullptr;
+    uint32_t at = 0;
+};
+inline Place place_of(const Cursor& cursor) {
+    if (cursor.storage == nullptr) return {};
+    return {cursor.storage, mbuf_of(cursor.storage)->data_off + cursor.offset};
+}
+inline Cursor cursor_at(const Place& place) {
+    if (place.storage == nullptr) return {};
+    return {place.storage, place.at - mbuf_of(place.storage)->data_off};
+}
 /// Moves a cursor `bytes` on; stops at the end of the last buffer, so that more may follow it.
 void advance(Cursor& cursor, size_t bytes);
 /// What a queue of these buffers pins: whole buffers, not payload (DESIGN: charged by buffer).

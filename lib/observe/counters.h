@@ -30,6 +30,22 @@ namespace millrace::observe {
     X(tcp_listen_drops, "TcpExtListenDrops")                        \
     X(tcp_timeouts, "TcpExtTCPTimeouts")                            \
     X(tcp_fast_retrans, "TcpExtTCPFastRetrans")                     \
+    X(tcp_sack_recovery, "TcpExtTCPSackRecovery")                   \
+    X(tcp_reno_recovery, "TcpExtTCPRenoRecovery")                   \
+    X(tcp_sack_reneging, "TcpExtTCPSACKReneging")                   \
+    X(tcp_sack_reorder, "TcpExtTCPSACKReorder")                     \
+    X(tcp_sack_discard, "TcpExtTCPSACKDiscard")                     \
+    X(tcp_lost_retransmit, "TcpExtTCPLostRetransmit")               \
+    X(tcp_loss_probes, "TcpExtTCPLossProbes")                       \
+    X(tcp_loss_probe_recovery, "TcpExtTCPLossProbeRecovery")        \
+    X(tcp_spurious_rtos, "TcpExtTCPSpuriousRTOs")                   \
+    X(tcp_full_undo, "TcpExtTCPFullUndo")                           \
+    X(tcp_partial_undo, "TcpExtTCPPartialUndo")                     \
+    X(tcp_dsack_undo, "TcpExtTCPDSACKUndo")                         \
+    X(tcp_loss_undo, "TcpExtTCPLossUndo")                           \
+    X(tcp_dsack_recv, "TcpExtTCPDSACKRecv")                         \
+    X(tcp_dsack_old_sent, "TcpExtTCPDSACKOldSent")                  \
+    X(tcp_dsack_ofo_sent, "TcpExtTCPDSACKOfoSent")                  \
     X(tcp_ofo_queue, "TcpExtTCPOFOQueue")                           \
     X(tcp_ofo_drop, "TcpExtTCPOFODrop")                             \
     X(tcp_challenge_acks, "TcpExtTCPChallengeACK")                  \

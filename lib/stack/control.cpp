@@ -277,7 +277,7 @@ void Stack::on_icmp_error(Classified& in) {
     auto& c = static_cast<tcp::Connection&>(*flow);
     // Only for what is in flight: an outsider would have to guess that (RFC 5927 section 4.1).
     const Seq seq(wire::load32(header + 4));
-    if (seq < c.snd_una || seq >= c.snd_max) return counters_.drop(Drop::icmp_unhandled);
+    if (seq < c.snd_una || seq >= c.snd_nxt) return counters_.drop(Drop::icmp_unhandled);
     std::array<uint8_t, 2> kind{};
     in.frame.copy_out(in.upper_at, kind);
     apply_icmp_error(c, in.ip.protocol == Protocol::icmp, kind[0], kind[1]);

@@ -71,13 +71,14 @@ bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
         if (plan.header.syn()) c.syn_due = true;
         if (plan.header.rst()) c.rst_due = true;
         if (plan.header.has_ack() && !plan.header.rst()) c.ack_now = true;
-        if (plan.retransmission && !plan.moves_next && !plan.header.syn()) c.retransmit_due = true;
+        if (plan.loss_probe) c.sending->tlp_due = true;
     }
     return !dry;
 }
 
 /// What a connection that has said everything becomes.
 void Stack::after_egress(tcp::Connection& c) {
+    tcp::settle_sending(env_, c);
     if (c.state == tcp::State::time_wait) to_time_wait(c);
     if (c.state == tcp::State::closed) retire(c);
 }

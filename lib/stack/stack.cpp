@@ -16,6 +16,11 @@ size_t flows_max(const Config& config) {
     return size_t{config.tcp.max_connections} + config.tcp.tcp_max_tw_buckets;
 }
 
+// A range for each connection that sends, and enough for scoreboards of the rest of the memory.
+size_t sent_ranges_max(const Config& config) {
+    return size_t{2} * config.tcp.max_connections + 65536;
+}
+
 constexpr Duration housekeeping = Duration::from_ms(1);
 constexpr Duration fragment_sweep = Duration::from_s(1);
 
@@ -47,6 +52,10 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       fragments_(config_.ip, counters_, options.secrets.table),
       ranges_(config_.pools.receive),
       reassemblies_(config_.tcp.max_connections),
+      sendings_(config_.tcp.max_connections),
+      sent_ranges_(sent_ranges_max(config_)),
+      snapshots_(size_t{4} * buf::FrameBatch::capacity),
+      bbrs_(config_.tcp.max_connections),
       env_{.now = options.now,
            .tunables = config_.tcp,
            .counters = counters_,
@@ -54,6 +63,10 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
            .buffers = pools_,
            .ranges = ranges_,
            .reassemblies = reassemblies_,
+           .sendings = sendings_,
+           .sent_ranges = sent_ranges_,
+           .snapshots = snapshots_,
+           .bbrs = bbrs_,
            .isn = tcp::IsnGenerator(options.secrets),
            .dirty = {},
            .ready = {},
@@ -80,7 +93,7 @@ Stack::~Stack() {
     env_.ready.clear();
     listeners_.for_each([](tcp::Listener& listener) { listener.accept_queue.clear(); });
     connections_.for_each_in_use([&](tcp::Connection& c) {
-        tcp::release_reassembly(env_, c);
+        tcp::release(env_, c);
         connections_.give_back(&c);
     });
     half_opens_.for_each_in_use([&](tcp::HalfOpen& entry) { half_opens_.give_back(&entry); });
@@ -118,7 +131,7 @@ void Stack::retry_starved() {
     for (tcp::Connection* c : starved) {
         c->starved = false;
         env_.mark_dirty(*c);
-        if (c->want_writable && c->attached && c->send_queue.size() < c->snd_buf)
+        if (c->want_writable && c->attached && c->queued() < c->snd_buf)
             env_.notify(*c, tcp::Event::writable);
     }
 }
@@ -199,7 +212,10 @@ Stack::Population Stack::population() const {
             .listeners = listeners_.size(),
             .neighbours = neighbours_.size(),
             .forwards = forward_pool_.in_use(),
-            .fragments = fragments_.size()};
+            .fragments = fragments_.size(),
+            .sendings = sendings_.in_use(),
+            .sent_ranges = sent_ranges_.in_use(),
+            .reassemblies = reassemblies_.in_use()};
 }
 
 }  // namespace millrace::stack

@@ -103,6 +103,9 @@ public:
         size_t neighbours = 0;
         size_t forwards = 0;
         size_t fragments = 0;
+        size_t sendings = 0;     ///< connections with something queued or in flight
+        size_t sent_ranges = 0;
+        size_t reassemblies = 0;
     };
     Population population() const;
 
@@ -200,6 +203,10 @@ private:
     ip::FragmentTable fragments_;
     tcp::Reassembly::Ranges ranges_;
     Pool<tcp::Reassembly> reassemblies_;
+    Pool<tcp::Sending> sendings_;
+    tcp::SentRanges::Ranges sent_ranges_;
+    Pool<tcp::AckSnapshot> snapshots_;
+    Pool<congestion::Bbr> bbrs_;
     tcp::Env env_;
     Classifier classifier_;
 

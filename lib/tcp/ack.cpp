@@ -4,6 +4,8 @@
 
 #include "tcp/ingress.h"
 #include "tcp/limits.h"
+#include "tcp/rack.h"
+#include "tcp/recovery.h"
 #include "tcp/timers.h"
 
 namespace millrace::tcp {
@@ -24,8 +26,10 @@ void update_window(Env& env, Connection& c, const Segment& segment) {
     c.snd_wnd = window;
     c.max_snd_wnd = std::max(c.max_snd_wnd, window);
     if (opened) {
+        // What was beyond the closed window was not taken: it goes again, and no timeout, no
+        // congestion made it so.
+        if (c.backoffs > 0 && c.sending != nullptr) c.sending->sent.mark_all_lost(env.now);
         c.backoffs = 0;
-        c.snd_nxt = c.snd_una;  // what was beyond the closed window was not taken
         restart_retransmit_timer(env, c);
     }
     env.mark_dirty(c);
@@ -33,43 +37,130 @@ void update_window(Env& env, Connection& c, const Segment& segment) {
 
 /// RFC 5681 section 2's definition of a duplicate ACK.
 bool is_duplicate(const Connection& c, const Segment& segment, uint32_t window_before) {
-    return segment.ack == c.snd_una && segment.length() == 0 && c.snd_una != c.snd_max &&
+    return segment.ack == c.snd_una && segment.length() == 0 && c.outstanding() > 0 &&
            c.snd_wnd == window_before;
 }
 
-void on_duplicate(Env& env, Connection& c) {
-    if (c.dup_acks < UINT8_MAX) ++c.dup_acks;
-    if (c.in_recovery) {
-        c.congestion.on_duplicate(c.snd_mss);
-        env.mark_dirty(c);
-        return;
+/// What the scoreboard tells of a range that has arrived, whether by ACK or by SACK.
+void note_delivered(Env& env, Connection& c, AckWork& work, const SentRange& range,
+                    uint32_t bytes) {
+    work.delivered += bytes;
+    rack::on_delivered(env, c, range, work);
+    if (!range.retransmitted && range.end <= c.recover) work.original_delivered = true;
+    if (!work.has_newest || range.sent_at > work.newest_sent_at ||
+        (range.sent_at == work.newest_sent_at && range.stamp.delivered > work.newest.delivered)) {
+        work.has_newest = true;
+        work.newest = range.stamp;
+        work.newest_sent_at = range.sent_at;
+        work.newest_retransmitted = range.retransmitted;
     }
-    // RFC 6582 section 3.2 step 1: not for duplicates that an earlier recovery caused.
-    if (c.dup_acks != duplicate_acks_for_loss || c.snd_una < c.recover) return;
-    ++env.counters.tcp_fast_retrans;
-    c.in_recovery = true;
-    c.timing_rtt = false;  // Karn: what is timed may be what is sent again
-    c.recover = c.snd_max;
-    c.congestion.enter_recovery(c.in_flight(), c.snd_mss);
-    c.retransmit_due = true;
-    env.mark_dirty(c);
 }
 
-void grow_window(Env& env, Connection& c, uint32_t bytes) {
-    c.dup_acks = 0;
-    if (!c.in_recovery) {
-        c.congestion.on_ack(bytes, c.snd_mss);
-        c.recover = max(c.recover, c.snd_una);  // kept within reach of sequence comparison
+/// A block that speaks of what the peer had already: a DSACK (RFC 2883). It can only be the first.
+bool is_dsack(const wire::SackBlock& first, const Segment& segment) {
+    if (first.begin < segment.ack) return true;
+    const wire::TcpOptions& options = segment.options;
+    return options.sack_count > 1 && first.begin >= options.sack[1].begin &&
+           first.end <= options.sack[1].end;
+}
+
+/// Only duplicates of what was sent again since the window came down can take that back (attack
+/// case 47); more of them than were sent again count for nothing.
+void take_dsack(Env& env, Connection& c, AckWork& work, const wire::SackBlock& block) {
+    if (block.end > c.snd_nxt || block.end <= block.begin ||
+        block.begin < c.snd_una - std::max(c.max_snd_wnd, uint32_t{65535})) {
+        ++env.counters.tcp_sack_discard;
         return;
     }
-    if (c.snd_una >= c.recover) {
-        c.in_recovery = false;
-        c.congestion.exit_recovery(c.in_flight(), c.snd_mss);
-        return;
+    ++env.counters.tcp_dsack_recv;
+    work.dsack = true;
+    const Sending& s = *c.sending;
+    if (s.tlp_out && s.tlp_retransmitted && block.end == s.tlp_end) work.dsack_of_probe = true;
+    if (!c.undo_possible || c.undo_retransmitted <= 0 || block.begin < c.undo_from) return;
+    const auto bytes = static_cast<int32_t>(
+        std::min<uint32_t>(distance(block.begin, block.end), 1U << 30));
+    c.undo_retransmitted = std::max(c.undo_retransmitted - bytes, 0);
+}
+
+/// The SACK option (RFC 2018). Blocks of what was never sent or is acknowledged are no use (attack
+/// case 43).
+void take_sacks(Env& env, Connection& c, AckWork& work, const Segment& segment) {
+    Sending& s = *c.sending;
+    const wire::TcpOptions& options = segment.options;
+    for (size_t i = 0; i < options.sack_count; ++i) {
+        const wire::SackBlock& block = options.sack[i];
+        if (i == 0 && is_dsack(block, segment)) {
+            take_dsack(env, c, work, block);
+            continue;
+        }
+        if (block.end <= block.begin || block.end > c.snd_nxt || block.begin < segment.ack ||
+            block.begin < c.snd_una) {
+            ++env.counters.tcp_sack_discard;
+            continue;
+        }
+        const size_t bound = c.outstanding() / c.window.mss + sent_ranges_spare;
+        s.sent.sack(block.begin, block.end, bound,
+                    [&](const SentRange& range, uint32_t bytes) {
+                        note_delivered(env, c, work, range, bytes);
+                        work.sacked_new = true;
+                        if (!range.retransmitted && (work.sacked_sent_at == Instant() ||
+                                                     range.sent_at < work.sacked_sent_at))
+                            work.sacked_sent_at = range.sent_at;
+                    });
     }
-    c.congestion.on_partial_ack(bytes, c.snd_mss);
-    c.retransmit_due = true;
-    env.mark_dirty(c);
+}
+
+/// The cumulative acknowledgment: what it covers leaves the scoreboard and the queue.
+void take_ack(Env& env, Connection& c, AckWork& work, Seq ack) {
+    Sending& s = *c.sending;
+    const uint32_t bytes = distance(c.snd_una, ack);
+    const bool fin = c.fin_sent() && ack == c.snd_nxt && ack > c.data_end();
+    s.sent.acknowledge(ack, [&](const SentRange& range, uint32_t part) {
+        if (range.sacked) return;  // was counted when the SACK came
+        note_delivered(env, c, work, range, part);
+        if (range.retransmitted) {
+            work.retransmitted_acked = true;
+            return;
+        }
+        if (work.first_sent_at == Instant()) work.first_sent_at = range.sent_at;
+        work.last_sent_at = range.sent_at;
+    });
+    s.queue.acknowledge(std::min(bytes - (fin ? 1 : 0), s.queue.size()));
+    c.snd_una = ack;
+    if (fin) c.fin_acked = true;
+    work.acked = bytes;
+    work.una_advanced = true;
+    c.backoffs = 0;
+    c.recover = max(c.recover, c.snd_una);      // kept within reach of sequence comparison
+    c.reordering_round = max(c.reordering_round, c.snd_una);
+    if (ack > s.usage_end) {  // the next window of data
+        s.usage_end = c.snd_nxt;
+        s.max_in_flight = 0;
+        s.window_limited = false;
+    }
+}
+
+/// RFC 6298 with Karn's rule: of what was sent once, else by the timestamp that came back (RFC 7323
+/// section 4.1).
+void take_rtt(Env& env, Connection& c, const AckWork& work) {
+    const Instant sent_at =
+        work.una_advanced && !work.retransmitted_acked && work.first_sent_at != Instant()
+            ? work.first_sent_at
+            : work.sacked_sent_at;
+    if (sent_at != Instant()) {
+        c.rtt.sample(env.now - sent_at);
+        const Instant latest = work.last_sent_at != Instant() ? work.last_sent_at : sent_at;
+        c.rtt.sample_min(env.now - latest, env.now);
+    } else if (work.una_advanced && work.has_ts_echo) {
+        const uint32_t ms = env.ms() + c.ts_offset - work.ts_echo;
+        if (ms < timestamp_rtt_max_ms) c.rtt.sample(Duration::from_ms(std::max(ms, 1U)));
+    }
+}
+
+void wake_writer(Env& env, Connection& c) {
+    if (!c.want_writable || c.queued() >= c.snd_buf - c.snd_buf / 3) return;
+    c.want_writable = false;
+    env.notify(c, Event::writable);
 }
 
 /// What an acknowledged FIN of ours means, by state. True: the connection is over.
@@ -87,25 +178,33 @@ bool on_fin_acked(Env& env, Connection& c) {
 
 }  // namespace
 
-void acknowledge(Env& env, Connection& c, Seq ack) {
-    uint32_t bytes = distance(c.snd_una, ack);
-    const bool fin = c.fin_sent() && ack == c.snd_max && ack > c.data_end();
-    const uint32_t data = std::min(bytes - (fin ? 1 : 0), c.send_queue.size());
-    c.send_queue.acknowledge(data);
-    c.snd_una = ack;
-    if (fin) c.fin_acked = true;
-    if (c.snd_nxt < c.snd_una) c.snd_nxt = c.snd_una;
-    if (c.timing_rtt && ack >= c.rtt_seq) {
-        c.timing_rtt = false;
-        c.rtt.sample(env.now - c.rtt_started);
+/// The whole of it, for a segment whose ACK is acceptable: scoreboard, RACK, recovery, window.
+void process_ack(Env& env, Connection& c, const Segment& segment, uint32_t window_before) {
+    Sending& s = *c.sending;
+    AckWork work;
+    work.prior_una = c.snd_una;
+    work.prior_in_flight = c.in_flight();
+    work.has_ts_echo = c.timestamps && segment.options.has_timestamps;
+    work.ts_echo = segment.options.ts_echo;
+    work.duplicate = is_duplicate(c, segment, window_before);
+    if (c.sack && segment.options.sack_count > 0) take_sacks(env, c, work, segment);
+    if (segment.ack > c.snd_una) take_ack(env, c, work, segment.ack);
+    if (!c.sack) count_duplicates(c, work);
+    if (work.delivered > 0) {
+        c.delivered += work.delivered;
+        s.delivered_at = env.now;
+        if (work.has_newest) s.first_sent_at = std::max(s.first_sent_at, work.newest_sent_at);
     }
-    c.backoffs = 0;
-    grow_window(env, c, bytes);
-    restart_retransmit_timer(env, c);
-    if (c.want_writable && c.send_queue.size() < c.snd_buf - c.snd_buf / 3) {
-        c.want_writable = false;
-        env.notify(c, Event::writable);
-    }
+    if (work.una_advanced || work.sacked_new) take_rtt(env, c, work);
+    rack::on_dsack(c, work);
+    on_probe_answered(env, c, work);
+    if (c.sack && (work.delivered > 0 || c.recovery != Recovery::open))
+        rack::detect_loss(env, c, work);
+    recover(env, c, work);
+    update_cwnd(env, c, work, congestion_ack(env, c, work));
+    if ((work.una_advanced || work.sacked_new || s.sent.empty()) && !work.timer_settled)
+        restart_retransmit_timer(env, c);
+    wake_writer(env, c);
     env.mark_dirty(c);
 }
 
@@ -132,12 +231,11 @@ namespace steps {
 /// Fifth, RFC 9293 section 3.10.7.4.
 Verdict check_ack(Env& env, Connection& c, const Segment& segment) {
     if (c.state == State::syn_received) {
-        if (segment.ack <= c.snd_una || segment.ack > c.snd_max) {
+        if (segment.ack <= c.snd_una || segment.ack > c.snd_nxt) {
             env.counters.drop(Drop::tcp_bad_ack);
             return Verdict::reset;
         }
         c.snd_una = segment.ack;
-        c.snd_nxt = max(c.snd_nxt, c.snd_una);
         c.snd_wl1 = segment.seq;
         c.snd_wl2 = segment.ack;
         c.snd_wnd = static_cast<uint32_t>(segment.window) << c.snd_wind_shift;
@@ -145,7 +243,7 @@ Verdict check_ack(Env& env, Connection& c, const Segment& segment) {
         return Verdict::done;
     }
     // RFC 5961 section 5: neither for what was never sent nor for what is long gone.
-    if (segment.ack > c.snd_max ||
+    if (segment.ack > c.snd_nxt ||
         segment.ack < c.snd_una - std::max(c.max_snd_wnd, uint32_t{65535})) {
         env.counters.drop(Drop::tcp_bad_ack);
         challenge_ack(env, c);
@@ -154,13 +252,12 @@ Verdict check_ack(Env& env, Connection& c, const Segment& segment) {
     const uint32_t window_before = c.snd_wnd;
     const Seq una_before = c.snd_una;
     if (segment.ack >= c.snd_una) update_window(env, c, segment);
-    if (segment.ack > c.snd_una) {
-        acknowledge(env, c, segment.ack);
-    } else if (c.snd_wnd == 0 && c.backoffs > 0 && segment.ack == c.snd_una) {
+    if (c.snd_wnd == 0 && c.backoffs > 0 && segment.ack == c.snd_una)
         c.first_retransmit = env.now;  // a probe was answered: the connection lives (MUST-37)
-    } else if (is_duplicate(c, segment, window_before)) {
-        on_duplicate(env, c);
-    }
+    // An ACK from before SND.UNA still may report a duplicate.
+    if (c.sack && segment.options.sack_count > 0 && c.undo_possible) borrow_sending(env, c);
+    if (c.sending != nullptr && (segment.ack >= c.snd_una || segment.options.sack_count > 0))
+        process_ack(env, c, segment, window_before);
     if (c.fin_acked && c.snd_una != una_before) on_fin_acked(env, c);
     return Verdict::done;
 }

@@ -6,9 +6,6 @@
 
 namespace millrace::tcp {
 
-/// SND.UNA moves to `ack`: the queue is freed, round-trip time and congestion window updated, the
-/// retransmission timer restarted (RFC 6298 (5.2), (5.3)).
-void acknowledge(Env& env, Connection& c, Seq ack);
 /// In-order data has been taken in: when does its ACK go out? (RFC 9293 section 3.8.6.3)
 void schedule_ack(Env& env, Connection& c, uint32_t payload_size);
 

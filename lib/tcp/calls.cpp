@@ -19,7 +19,7 @@ int cannot_send(const Connection& c) {
 
 /// Room in the send buffer; notes that the application waits where there is none.
 uint32_t send_room(Connection& c) {
-    if (c.send_queue.size() < c.snd_buf) return c.snd_buf - c.send_queue.size();
+    if (c.queued() < c.snd_buf) return c.snd_buf - c.queued();
     c.want_writable = true;
     return 0;
 }
@@ -27,6 +27,7 @@ uint32_t send_room(Connection& c) {
 /// A FIN follows what is queued.
 void queue_fin(Env& env, Connection& c) {
     c.fin_queued = true;
+    borrow_sending(env, c);  // one for each connection: never dry
     if (c.state == State::syn_received) return;  // `established` makes the move
     set_state(c, c.state == State::close_wait ? State::last_ack : State::fin_wait_1);
     env.mark_dirty(c);
@@ -44,7 +45,7 @@ void initialise(Env& env, Connection& c, uint16_t link_mss) {
 
 void open(Env& env, Connection& c, const Address& local, uint16_t link_mss) {
     initialise(env, c, link_mss);
-    c.snd_una = c.snd_nxt = c.snd_max = env.isn.isn(c.key, local, env.now);
+    c.snd_una = c.snd_nxt = env.isn.isn(c.key, local, env.now);
     c.ts_offset = env.isn.timestamp_offset(c.key, local);
     set_state(c, State::syn_sent);
     c.syn_due = true;
@@ -55,8 +56,9 @@ void open(Env& env, Connection& c, const Address& local, uint16_t link_mss) {
 Result<size_t> send(Env& env, Connection& c, BufferChain& data) {
     if (!may_send(c.state)) return error(cannot_send(c));
     if (send_room(c) == 0) return error(EAGAIN);
+    if (borrow_sending(env, c) == nullptr) return error(ENOBUFS);
     const size_t size = data.size();
-    c.send_queue.append(std::move(data));
+    c.sending->queue.append(std::move(data));
     env.mark_dirty(c);
     return size;
 }
@@ -65,8 +67,9 @@ Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> dat
     if (!may_send(c.state)) return error(cannot_send(c));
     const uint32_t room = send_room(c);
     if (room == 0) return error(EAGAIN);
+    if (borrow_sending(env, c) == nullptr) return error(ENOBUFS);
     const size_t copied =
-        c.send_queue.append_copy(env.buffers, data.first(std::min<size_t>(data.size(), room)));
+        c.sending->queue.append_copy(env.buffers, data.first(std::min<size_t>(data.size(), room)));
     env.counters.payload_copied += copied;
     if (copied < data.size()) c.want_writable = true;
     if (copied == 0 && !data.empty()) {

@@ -16,16 +16,61 @@ void release_reassembly(Env& env, Connection& c) {
     c.reassembly = nullptr;
 }
 
+Sending* borrow_sending(Env& env, Connection& c) {
+    if (c.sending == nullptr) c.sending = env.sendings.take(env.sent_ranges);
+    return c.sending;
+}
+
+void settle_sending(Env& env, Connection& c) {
+    Sending* s = c.sending;
+    // An unanswered probe that has sent something again is still to be judged.
+    if (s == nullptr || !s->queue.empty() || !s->sent.empty() || s->tlp_out) return;
+    if (c.fin_queued && !c.fin_acked) return;
+    if (c.recovery == Recovery::disorder) c.recovery = Recovery::open;
+    if (c.recovery != Recovery::open) return;
+    env.sendings.give_back(s);
+    c.sending = nullptr;
+}
+
+void release(Env& env, Connection& c) {
+    if (c.sending != nullptr) env.sendings.give_back(c.sending);
+    c.sending = nullptr;
+    c.snapshots.clear_and_dispose([&](AckSnapshot* s) { env.snapshots.give_back(s); });
+    release_reassembly(env, c);
+    c.control.release(env.bbrs);
+}
+
+void acknowledge_at_once(Env& env, Connection& c, const wire::SackBlock& dsack) {
+    env.mark_dirty(c);
+    AckSnapshot* snapshot = env.snapshots.take();
+    if (snapshot == nullptr) {
+        c.ack_now = true;
+        return;
+    }
+    snapshot->ack = c.rcv_nxt;
+    if (c.sack) {
+        wire::TcpOptions options;
+        options.has_timestamps = c.timestamps;
+        if (dsack.begin != dsack.end && env.tunables.tcp_dsack != 0) {
+            ++(dsack.begin < c.rcv_nxt ? env.counters.tcp_dsack_old_sent
+                                       : env.counters.tcp_dsack_ofo_sent);
+            options.sack[options.sack_count++] = dsack;
+        }
+        if (c.reassembly != nullptr) c.reassembly->sack_blocks(options);
+        snapshot->sack_count = options.sack_count;
+        snapshot->sack = options.sack;
+    }
+    c.snapshots.push_back(*snapshot);
+}
+
 void finish(Env& env, Connection& c, int error) {
     set_state(c, State::closed);
     c.error = static_cast<uint8_t>(error);
     c.retransmit_at = c.delayed_ack_due = Instant::never();
     time::Wheel::cancel(c.timer);
-    c.send_queue.clear();
-    release_reassembly(env, c);
+    release(env, c);
     if (error != 0 || !c.attached) c.receive_queue.clear();
-    c.ack_now = c.retransmit_due = c.syn_due = c.probe_due = false;
-    c.acks_owed = 0;
+    c.ack_now = c.syn_due = c.probe_due = false;
     if (c.attached) env.notify(c, Event::closed);
     env.mark_dirty(c);  // egress sends what is due (a RST) and hands the remains to the stack
 }

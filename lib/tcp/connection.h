@@ -8,18 +8,27 @@
 #include <millrace/time.h>
 
 #include "base/seq.h"
-#include "congestion/new_reno.h"
+#include "congestion/control.h"
 #include "ip/neighbours.h"
 #include "tcp/flow.h"
+#include "tcp/ack_snapshot.h"
 #include "tcp/reassembly.h"
 #include "tcp/rtt.h"
-#include "tcp/send_queue.h"
+#include "tcp/sending.h"
 #include "tcp/state.h"
 #include "time/wheel.h"
 
 namespace millrace::tcp {
 
 struct Listener;
+
+/// What the retransmission timer is armed for; one at a time, as in Linux.
+enum class TimerMode : uint8_t {
+    retransmit,  ///< RTO of what is in flight, of a SYN, or FIN-WAIT-2's end, by state
+    probe,       ///< a closed window is to be probed
+    loss_probe,  ///< TLP
+    reorder,     ///< RACK's reordering window ends
+};
 
 /// What happened that the application has not been told yet; a set.
 struct Event {
@@ -47,24 +56,25 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     State state = State::closed;
     uint8_t events = 0;          ///< `Event` bits not delivered yet
     uint8_t error = 0;           ///< errno of the end, 0: in good order
-    uint8_t acks_owed = 0;       ///< duplicate or challenge ACKs to send, one each
+    Recovery recovery = Recovery::open;
     uint8_t snd_wind_shift = 0;  ///< of windows that the peer advertises
     uint8_t rcv_wind_shift = 0;  ///< of windows that we advertise
-    uint8_t dup_acks = 0;        ///< received in a row
+    TimerMode timer_mode = TimerMode::retransmit;  ///< what `retransmit_at` is for
     uint8_t backoffs = 0;        ///< retransmission timeouts (or probes) in a row
 
-    bool window_scaling : 1 = false;   ///< likewise
+    bool window_scaling : 1 = false;   ///< both sides sent the option on their SYN
+    bool sack : 1 = false;             ///< likewise SACK-permitted
     bool ack_now : 1 = false;          ///< an ACK goes out this turn
     bool ack_delayed : 1 = false;      ///< an ACK is owed by `delayed_ack_due`
     bool syn_due : 1 = false;          ///< our SYN (again) goes out this turn
-    bool retransmit_due : 1 = false;   ///< one segment at SND.UNA goes out this turn
     bool probe_due : 1 = false;        ///< a window probe goes out this turn
     bool rst_due : 1 = false;          ///< a RST goes out this turn, then nothing more
     bool fin_queued : 1 = false;       ///< the application has closed its side
     bool fin_received : 1 = false;     ///< RCV.NXT is beyond the peer's FIN
     bool fin_pending : 1 = false;      ///< a FIN waits at `fin_seq` behind missing data
-    bool in_recovery : 1 = false;      ///< fast recovery up to `recover`
-    bool timing_rtt : 1 = false;       ///< `rtt_seq` is being timed
+    bool undo_possible : 1 = false;    ///< `prior_cwnd` may be restored (RFC 4015)
+    bool retransmits_stamped : 1 = false;  ///< `first_retransmit_ts` is set
+    bool reordering_seen : 1 = false;  ///< RACK.reordering_seen
     bool no_delay : 1 = false;         ///< Nagle off (TCP_NODELAY)
     bool want_writable : 1 = false;    ///< the application met a full send buffer
     bool attached : 1 = true;          ///< the application holds a handle (or will accept one)
@@ -81,8 +91,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint16_t rcv_mss = 536;  ///< estimate of the peer's full segment, for the ACK policy
 
     Seq snd_una;             ///< oldest unacknowledged
-    Seq snd_nxt;             ///< next to be sent; behind `snd_max` while going back after an RTO
-    Seq snd_max;             ///< highest sent: RFC 9293's SND.NXT
+    Seq snd_nxt;             ///< next new octet to be sent
     uint32_t snd_wnd = 0;    ///< peer's window, bytes
     Seq snd_wl1;             ///< SEG.SEQ of the last window update
     Seq snd_wl2;             ///< SEG.ACK of the last window update
@@ -94,37 +103,59 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint32_t ts_recent = 0;
     uint32_t ts_offset = 0;
     Seq last_ack_sent;
-    congestion::NewReno congestion;
+    congestion::Window window;
+    congestion::Control control;
     uint8_t quick_acks = 0;  ///< how many more segments are acknowledged at once
 
     // --- sending
-    SendQueue send_queue;
+    Sending* sending = nullptr;  ///< borrowed while something is queued or in flight
     ip::NeighbourRef next_hop;
-    uint32_t snd_buf = 0;    ///< limit of `send_queue`, bytes
+    uint32_t snd_buf = 0;    ///< limit of the send queue, bytes
     uint32_t rcv_buf = 0;    ///< limit of `rcv_used`, bytes
-    Instant retransmit_at = Instant::never();   ///< RTO, probe or FIN-WAIT-2 timeout, by state
+    Instant retransmit_at = Instant::never();   ///< what for: `timer_mode`
     Instant delayed_ack_due = Instant::never();
     time::WheelEntry timer;  ///< armed at or before the earlier of the two
 
     // --- rarely
     RttEstimator rtt;
-    Seq rtt_seq;
-    Instant rtt_started;
-    Seq recover;             ///< fast recovery ends here (RFC 6582); the SYN's ISS before that
+    Instant last_sent_at;    ///< of a SYN, data or a FIN
+    Seq recover;             ///< what was sent when the present recovery began (RFC 6582)
+    Seq undo_from;           ///< SND.UNA when the window was reduced
+    uint32_t prior_cwnd = 0;      ///< what an undo restores
+    uint32_t prior_ssthresh = 0;
+    int32_t undo_retransmitted = 0;  ///< bytes sent again since and not reported as duplicates
+    uint32_t first_retransmit_ts = 0;  ///< timestamp on the first of them (RFC 3522)
+    uint8_t reordering_steps = 1;    ///< RACK.reo_wnd_mult (RFC 8985 section 6.2)
+    uint8_t reordering_persist = 0;  ///< recoveries until it falls back
+    Seq reordering_round;
+    uint64_t delivered = 0;  ///< bytes that have reached the peer
+    uint64_t lost = 0;       ///< bytes marked lost, each time
     Seq fin_seq;
     Instant first_retransmit;  ///< when the present series of timeouts began
     Instant ts_recent_at;      ///< when `ts_recent` was taken, for PAWS after long idleness
     Instant last_invalid_ack;  ///< tcp_invalid_ratelimit
     BufferChain receive_queue;
     Reassembly* reassembly = nullptr;
+    AckSnapshots snapshots;        ///< ACKs of their own that this turn's egress sends first
     Listener* listener = nullptr;  ///< until accepted
     void* owner = nullptr;         ///< the application's side
 
     /// Octets sent and not acknowledged.
-    uint32_t in_flight() const { return distance(snd_una, snd_max); }
+    uint32_t outstanding() const { return distance(snd_una, snd_nxt); }
+    /// Bytes of the application's that are not acknowledged.
+    uint32_t queued() const { return sending == nullptr ? 0 : sending->queue.size(); }
     /// Sequence number behind the last byte of the send queue (where a FIN would stand).
-    Seq data_end() const { return snd_una + (syn_acked ? 0 : 1) + send_queue.size(); }
-    bool fin_sent() const { return fin_queued && !fin_acked && snd_max > data_end(); }
+    Seq data_end() const { return snd_una + (syn_acked ? 0 : 1) + queued(); }
+    bool fin_sent() const { return fin_queued && !fin_acked && snd_nxt > data_end(); }
+    /// The send queue or a FIN holds what has not been sent yet.
+    bool has_unsent() const { return snd_nxt < data_end() || (fin_queued && !fin_acked && !fin_sent()); }
+    /// RFC 6675's pipe: what is believed to be in the network now, bytes.
+    uint32_t in_flight() const {
+        if (sending == nullptr) return outstanding();
+        const uint32_t gone =
+            sending->sent.sacked() + sending->sent.lost() + sending->reno_sacked;
+        return outstanding() > gone ? outstanding() - gone : 0;
+    }
     uint32_t rcv_window() const { return distance(rcv_nxt, rcv_adv); }
 };
 

@@ -26,6 +26,10 @@ struct Env {
     buf::Pools& buffers;
     Reassembly::Ranges& ranges;
     Pool<Reassembly>& reassemblies;
+    Pool<Sending>& sendings;
+    SentRanges::Ranges& sent_ranges;
+    Pool<AckSnapshot>& snapshots;
+    Pool<congestion::Bbr>& bbrs;
     IsnGenerator isn;
     DirtyList dirty;  ///< may have something to send; egress walks it once a turn
     ReadyList ready;  ///< have events for the application
@@ -57,6 +61,14 @@ void set_state(Connection& c, State to);
 /// The end of a connection: timers off, queues freed, the application told `error` (0: both sides
 /// closed in order). The stack takes it out of its tables at the end of the turn.
 void finish(Env& env, Connection& c, int error);
+/// What sending needs, borrowed if it is not there yet. Null where the pool is dry.
+Sending* borrow_sending(Env& env, Connection& c);
+/// Gives it back where nothing is queued, in flight or under suspicion.
+void settle_sending(Env& env, Connection& c);
+/// Gives back all that a connection has borrowed: before its memory goes back.
+void release(Env& env, Connection& c);
+/// An ACK of its own goes out for the segment that is being processed. `dsack` empty: none.
+void acknowledge_at_once(Env& env, Connection& c, const wire::SackBlock& dsack);
 /// Frees what is borrowed for data out of order.
 void release_reassembly(Env& env, Connection& c);
 /// Arms `c.timer` for the earlier of its deadlines if it is not armed early enough: traffic moves

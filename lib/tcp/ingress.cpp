@@ -20,7 +20,7 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
 
     // The other half of a simultaneous open: its SYN we have had, what is left of it is an ACK.
     if (c.state == State::syn_received && segment.syn() && segment.has_ack() &&
-        segment.seq + 1 == c.rcv_nxt && segment.ack == c.snd_max) {
+        segment.seq + 1 == c.rcv_nxt && segment.ack == c.snd_nxt) {
         segment.flags &= static_cast<uint8_t>(~wire::TcpFlags::syn);
         segment.seq += 1;
         c.ack_now = true;
@@ -70,7 +70,10 @@ void adopt_options(Env& env, Connection& c, const wire::TcpOptions& options, uin
     c.rcv_mss = c.snd_mss;
     c.snd_wnd = window;  // never scaled on a SYN (RFC 7323 section 2.2)
     c.max_snd_wnd = std::max(c.max_snd_wnd, c.snd_wnd);
-    c.congestion = congestion::NewReno(env.tunables.initial_cwnd, c.snd_mss);
+    c.sack = env.tunables.tcp_sack != 0 && options.sack_permitted;
+    c.window = {.cwnd = env.tunables.initial_cwnd * c.snd_mss, .mss = c.snd_mss};
+    c.control.begin(static_cast<congestion::Algorithm>(env.tunables.tcp_congestion_control),
+                    c.window, env.now, env.bbrs);
     c.quick_acks = quick_acks_initial;
 }
 
@@ -78,7 +81,6 @@ void established(Env& env, Connection& c) {
     set_state(c, State::established);
     c.syn_acked = true;
     c.backoffs = 0;
-    c.timing_rtt = false;
     c.retransmit_at = Instant::never();
     c.recover = c.snd_una;
     // The application closed before the handshake was over: its FIN goes now.
@@ -95,8 +97,7 @@ void challenge_ack(Env& env, Connection& c) {
     }
     c.last_invalid_ack = env.now;
     ++env.counters.tcp_challenge_acks;
-    if (c.acks_owed < acks_owed_max) ++c.acks_owed;
-    env.mark_dirty(c);
+    acknowledge_at_once(env, c, {});
 }
 
 namespace steps {
@@ -126,6 +127,13 @@ void take_timestamp(Env& env, Connection& c, const Segment& segment, Seq first) 
     c.ts_recent_at = env.now;
 }
 
+/// The part of a segment's text that was received before: what a DSACK reports.
+wire::SackBlock duplicate_of(const Connection& c, const Segment& segment) {
+    const Seq end = min(segment.seq + segment.payload_size, c.rcv_nxt);
+    if (segment.payload_size == 0 || segment.seq >= end) return {};
+    return {segment.seq, end};
+}
+
 /// RFC 9293 section 3.10.7.4, first: acceptable at all? Then cut to the window. True: go on.
 bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payload) {
     const Seq right_edge = max(c.rcv_adv, c.rcv_nxt);
@@ -146,8 +154,7 @@ bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payl
         // sender is no party to an ACK loop; empty segments are answered with a limit.
         if (segment.payload_size != 0 || segment.fin()) {
             c.quick_acks = std::max<uint8_t>(c.quick_acks, 2);
-            if (c.acks_owed < acks_owed_max) ++c.acks_owed;
-            env.mark_dirty(c);
+            acknowledge_at_once(env, c, duplicate_of(c, segment));
         } else {
             challenge_ack(env, c);
         }
@@ -156,11 +163,11 @@ bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payl
     // Trim what was received before, then what lies beyond the window.
     if (segment.seq < c.rcv_nxt && !segment.rst() && !segment.syn()) {
         const auto old = static_cast<uint32_t>(c.rcv_nxt - segment.seq);
+        acknowledge_at_once(env, c, duplicate_of(c, segment));
         payload.trim_front(std::min<size_t>(old, payload.size()));
         segment.seq = c.rcv_nxt;
         segment.payload_size = static_cast<uint32_t>(payload.size());
         c.ack_now = true;  // a retransmission: our ACK may have been lost
-        env.mark_dirty(c);
     }
     const int32_t beyond = segment.end() - right_edge;
     if (beyond > 0 && !segment.rst() && !segment.syn()) {

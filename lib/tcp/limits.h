@@ -13,8 +13,13 @@
 
 namespace millrace::tcp {
 
-/// Duplicate ACKs owed to one connection in a turn; a burst brings at most 64 segments.
-constexpr uint8_t acks_owed_max = 64;
+/// Added to two round trips before a tail loss probe (RFC 8985 section 7.2: the peer's delays that
+/// no sample has shown yet; Linux's TCP_TIMEOUT_MIN).
+constexpr Duration probe_slack = Duration::from_ms(2);
+/// Beyond this an echoed timestamp is taken for a stranger's, not for a round trip.
+constexpr uint32_t timestamp_rtt_max_ms = 600'000;
+/// Ranges that a scoreboard may have beyond one for each full segment in flight.
+constexpr size_t sent_ranges_spare = 64;
 /// Segments that are acknowledged at once when a connection starts (Linux: TCP_MAX_QUICKACKS).
 constexpr uint8_t quick_acks_initial = 16;
 /// Linux's TCP_DELACK_MIN; well below the half second of RFC 9293 MUST-40.
@@ -46,10 +51,11 @@ inline uint16_t effective_mss(const TcpTunables& tunables, uint16_t link_mss, ui
     return static_cast<uint16_t>(std::max(mss, options + 8) - options);
 }
 
-/// The scale that fits the receive buffer into 16 bits (RFC 7323 section 2.3).
+/// The scale that fits the largest receive buffer into 16 bits (RFC 7323 section 2.3).
 inline uint8_t window_shift(const TcpTunables& tunables) {
+    const uint32_t largest = std::max(tunables.tcp_rmem, tunables.tcp_rmem_max);
     uint8_t shift = 0;
-    while ((tunables.tcp_rmem >> shift) > 65535 && shift < wire::TcpOptions::window_scale_max)
+    while ((largest >> shift) > 65535 && shift < wire::TcpOptions::window_scale_max)
         ++shift;
     return shift;
 }

@@ -32,6 +32,7 @@ void begin(Env& env, HalfOpen& entry, const Segment& syn, const Address& local,
     entry.window_scaling = env.tunables.tcp_window_scaling != 0 && options.has_window_scale;
     entry.timestamps = env.tunables.tcp_timestamps != 0 && options.has_timestamps;
     entry.ts_recent = options.ts_value;
+    entry.sack = env.tunables.tcp_sack != 0 && options.sack_permitted;
 }
 
 HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const Segment& segment) {
@@ -93,6 +94,7 @@ bool on_timer(Env& env, HalfOpen& entry) {
 }
 
 Segment syn_ack(Env& env, HalfOpen& entry, const Address& local, uint16_t link_mss) {
+    if (!entry.answered) entry.answered_us = static_cast<uint32_t>(env.now.ns() / 1000);
     entry.answered = true;
     const Duration ceiling = Duration::from_ms(env.tunables.tcp_rto_max_ms);
     const Duration timeout =
@@ -111,6 +113,7 @@ Segment syn_ack(Env& env, HalfOpen& entry, const Address& local, uint16_t link_m
     segment.options.has_timestamps = entry.timestamps;
     segment.options.ts_value = env.ms() + env.isn.timestamp_offset(entry.key, local);
     segment.options.ts_echo = entry.ts_recent;
+    segment.options.sack_permitted = entry.sack;
     segment.options.has_window_scale = entry.window_scaling;
     segment.options.window_scale = window_shift(env.tunables);
     return segment;
@@ -126,15 +129,21 @@ void complete(Env& env, const HalfOpen& entry, Connection& c, const Address& loc
     options.has_timestamps = entry.timestamps;
     options.ts_value = entry.ts_recent;
     options.has_window_scale = entry.window_scaling;
+    options.sack_permitted = entry.sack;
     options.window_scale = entry.peer_shift;
     adopt_options(env, c, options, entry.peer_window);
-    c.snd_una = c.snd_nxt = c.snd_max = entry.iss + 1;
+    c.snd_una = c.snd_nxt = entry.iss + 1;
     c.snd_wl1 = entry.irs;
     c.snd_wl2 = entry.iss;
     c.rcv_nxt = entry.irs + 1;
     c.rcv_adv = c.rcv_nxt + offered_window(env);
     c.last_ack_sent = c.rcv_nxt;
     established(env, c);
+    if (entry.retransmissions == 0) {  // Karn: else it is unclear which SYN-ACK was answered
+        const auto us = static_cast<uint32_t>(env.now.ns() / 1000) - entry.answered_us;
+        c.rtt.sample(Duration::from_us(us));
+        c.rtt.sample_min(Duration::from_us(us), env.now);
+    }
     ++env.counters.tcp_passive_opens;
 }
 

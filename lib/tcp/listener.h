@@ -33,9 +33,11 @@ struct HalfOpen : HashNode, SiblingHook {
     uint8_t peer_shift = 0;
     bool window_scaling : 1 = false;
     bool timestamps : 1 = false;
+    bool sack : 1 = false;
     bool answered : 1 = false;  ///< a SYN-ACK has gone out
     bool answer_due : 1 = false;
     uint8_t retransmissions = 0;
+    uint32_t answered_us = 0;   ///< when the first SYN-ACK went out: the clock's low 32 bits
     time::WheelEntry timer{timer_half_open};
     HalfOpen* next_due = nullptr;  ///< in the list of those whose SYN-ACK goes out this turn
 };

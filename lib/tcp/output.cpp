@@ -34,6 +34,8 @@ void start_plan(Env& env, Connection& c, TransmitPlan& plan, Seq seq, uint8_t fl
         header.options.ts_value = env.ms() + c.ts_offset;
         header.options.ts_echo = (flags & TcpFlags::ack) != 0 ? c.ts_recent : 0;
     }
+    if ((flags & TcpFlags::ack) != 0 && c.reassembly != nullptr && c.sack)
+        c.reassembly->sack_blocks(header.options);
 }
 
 void plan_syn(Env& env, Connection& c, TransmitPlan& plan) {
@@ -46,9 +48,11 @@ void plan_syn(Env& env, Connection& c, TransmitPlan& plan) {
     options.ts_echo = answer ? c.ts_recent : 0;
     options.has_window_scale = answer ? c.window_scaling : env.tunables.tcp_window_scaling != 0;
     options.window_scale = window_shift(env.tunables);
+    options.sack_permitted = answer ? c.sack : env.tunables.tcp_sack != 0;
+    options.sack_count = 0;
     // The window of a SYN is never scaled (RFC 7323 section 2.2).
     plan.header.window = static_cast<uint16_t>(std::min<uint32_t>(c.rcv_buf, 65535));
-    plan.retransmission = c.snd_max > c.snd_una;
+    plan.retransmission = c.snd_nxt > c.snd_una;
 }
 
 /// An empty segment at SND.UNA - 1: the peer must answer it (Linux's form of the probe).
@@ -57,61 +61,171 @@ void plan_probe(Env& env, Connection& c, TransmitPlan& plan) {
     ++env.counters.tcp_zero_window_probes;
 }
 
-/// How many bytes from `offset` of the queue may go now. Sender's silly-window avoidance
+/// What the congestion window leaves to be sent now, bytes.
+uint32_t quota(const Connection& c) {
+    const uint32_t in_flight = c.in_flight();
+    return c.window.cwnd > in_flight ? c.window.cwnd - in_flight : 0;
+}
+
+/// What the peer's window leaves beyond `from`, bytes. A window that has shrunk leaves nothing
+/// (SHLD-15).
+uint32_t window_left(const Connection& c, Seq from) {
+    const Seq edge = c.snd_una + c.snd_wnd;
+    return edge > from ? distance(from, edge) : 0;
+}
+
+/// How many bytes of new data from `offset` of the queue may go now. Sender's silly-window avoidance
 /// (RFC 9293 section 3.8.6.2.1) with Nagle (RFC 1122 section 4.2.3.4).
-uint32_t sendable(const Connection& c, uint32_t offset) {
-    const uint32_t window = std::min(c.snd_wnd, c.congestion.window());
-    if (window <= offset) return 0;
-    const uint32_t queued = c.send_queue.size() - offset;
-    const uint32_t usable = std::min(window - offset, TransmitPlan::size_max);
+uint32_t sendable(Connection& c, uint32_t offset) {
+    const uint32_t queued = c.queued() - offset;
+    const uint32_t window = window_left(c, c.snd_nxt);
+    const uint32_t allowed = quota(c);
+    if (queued > 0 && allowed < std::min<uint32_t>({queued, window, c.snd_mss}))
+        c.sending->window_limited = true;
+    const uint32_t usable = std::min({window, allowed, TransmitPlan::size_max});
     if (queued > usable) {
         // Whole segments only, unless the window is smaller than one ever was.
         const uint32_t whole = usable - usable % c.snd_mss;
         if (whole > 0) return whole;
-        // What is sent again goes as far as the window reaches, however little that is.
-        if (c.snd_nxt != c.snd_max) return usable;
+        if (usable < window) return 0;  // the congestion window will open by itself
         // A probe is due: the override timeout of section 3.8.6.2.1, what fits goes.
         return c.probe_due || 2 * usable >= c.max_snd_wnd ? usable : 0;
     }
-    if (queued % c.snd_mss == 0 || c.no_delay || c.in_flight() == 0 || c.fin_queued ||
-        c.snd_nxt != c.snd_max)
+    if (queued % c.snd_mss == 0 || c.no_delay || c.outstanding() == 0 || c.fin_queued)
         return queued;
     return queued - queued % c.snd_mss;  // Nagle holds the last, partial segment back
 }
 
-/// New data, or what is sent again after going back to SND.UNA.
+/// Linux's tcp_slow_start_after_idle (RFC 2861 section 3.1): after silence the window says little of
+/// the path.
+void restart_after_idle(Env& env, Connection& c) {
+    if (c.outstanding() != 0 || c.last_sent_at == Instant()) return;
+    const Duration idle = env.now - c.last_sent_at;
+    const Duration timeout = rto(env, c);
+    if (idle <= timeout) return;
+    if (env.tunables.tcp_slow_start_after_idle != 0 && !c.control.controls_recovery()) {
+        const uint32_t restart =
+            std::min(env.tunables.initial_cwnd * c.window.mss, c.window.cwnd);
+        c.window.ssthresh = std::max(c.window.ssthresh, c.window.cwnd / 4 * 3);
+        uint32_t cwnd = c.window.cwnd;
+        for (Duration left = idle - timeout; left > Duration() && cwnd > restart;
+             left = left - timeout)
+            cwnd /= 2;
+        c.window.set(std::max(cwnd, restart));
+    }
+    c.control.on_idle(c.window, idle, timeout, env.now);
+}
+
+/// SACK blocks take room from a segment's payload; where there is little, they wait for a pure ACK.
+void fit_options(TransmitPlan& plan) {
+    wire::TcpOptions& options = plan.header.options;
+    if (plan.payload_size == 0 || options.sack_count == 0) return;
+    const auto bytes = static_cast<uint16_t>(4 + 8 * options.sack_count);
+    if (plan.mss < 4 * bytes)
+        options.sack_count = 0;
+    else
+        plan.mss = static_cast<uint16_t>(plan.mss - bytes);
+}
+
+/// New data, and the FIN behind it.
 bool plan_data(Env& env, Connection& c, TransmitPlan& plan) {
-    if (!is_synchronised(c.state)) return false;
+    if (!is_synchronised(c.state) || c.sending == nullptr) return false;
     const bool data_state = may_send(c.state) || c.fin_queued;
-    if (!data_state || c.fin_acked) return false;
+    if (!data_state || c.fin_acked || c.fin_sent()) return false;
+    if (!c.has_unsent()) return false;
+    if (c.sending->sent.empty()) restart_after_idle(env, c);
     const uint32_t offset = distance(c.snd_una, c.snd_nxt);
-    if (offset > c.send_queue.size()) return false;  // the FIN is out
     const uint32_t size = sendable(c, offset);
-    const bool last = offset + size == c.send_queue.size();
+    const bool last = offset + size == c.queued();
     const bool fin = last && c.fin_queued && (size > 0 || c.snd_wnd > 0 || offset == 0);
     if (size == 0 && !fin) return false;
+    if (!c.sending->sent.can_append()) {
+        env.counters.drop(observe::Drop::no_buffer);
+        env.starve(c);
+        return false;
+    }
     start_plan(env, c, plan, c.snd_nxt, TcpFlags::ack);
     plan.offset = offset;
     plan.payload_size = size;
-    if (size > 0) plan.payload = c.send_queue.seek(offset);
+    if (size > 0) plan.payload = c.sending->queue.seek(offset);
     if (fin) plan.header.flags |= TcpFlags::fin;
     if (last && size > 0) plan.header.flags |= TcpFlags::psh;  // MUST-61
-    plan.retransmission = c.snd_nxt < c.snd_max;
-    plan.moves_next = true;
     c.probe_due = false;
+    fit_options(plan);
     return true;
 }
 
-/// One segment at SND.UNA, which duplicate ACKs say is lost.
-bool plan_retransmission(Env& env, Connection& c, TransmitPlan& plan) {
-    c.retransmit_due = false;
-    if (c.in_flight() == 0) return false;
-    const uint32_t size = std::min<uint32_t>(c.send_queue.size(), c.snd_mss);
-    start_plan(env, c, plan, c.snd_una, TcpFlags::ack);
-    plan.payload_size = size;
-    if (size > 0) plan.payload = c.send_queue.seek(0);
-    if (size == c.send_queue.size() && c.fin_sent()) plan.header.flags |= TcpFlags::fin;
+/// A range that has been sent before, or its first `bytes`.
+void plan_again(Env& env, Connection& c, TransmitPlan& plan, const SentRange& range,
+                uint32_t bytes) {
+    start_plan(env, c, plan, range.begin, TcpFlags::ack);
+    const Seq end = range.begin + bytes;
+    const bool fin = c.fin_sent() && end == c.snd_nxt;
+    plan.payload_size = bytes - (fin ? 1 : 0);
+    plan.offset = distance(c.snd_una, range.begin);
+    if (plan.payload_size > 0) plan.payload = buf::cursor_at(range.place);
+    if (fin) plan.header.flags |= TcpFlags::fin;
+    if (plan.payload_size > 0 && plan.offset + plan.payload_size == c.queued())
+        plan.header.flags |= TcpFlags::psh;
     plan.retransmission = true;
+    fit_options(plan);
+}
+
+/// The first of what is lost, as far as the windows allow.
+bool plan_retransmission(Env& env, Connection& c, TransmitPlan& plan) {
+    SentRange* range = c.sending->sent.first_lost();
+    if (range == nullptr || c.sending->frto_new_data) return false;
+    // SHLD-16: what lies beyond a window that has shrunk waits; SND.UNA itself never does.
+    uint32_t window = window_left(c, range->begin);
+    if (range->begin == c.snd_una) window = std::max<uint32_t>(window, c.snd_mss);
+    const uint32_t allowed = std::min({window, quota(c), TransmitPlan::size_max});
+    uint32_t size = range->size();
+    if (size > allowed) size = allowed - allowed % c.snd_mss;
+    if (size == 0) return false;
+    plan_again(env, c, plan, *range, size);
+    return true;
+}
+
+/// RFC 8985 section 7.3: new data if there is any that may go, else the last segment again. The
+/// probe goes whatever the congestion window says.
+bool plan_loss_probe(Env& env, Connection& c, TransmitPlan& plan) {
+    Sending& s = *c.sending;
+    s.tlp_due = false;
+    if (s.sent.empty() || s.tlp_out) return false;
+    const uint32_t offset = distance(c.snd_una, c.snd_nxt);
+    const uint32_t fresh = std::min({c.queued() > offset ? c.queued() - offset : 0,
+                                     window_left(c, c.snd_nxt), uint32_t{c.snd_mss}});
+    if (fresh > 0 && !c.fin_sent() && s.sent.can_append()) {
+        start_plan(env, c, plan, c.snd_nxt, TcpFlags::ack);
+        plan.offset = offset;
+        plan.payload_size = fresh;
+        plan.payload = s.queue.seek(offset);
+        if (offset + fresh == c.queued()) plan.header.flags |= TcpFlags::psh;
+        plan.loss_probe = true;
+        fit_options(plan);
+        return true;
+    }
+    SentRange* last = &s.sent.back();
+    if (last->sacked || last->lost) return false;
+    if (last->size() > c.snd_mss) {
+        last = s.sent.split(*last, last->end - c.snd_mss);
+        if (last == nullptr) return false;
+    }
+    plan_again(env, c, plan, *last, last->size());
+    plan.loss_probe = true;
+    return true;
+}
+
+/// An ACK of its own for a segment of this turn.
+bool plan_snapshot(Env& env, Connection& c, TransmitPlan& plan) {
+    if (c.snapshots.empty()) return false;
+    AckSnapshot& snapshot = c.snapshots.front();
+    c.snapshots.pop_front();
+    start_plan(env, c, plan, c.snd_nxt, TcpFlags::ack);
+    plan.header.ack = snapshot.ack;
+    plan.header.options.sack_count = snapshot.sack_count;
+    plan.header.options.sack = snapshot.sack;
+    env.snapshots.give_back(&snapshot);
     return true;
 }
 
@@ -160,7 +274,7 @@ void maybe_update_window(Env& env, Connection& c) {
 bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
     if (c.rst_due) {
         c.rst_due = false;
-        start_plan(env, c, plan, c.snd_max, TcpFlags::rst | TcpFlags::ack);
+        start_plan(env, c, plan, c.snd_nxt, TcpFlags::rst | TcpFlags::ack);
         plan.header.options = {};
         return true;
     }
@@ -170,27 +284,75 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
         plan_syn(env, c, plan);
         return true;
     }
-    if (c.acks_owed > 0) {
-        --c.acks_owed;
-        start_plan(env, c, plan, c.snd_max, TcpFlags::ack);
-        return true;
+    if (plan_snapshot(env, c, plan)) return true;
+    if (c.sending != nullptr) {
+        if (c.sending->tlp_due && plan_loss_probe(env, c, plan)) return true;
+        if (plan_retransmission(env, c, plan)) return true;
+        // New data waits for what is lost, unless the peer's window holds that back.
+        const SentRange* lost = c.sending->sent.first_lost();
+        const bool wait = lost != nullptr && !c.sending->frto_new_data &&
+                          lost->begin < c.snd_una + c.snd_wnd;
+        if (!wait && plan_data(env, c, plan)) return true;
+        // RFC 5682 section 3.1 step 2b wanted new data, and there is none that may go.
+        if (c.sending->frto_new_data && c.snd_nxt == c.recover) {
+            c.sending->frto = c.sending->frto_new_data = false;
+            if (plan_retransmission(env, c, plan)) return true;
+        }
     }
-    if (c.retransmit_due && plan_retransmission(env, c, plan)) return true;
-    if (plan_data(env, c, plan)) return true;
     if (c.probe_due) {
         c.probe_due = false;
         plan_probe(env, c, plan);
         return true;
     }
     if (c.ack_now) {
-        start_plan(env, c, plan, c.snd_max, TcpFlags::ack);
+        start_plan(env, c, plan, c.snd_nxt, TcpFlags::ack);
         return true;
     }
     // Something waits for a window that nothing in flight will open: probe in time.
-    if (c.in_flight() == 0 && !c.send_queue.empty() && c.retransmit_at == Instant::never())
+    if (c.outstanding() == 0 && c.has_unsent() && c.retransmit_at == Instant::never())
         restart_retransmit_timer(env, c);
     return false;
 }
+
+namespace {
+
+/// Data or a FIN has gone out: the scoreboard, and what recovery and congestion control count.
+void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32_t length) {
+    Sending& s = *c.sending;
+    const Seq begin = plan.header.seq;
+    if (s.sent.empty()) s.delivered_at = s.first_sent_at = env.now;
+    RateStamp stamp{.delivered = c.delivered,
+                    .lost = c.lost,
+                    .delivered_at = s.delivered_at,
+                    .first_sent_at = s.first_sent_at,
+                    .in_flight = c.in_flight() + length,
+                    .app_limited = s.app_limited_until > c.delivered};
+    if (c.recovery == Recovery::cwr || c.recovery == Recovery::recovery) s.prr_out += length;
+    if (plan.retransmission) {
+        if (SentRange* range = s.sent.find(begin)) s.sent.sent_again(*range, length, env.now, stamp);
+        if (c.undo_possible) c.undo_retransmitted = std::max(c.undo_retransmitted, 0) +
+                                                    static_cast<int32_t>(length);
+        if (!c.retransmits_stamped) {
+            c.retransmits_stamped = true;
+            c.first_retransmit_ts = plan.header.options.ts_value;
+        }
+    } else {
+        s.sent.append(begin, begin + length, env.now, buf::place_of(plan.payload), stamp);
+        c.snd_nxt = begin + length;
+    }
+    if (plan.loss_probe) {
+        ++env.counters.tcp_loss_probes;
+        s.tlp_out = true;
+        s.tlp_retransmitted = plan.retransmission;
+        s.tlp_end = c.snd_nxt;
+    }
+    s.max_in_flight = std::max(s.max_in_flight, c.in_flight());
+    // Everything is on its way and the window has room: what is measured now is the application.
+    if (!c.has_unsent() && s.sent.lost() == 0 && c.in_flight() < c.window.cwnd)
+        s.app_limited_until = c.delivered + c.in_flight();
+}
+
+}  // namespace
 
 void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_size,
           const buf::Cursor& after) {
@@ -201,24 +363,18 @@ void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_si
         env.counters.tcp_retrans_segs += 1 + (payload_size > 0 ? (payload_size - 1) / plan.mss : 0);
     env.counters.payload_sent += payload_size;
     const bool fin = header.fin() && payload_size == plan.payload_size;
-    const uint32_t length = payload_size + (fin ? 1 : 0) + (header.syn() ? 1 : 0);
-    if (length == 0) return;
-    const Seq end = header.seq + length;
-    if (!plan.retransmission && !c.timing_rtt) {
-        c.timing_rtt = true;
-        c.rtt_seq = end;
-        c.rtt_started = env.now;
-    }
-    if (plan.moves_next) {
-        c.snd_nxt = end;
-        if (payload_size > 0) c.send_queue.remember(after, plan.offset + payload_size);
-    }
-    if (header.syn()) c.snd_nxt = end;
-    c.snd_max = max(c.snd_max, end);
-    if (c.retransmit_at == Instant::never()) {
-        c.retransmit_at = env.now + rto(env, c);
-        arm_timer(env, c);
-    }
+    const uint32_t length = payload_size + (fin ? 1 : 0);
+    if (header.syn()) c.snd_nxt = header.seq + 1;
+    if (length == 0 && !header.syn()) return;
+    const bool first = c.outstanding() == 0 || header.syn();
+    if (length > 0) note_transmission(env, c, plan, length);
+    if (!plan.retransmission && payload_size > 0)
+        c.sending->queue.remember(after, plan.offset + payload_size);
+    c.last_sent_at = env.now;
+    if (header.syn() ? c.retransmit_at == Instant::never()
+                     : first || !plan.retransmission || plan.loss_probe ||
+                           c.retransmit_at == Instant::never())
+        timer_after_transmission(env, c, plan.loss_probe);
 }
 
 }  // namespace millrace::tcp

@@ -16,8 +16,8 @@ struct TransmitPlan {
     uint32_t payload_size = 0;
     uint32_t offset = 0;       ///< of the range in the send queue
     uint16_t mss = 0;
-    bool retransmission = false;
-    bool moves_next = false;   ///< SND.NXT moves on when it has been sent
+    bool retransmission = false;  ///< of what `header.seq` names, with its place on record
+    bool loss_probe = false;      ///< a tail loss probe (RFC 8985 section 7.3)
 };
 
 /// The next thing to send now, if there is one. Ask again after `sent`.

@@ -1,10 +1,13 @@
 #include "tcp/reassembly.h"
 
+#include <algorithm>
+
 namespace millrace::tcp {
 
 Reassembly::Outcome Reassembly::insert(Seq begin, BufferChain data, size_t limit,
                                        buf::Pools& buffers) {
     if (pinned_ + buf::pinned_bytes(data) > limit) return Outcome::dropped;
+    note_arrival(begin);
     bool kept = false;
     auto at = set_.upper_bound(begin, [](Seq seq, const ReassemblyRange& r) {
         return seq < r.begin;
@@ -104,6 +107,58 @@ Seq Reassembly::merge(Seq begin, BufferChain data, BufferChain& out, buf::Pools&
     return next;
 }
 
+const ReassemblyRange* Reassembly::containing(Seq seq) const {
+    auto at = set_.upper_bound(seq, [](Seq s, const ReassemblyRange& r) { return s < r.begin; });
+    if (at == set_.begin()) return nullptr;
+    --at;
+    return at->end > seq ? &*at : nullptr;
+}
+
+/// `seq` goes to the front; what lies in the same range as an earlier one is left out when blocks
+/// are made.
+void Reassembly::note_arrival(Seq seq) {
+    const auto end = recent_.begin() + recent_count_;
+    const ReassemblyRange* same = containing(seq);
+    const auto known = std::find_if(recent_.begin(), end, [&](Seq s) {
+        return s == seq || (same != nullptr && containing(s) == same);
+    });
+    if (known != end) {
+        std::rotate(recent_.begin(), known, known + 1);
+    } else {
+        if (recent_count_ < recent_.size()) ++recent_count_;
+        std::rotate(recent_.begin(), recent_.begin() + recent_count_ - 1,
+                    recent_.begin() + recent_count_);
+    }
+    recent_[0] = seq;
+}
+
+void Reassembly::sack_blocks(wire::TcpOptions& options) const {
+    // 40 bytes of options: three blocks beside a timestamp, four without.
+    const size_t room = options.has_timestamps ? 3 : 4;
+    std::array<const ReassemblyRange*, wire::TcpOptions::sack_blocks_max> done{};
+    size_t count = 0;
+    const auto add = [&](const ReassemblyRange* range) {
+        const auto end = done.begin() + static_cast<ptrdiff_t>(count);
+        if (range == nullptr || options.sack_count >= room || count == done.size() ||
+            std::find(done.begin(), end, range) != end)
+            return;
+        done[count++] = range;
+        options.sack[options.sack_count++] = {range->begin, range->end};
+    };
+    for (uint8_t i = 0; i < recent_count_; ++i) add(containing(recent_[i]));
+    // What is remembered of arrivals may have merged: the first ranges fill the room.
+    for (auto at = set_.begin(); at != set_.end() && options.sack_count < room &&
+                                 count < done.size(); ++at)
+        add(&*at);
+}
+
+wire::SackBlock Reassembly::held(Seq begin, Seq end) const {
+    auto at = set_.upper_bound(begin, [](Seq s, const ReassemblyRange& r) { return s < r.begin; });
+    if (at != set_.begin() && std::prev(at)->end > begin) --at;
+    if (at == set_.end() || at->begin >= end) return {};
+    return {max(begin, at->begin), min(end, at->end)};
+}
+
 void Reassembly::remove(Set::iterator at) {
     set_.erase_and_dispose(at, [&](ReassemblyRange* r) { pool_.give_back(r); });
 }
@@ -111,6 +166,7 @@ void Reassembly::remove(Set::iterator at) {
 void Reassembly::clear() {
     set_.clear_and_dispose([&](ReassemblyRange* r) { pool_.give_back(r); });
     pinned_ = 0;
+    recent_count_ = 0;
 }
 
 }  // namespace millrace::tcp

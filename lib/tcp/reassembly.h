@@ -8,6 +8,7 @@
 #include "base/pool.h"
 #include "base/seq.h"
 #include "buf/pools.h"
+#include "wire/tcp.h"
 
 namespace millrace::tcp {
 
@@ -43,6 +44,12 @@ public:
     /// first followed by all that has become contiguous. Answers the new RCV.NXT.
     Seq merge(Seq begin, BufferChain data, BufferChain& out, buf::Pools& buffers);
 
+    /// Appends to what stands in `options` already the ranges that changed last, the latest first
+    /// (RFC 2018 section 4), as many as there is room for beside a timestamp.
+    void sack_blocks(wire::TcpOptions& options) const;
+    /// The part of [begin, end) that is held already: what a DSACK reports (RFC 2883 section 4.1).
+    wire::SackBlock held(Seq begin, Seq end) const;
+
     bool empty() const { return set_.empty(); }
     size_t pinned() const { return pinned_; }
     size_t ranges() const { return set_.size(); }
@@ -53,9 +60,15 @@ private:
     Set::iterator add(Set::iterator next, Seq begin, BufferChain data);
     void remove(Set::iterator at);
 
+    void note_arrival(Seq seq);
+    const ReassemblyRange* containing(Seq seq) const;
+
     Ranges& pool_;
     Set set_;
     size_t pinned_ = 0;
+    // An octet of each of the ranges that changed last, the latest first.
+    std::array<Seq, wire::TcpOptions::sack_blocks_max> recent_{};
+    uint8_t recent_count_ = 0;
 };
 
 }  // namespace millrace::tcp

@@ -8,12 +8,23 @@
 
 namespace millrace::tcp {
 
-/// 8 bytes in a connection; times in microseconds.
+/// 16 bytes in a connection; times in microseconds.
 class RttEstimator {
 public:
     bool has_sample() const { return srtt_us_ != 0; }
     Duration srtt() const { return Duration::from_us(srtt_us_); }
     Duration rttvar() const { return Duration::from_us(rttvar_us_); }
+
+    /// The least of what was measured lately (RFC 8985 section 6.2: a window of minutes; Linux's
+    /// tcp_min_rtt_wlen is 300 s). Zero before the first sample.
+    Duration min_rtt() const { return Duration::from_us(min_us_); }
+    void sample_min(Duration rtt, Instant now) {
+        const auto r = static_cast<uint32_t>(std::clamp<int64_t>(rtt.us(), 1, 3'600'000'000));
+        const auto second = static_cast<uint32_t>(now.ns() / 1'000'000'000);
+        if (min_us_ != 0 && r > min_us_ && second - min_at_s_ < min_window_s) return;
+        min_us_ = r;
+        min_at_s_ = second;
+    }
 
     void sample(Duration rtt) {
         const auto r = static_cast<uint32_t>(std::clamp<int64_t>(rtt.us(), 1, 3'600'000'000));
@@ -39,6 +50,9 @@ public:
 private:
     uint32_t srtt_us_ = 0;
     uint32_t rttvar_us_ = 0;
+    uint32_t min_us_ = 0;
+    uint32_t min_at_s_ = 0;
+    static constexpr uint32_t min_window_s = 300;
 };
 
 }  // namespace millrace::tcp

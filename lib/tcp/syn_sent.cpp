@@ -16,7 +16,7 @@ namespace steps {
 Verdict syn_sent(Env& env, Connection& c, Segment& segment, BufferChain payload) {
     // First, check the ACK bit.
     const bool acceptable_ack =
-        segment.has_ack() && segment.ack > c.snd_una && segment.ack <= c.snd_max;
+        segment.has_ack() && segment.ack > c.snd_una && segment.ack <= c.snd_nxt;
     if (segment.has_ack() && !acceptable_ack) {
         env.counters.drop(Drop::tcp_bad_ack);
         return segment.rst() ? Verdict::done : Verdict::reset;
@@ -49,10 +49,11 @@ Verdict syn_sent(Env& env, Connection& c, Segment& segment, BufferChain payload)
         env.mark_dirty(c);
         return Verdict::done;
     }
-    if (c.timing_rtt && c.backoffs == 0) c.rtt.sample(env.now - c.rtt_started);
-    c.timing_rtt = false;
+    if (c.backoffs == 0) {  // Karn: an answer to a retransmitted SYN is ambiguous
+        c.rtt.sample(env.now - c.last_sent_at);
+        c.rtt.sample_min(env.now - c.last_sent_at, env.now);
+    }
     c.snd_una = segment.ack;
-    c.snd_nxt = c.snd_una;
     established(env, c);
     c.ack_now = true;
     // Data on a SYN-ACK may be used now that the connection is established (attack case 26).

@@ -30,7 +30,6 @@ void accept_in_order(Env& env, Connection& c, BufferChain payload) {
     }
     const auto taken = static_cast<uint32_t>(c.receive_queue.size() - before);
     c.rcv_used += taken;
-    c.acks_owed = 0;  // duplicates of an ACK that has been overtaken would mislead the peer
     env.counters.payload_received += taken;
     if (c.reading_stopped) {
         c.receive_queue.clear();
@@ -82,11 +81,13 @@ void process_text(Env& env, Connection& c, const Segment& segment, BufferChain p
         accept_in_order(env, c, std::move(payload));
         return;
     }
+    const Seq end = segment.seq + static_cast<uint32_t>(payload.size());
+    const wire::SackBlock duplicate =
+        c.reassembly == nullptr ? wire::SackBlock() : c.reassembly->held(segment.seq, end);
     keep_out_of_order(env, c, segment.seq, std::move(payload));
     // At once, one for each segment: the peer's fast retransmit counts them (RFC 5681 section 4.2).
     c.quick_acks = std::max<uint8_t>(c.quick_acks, 1);
-    if (c.acks_owed < acks_owed_max) ++c.acks_owed;
-    env.mark_dirty(c);
+    acknowledge_at_once(env, c, duplicate);
 }
 
 void check_fin(Env& env, Connection& c, const Segment& segment) {

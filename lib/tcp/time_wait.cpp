@@ -15,7 +15,7 @@ void TimeWaitQueue::add(TimeWait& entry, Instant now, Duration length) {
 void begin(TimeWait& entry, const Connection& c) {
     entry.timestamps = c.timestamps;
     entry.rcv_nxt = c.rcv_nxt;
-    entry.snd_nxt = c.snd_max;
+    entry.snd_nxt = c.snd_nxt;
     entry.ts_recent = c.ts_recent;
 }
 

@@ -4,6 +4,8 @@
 #include <cerrno>
 
 #include "tcp/limits.h"
+#include "tcp/rack.h"
+#include "tcp/recovery.h"
 
 namespace millrace::tcp {
 
@@ -43,7 +45,6 @@ void on_syn_timeout(Env& env, Connection& c) {
     }
     ++c.backoffs;
     ++env.counters.tcp_timeouts;
-    c.timing_rtt = false;  // Karn: its answer would be ambiguous
     c.syn_due = true;
     env.mark_dirty(c);
     const uint32_t linear = env.tunables.tcp_syn_linear_timeouts;
@@ -53,20 +54,11 @@ void on_syn_timeout(Env& env, Connection& c) {
         env.now + c.rtt.rto(Duration::from_us(env.tunables.tcp_rto_min_us), ceiling, doublings);
 }
 
-/// RFC 6298 section 5.4 to 5.7, RFC 5681 section 3.1: go back to SND.UNA, with a window of one.
+/// RFC 6298 section 5.4 to 5.7: the first segment goes again, alone.
 void on_retransmission_timeout(Env& env, Connection& c) {
     if (given_up(env, c)) return;
     ++env.counters.tcp_timeouts;
-    if (c.backoffs == 0)
-        c.congestion.on_timeout(c.in_flight(), c.snd_mss);
-    else
-        c.congestion.on_repeated_timeout(c.snd_mss);
-    c.in_recovery = false;
-    c.dup_acks = 0;
-    c.recover = c.snd_max;
-    c.timing_rtt = false;
-    c.snd_nxt = c.snd_una;
-    c.retransmit_due = false;
+    enter_loss(env, c);
     back_off(env, c);
     env.mark_dirty(c);
 }
@@ -91,12 +83,17 @@ void on_retransmit_deadline(Env& env, Connection& c) {
             return;
         default: break;
     }
+    const TimerMode mode = std::exchange(c.timer_mode, TimerMode::retransmit);
+    if (mode == TimerMode::reorder && c.outstanding() > 0) return rack::on_reorder_timeout(env, c);
+    // The round trip was over before its probe was due: then it is a timeout like any other.
+    if (mode == TimerMode::loss_probe && c.outstanding() > 0 && c.snd_wnd > 0)
+        return rack::on_probe_timeout(env, c);
     // A closed window takes nothing, not even what is in flight already: it is probed (MUST-35).
-    if (c.snd_wnd == 0 && (c.in_flight() > 0 || !c.send_queue.empty()))
+    if (c.snd_wnd == 0 && (c.outstanding() > 0 || c.has_unsent()))
         on_probe_timeout(env, c);
-    else if (c.in_flight() > 0)
+    else if (c.outstanding() > 0)
         on_retransmission_timeout(env, c);
-    else if (!c.send_queue.empty() || (c.fin_queued && !c.fin_acked))
+    else if (c.has_unsent())
         on_probe_timeout(env, c);
 }
 
@@ -116,15 +113,28 @@ Duration rto(const Env& env, const Connection& c) {
 }
 
 void restart_retransmit_timer(Env& env, Connection& c) {
-    const bool unsent = !c.send_queue.empty() || (c.fin_queued && !c.fin_acked);
     // With nothing in flight and something to send, the window holds us back: probe after an RTO
     // (SHLD-29). If it is only Nagle or congestion, egress moves on before that.
-    if (c.in_flight() > 0 || unsent) {
+    if (c.outstanding() > 0 || c.has_unsent()) {
+        if (c.outstanding() > 0 && c.sending != nullptr && rack::schedule_probe(env, c)) return;
+        c.timer_mode = c.outstanding() > 0 ? TimerMode::retransmit : TimerMode::probe;
         c.retransmit_at = env.now + rto(env, c);
         arm_timer(env, c);
     } else if (c.state != State::fin_wait_2) {
         c.retransmit_at = Instant::never();
     }
+}
+
+void timer_after_transmission(Env& env, Connection& c, bool loss_probe) {
+    if (!loss_probe && is_synchronised(c.state) && c.sending != nullptr) {
+        // A reordering timer that is armed comes first; the others begin anew.
+        if (c.timer_mode == TimerMode::reorder && c.retransmit_at != Instant::never()) return;
+        if (rack::schedule_probe(env, c)) return;
+        if (c.timer_mode == TimerMode::retransmit && c.retransmit_at != Instant::never()) return;
+    }
+    c.timer_mode = TimerMode::retransmit;
+    c.retransmit_at = env.now + rto(env, c);
+    arm_timer(env, c);
 }
 
 void start_fin_wait_2_timer(Env& env, Connection& c) {

@@ -10,6 +10,8 @@ void on_timer(Env& env, Connection& c);
 
 /// Arms, moves or stops the retransmission (or probe) timer by what is outstanding now.
 void restart_retransmit_timer(Env& env, Connection& c);
+/// A SYN, data or a FIN has gone out: the timer that watches over it runs (RFC 6298 (5.1)).
+void timer_after_transmission(Env& env, Connection& c, bool loss_probe);
 /// An orphan waits at most `tcp_fin_timeout` for the peer's FIN.
 void start_fin_wait_2_timer(Env& env, Connection& c);
 /// The present retransmission timeout.

@@ -1,0 +1,130 @@
+#include "tcp/rack.h"
+
+#include <algorithm>
+
+#include "tcp/limits.h"
+#include "tcp/timers.h"
+
+namespace millrace::tcp::rack {
+
+namespace {
+
+/// RFC 8985 section 6.2 step 3: (time, end) in the order of sending.
+bool sent_after(Instant a, Seq a_end, Instant b, Seq b_end) {
+    return a > b || (a == b && a_end > b_end);
+}
+
+/// Section 6.2 step 4.
+Duration reordering_window(const Env& env, const Connection& c) {
+    const Sending& s = *c.sending;
+    if (!c.reordering_seen) {
+        // Nothing has ever come out of order here: the third segment behind it is proof enough.
+        if (c.recovery == Recovery::recovery || c.recovery == Recovery::loss) return {};
+        if (s.sent.sacked() >= uint32_t{duplicate_acks_for_loss} * c.window.mss) return {};
+    }
+    const Duration share = c.rtt.min_rtt() / 4 * c.reordering_steps;
+    (void)env;
+    return std::min(share, c.rtt.srtt());
+}
+
+}  // namespace
+
+void on_delivered(Env& env, Connection& c, const SentRange& range, const AckWork& work) {
+    Sending& s = *c.sending;
+    if (!range.retransmitted) {
+        // Step 3: it was overtaken by something that has been delivered already.
+        if (range.end < s.highest_sacked && !c.reordering_seen) {
+            c.reordering_seen = true;
+            ++env.counters.tcp_sack_reorder;
+        }
+    } else if (work.has_ts_echo) {
+        // Step 2: the answer to the original, come late, says nothing of the retransmission.
+        const auto sent_ts = static_cast<uint32_t>(range.sent_at.ns() / 1'000'000) + c.ts_offset;
+        if (static_cast<int32_t>(work.ts_echo - sent_ts) < 0) return;
+    }
+    const Duration rtt = env.now - range.sent_at;
+    if (range.retransmitted && rtt < c.rtt.min_rtt()) return;
+    if (range.end > s.highest_sacked) s.highest_sacked = range.end;
+    if (!sent_after(range.sent_at, range.end, s.rack_sent_at, s.rack_end)) return;
+    s.rack_sent_at = range.sent_at;
+    s.rack_end = range.end;
+    s.rack_rtt = rtt;
+}
+
+void on_dsack(Connection& c, const AckWork& work) {
+    if (!work.dsack || !c.reordering_seen) return;
+    // Once a round trip: what we sent again had not been lost, so wait longer from now on.
+    if (c.snd_una < c.reordering_round) return;
+    c.reordering_round = c.snd_nxt;
+    if (c.reordering_steps < UINT8_MAX) ++c.reordering_steps;
+    c.reordering_persist = 16;
+}
+
+void detect_loss(Env& env, Connection& c, AckWork& work) {
+    Sending& s = *c.sending;
+    if (s.rack_sent_at == Instant()) return;
+    const Duration window = reordering_window(env, c);
+    Duration wait;
+    for (auto at = s.sent.by_time().begin(); at != s.sent.by_time().end();) {
+        SentRange& range = *at++;
+        if (!sent_after(s.rack_sent_at, s.rack_end, range.sent_at, range.end)) break;
+        const Duration remaining = range.sent_at + s.rack_rtt + window - env.now;
+        if (remaining > Duration()) {
+            wait = std::max(wait, remaining);
+            continue;
+        }
+        if (range.retransmitted) ++env.counters.tcp_lost_retransmit;
+        work.lost += range.size();
+        c.lost += range.size();
+        s.sent.mark_lost(range);
+    }
+    if (wait == Duration()) return;
+    c.timer_mode = TimerMode::reorder;
+    c.retransmit_at = env.now + wait;
+    arm_timer(env, c);
+    work.timer_settled = true;
+}
+
+void on_reorder_timeout(Env& env, Connection& c) {
+    AckWork work;
+    work.prior_una = c.snd_una;
+    work.prior_in_flight = c.in_flight();
+    detect_loss(env, c, work);
+    if (work.lost != 0) {
+        recover(env, c, work);
+        update_cwnd(env, c, work, congestion_ack(env, c, work));
+        env.mark_dirty(c);
+    }
+    if (!work.timer_settled) restart_retransmit_timer(env, c);
+}
+
+bool schedule_probe(Env& env, Connection& c) {
+    if (env.tunables.tcp_early_retrans == 0 || !c.sack || !c.rtt.has_sample()) return false;
+    if (c.recovery != Recovery::open && c.recovery != Recovery::cwr) return false;
+    const Sending& s = *c.sending;
+    if (s.tlp_out || c.snd_wnd == 0 || s.sent.sacked() != 0 || c.backoffs != 0) return false;
+    // Section 7.2: two round trips; one segment alone may wait for a delayed ACK.
+    Duration timeout = c.rtt.srtt() * 2;
+    if (c.outstanding() <= c.window.mss)
+        timeout += Duration::from_us(env.tunables.tcp_rto_min_us);
+    else
+        timeout += probe_slack;
+    const Instant probe_at = env.now + timeout;
+    const Instant rto_at = env.now + rto(env, c);
+    c.timer_mode = probe_at < rto_at ? TimerMode::loss_probe : TimerMode::retransmit;
+    c.retransmit_at = std::min(probe_at, rto_at);
+    arm_timer(env, c);
+    return true;
+}
+
+void on_probe_timeout(Env& env, Connection& c) {
+    c.sending->tlp_due = true;
+    // Section 7.3: the retransmission timer watches over the probe, or stands in for it where none
+    // can go out.
+    c.timer_mode = TimerMode::retransmit;
+    c.retransmit_at = env.now + rto(env, c);
+    arm_timer(env, c);
+    env.mark_dirty(c);
+}
+
+}  // namespace millrace::tcp::rack

@@ -1,0 +1,352 @@
+#include "tcp/recovery.h"
+
+#include <algorithm>
+
+#include "tcp/limits.h"
+#include "tcp/rack.h"
+
+namespace millrace::tcp {
+
+namespace {
+
+bool in_reduction(const Connection& c) {
+    return c.recovery == Recovery::cwr || c.recovery == Recovery::recovery;
+}
+
+/// What an undo would restore; the series of retransmissions begins with the next one.
+void remember_for_undo(Connection& c) {
+    c.prior_cwnd = c.window.cwnd;
+    c.prior_ssthresh = c.window.ssthresh;
+    c.undo_from = c.snd_una;
+    c.undo_possible = true;
+    c.undo_retransmitted = -1;  // nothing has been sent again yet
+    c.retransmits_stamped = false;
+}
+
+/// RFC 9937 section 6.1; `work` is the ACK that began it.
+void begin_reduction(Env& env, Connection& c, const AckWork& work) {
+    Sending& s = *c.sending;
+    const uint32_t sacked_before = s.sent.sacked() + s.reno_sacked -
+                                   std::min(s.sent.sacked(), work.delivered - work.acked);
+    const uint32_t outstanding = c.outstanding();
+    s.recover_in_flight = std::max(outstanding > sacked_before ? outstanding - sacked_before : 0,
+                                   uint32_t{c.window.mss});
+    s.prr_delivered = s.prr_out = 0;
+    c.window.ssthresh = c.control.ssthresh(c.window, congestion_ack(env, c, work));
+    s.tlp_out = false;
+}
+
+/// The window is what congestion control wanted it to come down to.
+void end_reduction(Env& env, Connection& c, const AckWork& work) {
+    if (!c.control.controls_recovery() && c.window.ssthresh != congestion::Window::unlimited)
+        c.window.set(c.window.ssthresh);
+    c.control.on_recovery_exit(c.window, congestion_ack(env, c, work));
+    if (c.reordering_persist > 0 && --c.reordering_persist == 0) c.reordering_steps = 1;
+}
+
+/// The first segment in flight is lost, say duplicate ACKs (RFC 6582).
+void mark_head_lost(Connection& c, AckWork& work) {
+    Sending& s = *c.sending;
+    if (s.sent.empty()) return;
+    SentRange& head = s.sent.front();
+    if (head.lost || head.sacked) return;
+    if (head.size() > c.window.mss && s.sent.split(head, head.begin + c.window.mss) == nullptr)
+        return;
+    work.lost += head.size();
+    c.lost += head.size();
+    s.sent.mark_lost(head);
+}
+
+/// RFC 3522: the ACK echoes a timestamp from before the first retransmission.
+bool answers_original(const Connection& c, const AckWork& work) {
+    return work.has_ts_echo && c.retransmits_stamped &&
+           static_cast<int32_t>(work.ts_echo - c.first_retransmit_ts) < 0;
+}
+
+bool may_undo(const Connection& c, const AckWork& work) {
+    return c.undo_possible && (c.undo_retransmitted == 0 || answers_original(c, work));
+}
+
+void undo(Connection& c, bool unmark) {
+    if (unmark && c.sending != nullptr) c.sending->sent.unmark_lost();
+    c.window.set(std::max(c.window.cwnd, c.prior_cwnd));
+    if (c.prior_ssthresh > c.window.ssthresh) c.window.ssthresh = c.prior_ssthresh;
+    c.control.undo(c.window);
+    c.undo_possible = false;
+}
+
+void leave(Connection& c) {
+    Sending& s = *c.sending;
+    c.recovery =
+        s.sent.sacked() + s.reno_sacked + s.sent.lost() > 0 ? Recovery::disorder : Recovery::open;
+    s.frto = s.frto_new_data = false;
+}
+
+void enter_recovery(Env& env, Connection& c, const AckWork& work) {
+    ++(c.sack ? env.counters.tcp_sack_recovery : env.counters.tcp_reno_recovery);
+    remember_for_undo(c);
+    c.recover = c.snd_nxt;
+    begin_reduction(env, c, work);
+    c.recovery = Recovery::recovery;
+    ++env.counters.tcp_fast_retrans;
+}
+
+/// The state after a timeout: is it spurious (RFC 5682 section 3.1), is it over?
+void in_loss(Env& env, Connection& c, AckWork& work) {
+    Sending& s = *c.sending;
+    s.frto_new_data = false;
+    const bool recovered = c.snd_una >= c.recover;
+    if (work.una_advanced && may_undo(c, work)) {
+        ++env.counters.tcp_loss_undo;
+        undo(c, true);
+        leave(c);
+        return;
+    }
+    if (s.frto) {
+        // Step 3b: what was sent before the timeout and never again has arrived.
+        if (work.original_delivered && c.undo_possible) {
+            ++env.counters.tcp_spurious_rtos;
+            undo(c, true);
+            leave(c);
+            return;
+        }
+        if (c.snd_nxt > c.recover) {
+            if (work.sacked_new || work.duplicate) s.frto = false;  // step 3a: it was real
+        } else if (work.una_advanced && !recovered) {
+            // Step 2b: up to two new segments tell.
+            c.recover = c.snd_nxt;
+            if (c.snd_nxt < c.data_end() && c.snd_nxt < c.snd_una + c.snd_wnd) {
+                s.frto_new_data = true;
+                return;
+            }
+            s.frto = false;
+        }
+    }
+    if (!recovered) return;
+    if (may_undo(c, work)) {
+        ++env.counters.tcp_loss_undo;
+        undo(c, false);
+    }
+    leave(c);
+}
+
+void in_recovery(Env& env, Connection& c, AckWork& work) {
+    Sending& s = *c.sending;
+    if (c.snd_una >= c.recover) {
+        if (may_undo(c, work)) {
+            ++env.counters.tcp_full_undo;
+            undo(c, false);
+        } else {
+            end_reduction(env, c, work);
+        }
+        s.reno_sacked = 0;
+        leave(c);
+        return;
+    }
+    if (c.sack && c.undo_possible && c.undo_retransmitted == 0) {
+        ++env.counters.tcp_dsack_undo;
+        undo(c, true);
+        leave(c);
+        return;
+    }
+    if (!work.una_advanced) return;
+    if (answers_original(c, work) && c.undo_possible) {
+        // A partial ACK of originals: what was marked lost is only late.
+        ++env.counters.tcp_partial_undo;
+        undo(c, true);
+        leave(c);
+        return;
+    }
+    if (!c.sack) mark_head_lost(c, work);  // RFC 6582 section 3.2 step 3
+}
+
+bool loss_found(const Connection& c, const AckWork& work) {
+    if (c.sack) return work.lost > 0;
+    // RFC 6582 section 3.2 step 2: not again for duplicates that an earlier recovery caused.
+    return c.sending->reno_sacked >= uint32_t{duplicate_acks_for_loss} * c.window.mss &&
+           c.snd_una >= c.recover;
+}
+
+}  // namespace
+
+void count_duplicates(Connection& c, AckWork& work) {
+    Sending& s = *c.sending;
+    if (work.duplicate) {
+        const uint32_t more = s.reno_sacked + c.window.mss;
+        if (more + c.window.mss <= c.outstanding()) {
+            s.reno_sacked = more;
+            work.delivered += c.window.mss;
+        }
+        return;
+    }
+    if (!work.una_advanced) return;
+    // What is acknowledged now includes what duplicates stood for.
+    const uint32_t stood_for =
+        work.acked > c.window.mss ? std::min(s.reno_sacked, work.acked - c.window.mss) : 0;
+    work.delivered -= std::min(work.delivered, stood_for);
+    s.reno_sacked = c.recovery == Recovery::recovery ? s.reno_sacked - stood_for : 0;
+}
+
+congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& work) {
+    congestion::Ack ack;
+    ack.now = env.now;
+    ack.snd_una = c.snd_una;
+    ack.snd_nxt = c.snd_nxt;
+    ack.acked = work.acked;
+    ack.newly_delivered = work.delivered;
+    ack.newly_lost = work.lost;
+    ack.in_flight = c.in_flight();
+    ack.prior_in_flight = work.prior_in_flight;
+    ack.delivered = c.delivered;
+    ack.lost = c.lost;
+    if (work.last_sent_at != Instant()) ack.rtt = env.now - work.last_sent_at;
+    ack.srtt = c.rtt.srtt();
+    ack.min_rtt = c.rtt.min_rtt();
+    const Sending& s = *c.sending;
+    // As Linux: in slow start also while more than half of the window was in use.
+    ack.window_limited = s.window_limited || (c.window.in_slow_start() &&
+                                              c.window.cwnd < 2 * s.max_in_flight);
+    ack.ece = work.ece;
+    ack.in_recovery = in_reduction(c) || c.recovery == Recovery::loss;
+    if (work.has_newest) {
+        const RateStamp& stamp = work.newest;
+        ack.rate.prior_delivered = stamp.delivered;
+        ack.rate.delivered = static_cast<uint32_t>(c.delivered - stamp.delivered);
+        ack.rate.lost = static_cast<uint32_t>(c.lost - stamp.lost);
+        ack.rate.tx_in_flight = stamp.in_flight;
+        ack.rate.interval = std::max(work.newest_sent_at - stamp.first_sent_at,
+                                     env.now - stamp.delivered_at);
+        ack.rate.app_limited = stamp.app_limited;
+        ack.rate.retransmitted = work.newest_retransmitted;
+        // Shorter than the path can be: two ACKs came at once.
+        if (ack.rate.interval < c.rtt.min_rtt()) ack.rate.interval = {};
+    }
+    return ack;
+}
+
+void recover(Env& env, Connection& c, AckWork& work) {
+    Sending& s = *c.sending;
+    switch (c.recovery) {
+        case Recovery::loss:
+            in_loss(env, c, work);
+            if (c.recovery == Recovery::loss) return;
+            break;
+        case Recovery::recovery: in_recovery(env, c, work); break;
+        case Recovery::cwr:
+            if (c.snd_una >= c.recover) {
+                end_reduction(env, c, work);
+                leave(c);
+            }
+            break;
+        case Recovery::open:
+        case Recovery::disorder:
+            if (work.dsack && may_undo(c, work)) {
+                ++env.counters.tcp_dsack_undo;
+                undo(c, false);
+            }
+            c.recovery = s.sent.sacked() + s.reno_sacked > 0 ? Recovery::disorder : Recovery::open;
+            break;
+    }
+    if (c.recovery == Recovery::recovery || !loss_found(c, work)) return;
+    if (!c.sack) mark_head_lost(c, work);
+    if (s.sent.lost() == 0) return;
+    enter_recovery(env, c, work);
+}
+
+void enter_loss(Env& env, Connection& c) {
+    Sending& s = *c.sending;
+    const bool from_recovery =
+        c.recovery == Recovery::recovery || c.recovery == Recovery::loss;
+    const bool new_reduction = c.recovery == Recovery::open || c.recovery == Recovery::disorder ||
+                               c.snd_una >= c.recover ||
+                               (c.recovery == Recovery::loss && c.backoffs == 0);
+    AckWork work;
+    work.prior_una = c.snd_una;
+    work.prior_in_flight = c.in_flight();
+    // What the peer says that it holds and does not acknowledge, it has dropped (RFC 2018 section 8).
+    if (!s.sent.empty() && s.sent.front().sacked) {
+        ++env.counters.tcp_sack_reneging;
+        s.sent.forget_sacked();
+    }
+    s.reno_sacked = 0;
+    if (new_reduction) {
+        remember_for_undo(c);
+        c.window.ssthresh = c.control.ssthresh(c.window, congestion_ack(env, c, work));
+        c.control.on_timeout(c.window, congestion_ack(env, c, work));
+    }
+    const uint32_t lost_before = s.sent.lost();
+    // What went out less than a round trip ago may still arrive.
+    s.sent.mark_all_lost(c.sack ? env.now - s.rack_rtt : env.now);
+    c.lost += s.sent.lost() - std::min(s.sent.lost(), lost_before);
+    c.recovery = Recovery::loss;
+    c.recover = c.snd_nxt;
+    c.window.set(c.in_flight() + c.window.mss);
+    // RFC 5682 section 3.1 step 1: not where fast recovery has sent things again already.
+    s.frto = env.tunables.tcp_frto != 0 && (!from_recovery || c.backoffs > 0);
+    s.frto_new_data = false;
+    s.tlp_out = false;
+}
+
+void enter_cwr(Env& env, Connection& c) {
+    if (c.recovery != Recovery::open && c.recovery != Recovery::disorder) return;
+    AckWork work;
+    work.prior_una = c.snd_una;
+    work.prior_in_flight = c.in_flight();
+    c.undo_possible = false;
+    c.recover = c.snd_nxt;
+    begin_reduction(env, c, work);
+    c.recovery = Recovery::cwr;
+}
+
+void update_cwnd(Env& env, Connection& c, const AckWork& work, const congestion::Ack& ack) {
+    (void)env;
+    if (c.control.controls_recovery()) {
+        c.control.on_ack(c.window, ack);
+        return;
+    }
+    if (!in_reduction(c)) {
+        if (work.acked == 0) return;
+        c.control.on_ack(c.window, ack);
+        return;
+    }
+    // RFC 9937 section 6.2.
+    if (work.delivered == 0 && work.lost == 0) return;
+    Sending& s = *c.sending;
+    s.prr_delivered += work.delivered;
+    const uint32_t in_flight = ack.in_flight;
+    const uint32_t mss = c.window.mss;
+    int64_t limit = 0;
+    if (in_flight > c.window.ssthresh) {
+        const uint64_t share = (uint64_t{s.prr_delivered} * c.window.ssthresh +
+                                s.recover_in_flight - 1) / s.recover_in_flight;
+        limit = static_cast<int64_t>(share) - s.prr_out;
+    } else {
+        limit = std::max<int64_t>(int64_t{s.prr_delivered} - s.prr_out, work.delivered);
+        if (work.una_advanced && work.lost == 0) limit += mss;
+        limit = std::min<int64_t>(limit, int64_t{c.window.ssthresh} - in_flight);
+    }
+    // The first retransmission goes out whatever the arithmetic says.
+    limit = std::max<int64_t>(limit, s.prr_out == 0 ? mss : 0);
+    c.window.set(in_flight + static_cast<uint32_t>(limit));
+}
+
+void on_probe_answered(Env& env, Connection& c, const AckWork& work) {
+    Sending& s = *c.sending;
+    if (!s.tlp_out || c.snd_una < s.tlp_end) return;
+    if (!s.tlp_retransmitted || work.dsack_of_probe) {
+        s.tlp_out = false;  // new data, or both the original and the probe have arrived
+    } else if (c.snd_una > s.tlp_end) {
+        // Acknowledged without a sign of the duplicate: the probe repaired a loss.
+        s.tlp_out = false;
+        ++env.counters.tcp_loss_probe_recovery;
+        enter_cwr(env, c);
+        if (c.recovery == Recovery::cwr) {
+            end_reduction(env, c, work);
+            leave(c);
+        }
+    } else if (!work.una_advanced && !work.sacked_new && work.duplicate) {
+        s.tlp_out = false;
+    }
+}
+
+}  // namespace millrace::tcp

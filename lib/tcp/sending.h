@@ -1,0 +1,58 @@
+// What a connection needs only while it has something to send or in flight.
+#pragma once
+
+#include <cstdint>
+
+#include "tcp/send_queue.h"
+#include "tcp/sent.h"
+
+namespace millrace::tcp {
+
+/// Where the sender stands with losses; Linux's names.
+enum class Recovery : uint8_t {
+    open,      ///< nothing is suspicious
+    disorder,  ///< SACKs or duplicate ACKs have come
+    cwr,       ///< the window comes down for a congestion mark or a lost probe, nothing is missing
+    recovery,  ///< fast recovery (RFC 6675, RFC 6582)
+    loss,      ///< after a retransmission timeout
+};
+
+/// Borrowed from the core's pool by the first byte queued, given back when everything has been
+/// acknowledged: an idle connection holds none. Changed by `lib/tcp` alone.
+struct Sending {
+    explicit Sending(SentRanges::Ranges& ranges) : sent(ranges) {}
+
+    SendQueue queue;
+    SentRanges sent;
+
+    // RACK (RFC 8985 section 5.2): of the segment sent last among those delivered.
+    Instant rack_sent_at;
+    Seq rack_end;
+    Duration rack_rtt;
+    Seq highest_sacked;           ///< end of the highest octet delivered (RACK.fack)
+
+    // Proportional rate reduction (RFC 9937 section 6), bytes.
+    uint32_t prr_delivered = 0;
+    uint32_t prr_out = 0;
+    uint32_t recover_in_flight = 0;  ///< RecoverFS
+
+    // Tail loss probe (RFC 8985 section 7.2).
+    Seq tlp_end;                  ///< SND.NXT when the probe went out
+    bool tlp_out = false;
+    bool tlp_retransmitted = false;
+    bool tlp_due = false;         ///< the probe goes out this turn
+
+    bool frto = false;            ///< looking whether the timeout was spurious (RFC 5682)
+    bool frto_new_data = false;   ///< its step 2b: new data goes before what may not be lost
+    bool window_limited = false;  ///< the congestion window held data back in this window
+    uint32_t reno_sacked = 0;     ///< bytes that duplicate ACKs stand for, where there is no SACK
+    uint32_t max_in_flight = 0;   ///< in the window of data that ends at `usage_end`
+    Seq usage_end;
+
+    // Delivery rate (draft-cheng-iccrg-delivery-rate-estimation).
+    Instant delivered_at;
+    Instant first_sent_at;
+    uint64_t app_limited_until = 0;  ///< value of `delivered` up to which samples are limited
+};
+
+}  // namespace millrace::tcp

@@ -1,0 +1,43 @@
+// How a window grows by counted bytes (RFC 3465): what Reno, CUBIC and DCTCP have in common.
+//
+// Counting bytes instead of ACKs is what makes ACK division worthless: a segment acknowledged in a
+// thousand pieces earns one segment's growth.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "congestion/window.h"
+
+namespace millrace::congestion {
+
+/// RFC 5681 section 3.1 equation (2) with RFC 3465 section 2.2: the window grows by what was
+/// acknowledged, at most `limit` bytes an ACK, up to ssthresh. Returns the bytes of `acked` that are
+/// left for congestion avoidance.
+inline uint32_t slow_start(Window& window, uint32_t acked, uint32_t limit) {
+    const uint32_t room = window.ssthresh - window.cwnd;
+    const uint32_t step = std::min(acked, limit);
+    if (step < room) {
+        window.grow(step);
+        return 0;
+    }
+    window.grow(room);
+    // What was beyond the limit is forfeited, here too.
+    return step - room;
+}
+
+/// RFC 3465 section 2.1: a segment for each window of bytes acknowledged; `credit` is what has been
+/// acknowledged towards the next one.
+inline void avoidance(Window& window, uint32_t acked, uint32_t& credit) {
+    // No single ACK earns more than a segment, so that one that covers much makes no burst.
+    const uint64_t counted = uint64_t{credit} + std::min(acked, window.cwnd);
+    if (counted < window.cwnd) {
+        credit = static_cast<uint32_t>(counted);
+        return;
+    }
+    credit = static_cast<uint32_t>(
+        std::min<uint64_t>(counted - window.cwnd, window.cwnd));
+    window.grow(window.mss);
+}
+
+}  // namespace millrace::congestion

@@ -89,9 +89,13 @@ void Control::on_recovery_exit(Window& window, const Ack& ack) {
 uint64_t Control::pacing_rate(const Window& window, Duration srtt, bool wanted) const {
     if (const Bbr* b = bbr()) return b->pacing_rate();
     if (!wanted || srtt <= Duration()) return 0;
-    // Linux's tcp_pacing_ss_ratio and tcp_pacing_ca_ratio; like Linux, the slower one begins at half
-    // of ssthresh, before slow start overshoots it.
+    // Linux's tcp_pacing_ss_ratio and tcp_pacing_ca_ratio; like Linux, the slower one begins at
+    // half of ssthresh, before slow start overshoots it.
     return rate(window.cwnd, srtt, window.cwnd < window.ssthresh / 2 ? 200 : 120);
+}
+
+uint32_t Control::send_quantum(const Window& window, uint64_t rate) {
+    return congestion::send_quantum(rate, window.mss);
 }
 
 bool Control::in_hystart_css() const { return cubic() != nullptr && cubic()->in_hystart_css(); }

@@ -1,9 +1,9 @@
 // One connection's congestion control, whichever it is.
 //
-// Purpose: the connection says what an ACK told it (`Ack`), the algorithm changes how much may be in
-// flight (`Window`). The set is closed: four algorithms that satisfy `Controller`, in a variant, so
-// that there is no table of functions and no allocation. The connection keeps loss detection, PRR
-// and the saved window of an undo; here is only what differs from algorithm to algorithm.
+// Purpose: the connection says what an ACK told it (`Ack`), the algorithm changes how much may be
+// in flight (`Window`). The set is closed: four algorithms that satisfy `Controller`, in a variant,
+// so that there is no table of functions and no allocation. The connection keeps loss detection,
+// PRR and the saved window of an undo; here is only what differs from algorithm to algorithm.
 //
 // Owned by one core, inside its connection, which calls in this order for each ACK: `on_ecn`; on a
 // loss or an ECE that begins a reduction `ssthresh`; then `on_ack`, outside recovery or where
@@ -59,8 +59,8 @@ public:
     /// false, and Reno begins instead, where that pool is dry. What was borrowed before has been
     /// released.
     bool begin(Algorithm algorithm, Window& window, Instant now, Pool<Bbr>& bbrs);
-    /// Gives borrowed state back, before the connection dies or begins another algorithm; Reno after
-    /// that.
+    /// Gives borrowed state back, before the connection dies or begins another algorithm; Reno
+    /// after that.
     void release(Pool<Bbr>& bbrs);
 
     Algorithm algorithm() const { return static_cast<Algorithm>(state_.index()); }
@@ -74,8 +74,8 @@ public:
     /// `ack.window_limited`; call it for the other ACKs, too, they carry round trips and time.
     void on_ack(Window& window, const Ack& ack);
     /// A loss or an ECE begins a reduction: what the window shall come down to, to be stored in
-    /// `window.ssthresh`. Remembers what `undo` needs. `ack.ece` without `newly_lost` is a reduction
-    /// for ECN; for a timeout neither is set.
+    /// `window.ssthresh`. Remembers what `undo` needs. `ack.ece` without `newly_lost` is a
+    /// reduction for ECN; for a timeout neither is set.
     uint32_t ssthresh(Window& window, const Ack& ack);
     /// The first timeout of a series, after `ssthresh` and after `window.cwnd` has been set.
     void on_timeout(Window& window, const Ack& ack);
@@ -84,14 +84,18 @@ public:
     /// Each ACK of a connection that negotiated ECN, before anything else.
     void on_ecn(Window& window, const Ack& ack);
     /// Transmission starts again after `idle`, nothing being in flight. Taking the window down for
-    /// the idle time is the caller's, before this.
+    /// the idle time is the caller's, before this, and not where `controls_recovery`: BBR restarts
+    /// at the rate that it knows.
     void on_idle(Window& window, Duration idle, Duration rto, Instant now);
     /// Recovery, or what followed a timeout, is over.
     void on_recovery_exit(Window& window, const Ack& ack);
 
-    /// Bytes per second, zero: not paced. BBR always says; the others only where pacing is `wanted`:
-    /// Linux's 200 % of cwnd / srtt in slow start, 120 % after.
+    /// Bytes per second, zero: not paced. BBR always says; the others only where pacing is
+    /// `wanted`: Linux's 200 % of cwnd / srtt in slow start, 120 % after.
     uint64_t pacing_rate(const Window& window, Duration srtt, bool wanted) const;
+    /// Bytes that may leave at once under that rate: a millisecond's, two segments at least and
+    /// 64 KiB at most (draft-ietf-ccwg-bbr-06 section 5.6.3).
+    static uint32_t send_quantum(const Window& window, uint64_t rate);
 
     // For tests and for what shows a connection's state.
     bool in_hystart_css() const;

@@ -41,14 +41,14 @@ private:
     void follow_curve(Window& window, uint64_t t_us, uint32_t acked);
     void follow_reno(Window& window, uint32_t cwnd, uint32_t acked);
 
-    uint32_t w_max_ = 0;        // the plateau; zero: none known
-    uint32_t cwnd_prior_ = 0;   // cwnd before the last reduction
-    uint32_t w_est_ = 0;        // what Reno would have by now; zero: no epoch has begun
-    uint32_t t_us_ = 0;         // time spent growing in this epoch
-    uint32_t k_us_ = 0;         // from the start of the epoch to the plateau
-    uint32_t last_us_ = 0;      // the clock's low bits at the last ACK
-    uint32_t carry_ = 0;        // growth left over, in parts of 1/cwnd byte
-    uint32_t est_credit_ = 0;   // bytes acknowledged towards W_est's next segment
+    uint32_t w_max_ = 0;       // the plateau; zero: none known
+    uint32_t cwnd_prior_ = 0;  // cwnd before the last reduction
+    uint32_t w_est_ = 0;       // what Reno would have by now; zero: no epoch has begun
+    uint32_t t_us_ = 0;        // time spent growing in this epoch
+    uint32_t k_us_ = 0;        // from the start of the epoch to the plateau
+    uint32_t last_us_ = 0;     // the clock's low bits at the last ACK
+    uint32_t carry_ = 0;       // growth left over, in parts of 1/cwnd byte
+    uint32_t est_credit_ = 0;  // bytes acknowledged towards W_est's next segment
     uint32_t undo_w_max_ = 0;
     HyStart hystart_;
 };

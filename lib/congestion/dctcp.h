@@ -1,7 +1,8 @@
-// DCTCP (RFC 8257): the window comes down by the fraction of bytes that met congestion, not by half.
+// DCTCP (RFC 8257): the window comes down by the fraction of bytes that met congestion, not by
+// half.
 //
-// For networks whose switches mark early and whose peers echo each mark: it asks for ECN on its SYN.
-// Growth and the reaction to loss are Reno's. Owned by one core, inside its connection.
+// For networks whose switches mark early and whose peers echo each mark: it asks for ECN on its
+// SYN. Growth and the reaction to loss are Reno's. Owned by one core, inside its connection.
 #pragma once
 
 #include <cstdint>

@@ -12,8 +12,8 @@
 namespace millrace::congestion {
 
 /// RFC 5681 section 3.1 equation (2) with RFC 3465 section 2.2: the window grows by what was
-/// acknowledged, at most `limit` bytes an ACK, up to ssthresh. Returns the bytes of `acked` that are
-/// left for congestion avoidance.
+/// acknowledged, at most `limit` bytes an ACK, up to ssthresh. Returns the bytes of `acked` that
+/// are left for congestion avoidance.
 inline uint32_t slow_start(Window& window, uint32_t acked, uint32_t limit) {
     const uint32_t room = window.ssthresh - window.cwnd;
     const uint32_t step = std::min(acked, limit);
@@ -35,8 +35,7 @@ inline void avoidance(Window& window, uint32_t acked, uint32_t& credit) {
         credit = static_cast<uint32_t>(counted);
         return;
     }
-    credit = static_cast<uint32_t>(
-        std::min<uint64_t>(counted - window.cwnd, window.cwnd));
+    credit = static_cast<uint32_t>(std::min<uint64_t>(counted - window.cwnd, window.cwnd));
     window.grow(window.mss);
 }
 

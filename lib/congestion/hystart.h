@@ -14,8 +14,8 @@ class HyStart {
 public:
     /// The connection begins, or begins anew: the first slow start.
     void begin();
-    /// A loss, ECN or a whole CSS has ended the first slow start; there is no second one for HyStart++
-    /// (RFC 9406 section 4.3).
+    /// A loss, ECN or a whole CSS has ended the first slow start; there is no second one for
+    /// HyStart++ (RFC 9406 section 4.3).
     void end() { phase_ = Phase::done; }
 
     /// Feeds an ACK in slow start. True: five rounds of CSS went by, slow start is over.
@@ -33,8 +33,8 @@ private:
 
     static constexpr uint32_t infinite = 0xffff'ffff;
 
-    Seq window_end_;                      // the round ends when this is acknowledged
-    uint32_t last_round_us_ = infinite;   // least round trip of the round before
+    Seq window_end_;                     // the round ends when this is acknowledged
+    uint32_t last_round_us_ = infinite;  // least round trip of the round before
     uint32_t this_round_us_ = infinite;
     uint32_t css_baseline_us_ = infinite;
     uint8_t samples_ = 0;

@@ -1,5 +1,5 @@
-// Reno: slow start and congestion avoidance of RFC 5681, counting bytes (RFC 3465). Fast recovery is
-// not in here: PRR (RFC 6937) rules the window there, the same for each algorithm but BBR.
+// Reno: slow start and congestion avoidance of RFC 5681, counting bytes (RFC 3465). Fast recovery
+// is not in here: PRR (RFC 6937) rules the window there, the same for each algorithm but BBR.
 #pragma once
 
 #include <algorithm>

@@ -30,8 +30,8 @@ struct Window {
     void set(uint32_t bytes) { cwnd = std::clamp<uint32_t>(bytes, mss, max_size); }
 };
 
-/// A sample of the delivery rate (draft-cheng-iccrg-delivery-rate-estimation): what reached the peer
-/// between the sending of a segment and this ACK. `interval` zero: no sample.
+/// A sample of the delivery rate (draft-cheng-iccrg-delivery-rate-estimation): what reached the
+/// peer between the sending of a segment and this ACK. `interval` zero: no sample.
 struct RateSample {
     uint64_t prior_delivered = 0;  ///< connection's `delivered` when the segment was sent, bytes
     uint32_t delivered = 0;        ///< bytes delivered over `interval`
@@ -40,6 +40,16 @@ struct RateSample {
     Duration interval;             ///< the longer of the send and the ACK phase
     bool app_limited = false;      ///< the sender had too little to send meanwhile
     bool retransmitted = false;    ///< the newest segment sampled had been sent more than once
+};
+
+/// What was in flight when the newest of the segments that this ACK marked lost had been sent. BBR
+/// asks at how much in flight the losses began: the segment that an ACK samples was often sent
+/// later and into less. `size` zero: nothing was lost, or the caller does not know.
+struct LossSample {
+    uint32_t tx_in_flight = 0;  ///< bytes in flight when it was sent, itself included
+    uint32_t lost = 0;          ///< bytes marked lost since it was sent, itself included
+    uint32_t size = 0;          ///< its own bytes
+    bool app_limited = false;   ///< it was sent while the sender had too little to send
 };
 
 /// What one acknowledgment told the sender, after the scoreboard has been brought up to date.
@@ -60,7 +70,10 @@ struct Ack {
     bool window_limited = false;   ///< cwnd, not the application or the peer, held the sender back
     bool ece = false;              ///< the segment bore ECE on a connection that negotiated ECN
     bool in_recovery = false;      ///< fast recovery or after an RTO: PRR rules the window
+    /// Without SACK a round trip shows one loss at most, so that BBR must take one for many.
+    bool selective_acks = true;
     RateSample rate;
+    LossSample loss;
 };
 
 }  // namespace millrace::congestion

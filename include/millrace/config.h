@@ -18,6 +18,14 @@
 
 namespace millrace {
 
+/// Congestion control algorithms; in TOML "reno", "cubic", "dctcp" and "bbr".
+enum class CongestionControl : uint8_t {
+    reno,   ///< RFC 5681
+    cubic,  ///< RFC 9438, slow start by HyStart++ (RFC 9406)
+    dctcp,  ///< RFC 8257: for networks that mark with ECN
+    bbr,    ///< version 3, paced
+};
+
 /// Tunables of TCP, under Linux's names (`net.ipv4.` left out). Times are in the unit that the
 /// comment says.
 struct TcpTunables {
@@ -39,8 +47,7 @@ struct TcpTunables {
     uint32_t tcp_early_retrans = 3;          ///< 0: no tail loss probes, 3: probes; 0..4
     uint32_t tcp_frto = 2;                   ///< 0: never look for spurious timeouts; 0..2
     uint32_t tcp_slow_start_after_idle = 1;  ///< 1: the window decays while idle; 0..1
-    /// "reno", "cubic", "dctcp" or "bbr" (0 to 3).
-    uint32_t tcp_congestion_control = 1;
+    CongestionControl tcp_congestion_control = CongestionControl::cubic;  ///< by Linux's name
     uint32_t tcp_rmem = 131072;              ///< receive buffer of a connection, bytes; 4096..2^30
     uint32_t tcp_rmem_max = 33554432;        ///< what it may grow to, bytes; 4096..2^30
     uint32_t tcp_wmem = 4194304;             ///< send buffer of a connection, bytes; 4096..2^30

@@ -1,6 +1,7 @@
 // TOML (toml++) into Config. Every table is read through `Reader`, which remembers the keys that
 // it was asked for, so that what nobody asked for is an error and not a silent default.
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -207,6 +208,18 @@ void read_eal(Reader& reader, EalConfig& eal) {
     });
 }
 
+void read_congestion_control(Reader& reader, CongestionControl& out) {
+    constexpr std::array<std::string_view, 4> names{"reno", "cubic", "dctcp", "bbr"};
+    constexpr std::string_view key = "tcp_congestion_control";
+    std::string name(names[static_cast<size_t>(out)]);
+    reader.text(key, name);
+    const auto found = std::ranges::find(names, name);
+    if (found == names.end())
+        return reader.fail(reader.refuse(key, reader.get(key),
+                                         R"(is "reno", "cubic", "dctcp" or "bbr")"));
+    out = static_cast<CongestionControl>(found - names.begin());
+}
+
 void read_config(Reader& reader, Config& config) {
     reader.tables("port", [&](Reader& port) { read_port(port, config.ports.emplace_back()); });
     std::vector<CoreConfig> cores;
@@ -214,7 +227,10 @@ void read_config(Reader& reader, Config& config) {
     if (!cores.empty()) config.cores = std::move(cores);
     reader.tables("pools",
                   [&](Reader& pools) { pools.fields(config::pool_fields(), config.pools); });
-    reader.tables("tcp", [&](Reader& tcp) { tcp.fields(config::tcp_fields(), config.tcp); });
+    reader.tables("tcp", [&](Reader& tcp) {
+        tcp.fields(config::tcp_fields(), config.tcp);
+        read_congestion_control(tcp, config.tcp.tcp_congestion_control);
+    });
     reader.tables("ip", [&](Reader& ip) { ip.fields(config::ip_fields(), config.ip); });
     reader.tables("eal", [&](Reader& eal) { read_eal(eal, config.eal); });
     reader.reject_unknown();

@@ -133,11 +133,6 @@ void take_ack(Env& env, Connection& c, AckWork& work, Seq ack) {
     c.backoffs = 0;
     c.recover = max(c.recover, c.snd_una);      // kept within reach of sequence comparison
     c.reordering_round = max(c.reordering_round, c.snd_una);
-    if (ack > s.usage_end) {  // the next window of data
-        s.usage_end = c.snd_nxt;
-        s.max_in_flight = 0;
-        s.window_limited = false;
-    }
 }
 
 /// RFC 6298 with Karn's rule: of what was sent once, else by the timestamp that came back (RFC 7323

@@ -5,6 +5,12 @@
 
 namespace millrace::tcp {
 
+using congestion::Algorithm;
+static_assert(static_cast<int>(Algorithm::reno) == static_cast<int>(CongestionControl::reno) &&
+              static_cast<int>(Algorithm::cubic) == static_cast<int>(CongestionControl::cubic) &&
+              static_cast<int>(Algorithm::dctcp) == static_cast<int>(CongestionControl::dctcp) &&
+              static_cast<int>(Algorithm::bbr) == static_cast<int>(CongestionControl::bbr));
+
 void set_state(Connection& c, State to) {
     MILLRACE_ASSERT(is_legal(c.state, to));
     c.state = to;

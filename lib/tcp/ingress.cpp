@@ -72,6 +72,7 @@ void adopt_options(Env& env, Connection& c, const wire::TcpOptions& options, uin
     c.max_snd_wnd = std::max(c.max_snd_wnd, c.snd_wnd);
     c.sack = env.tunables.tcp_sack != 0 && options.sack_permitted;
     c.window = {.cwnd = env.tunables.initial_cwnd * c.snd_mss, .mss = c.snd_mss};
+    // The public names and the room's own stand in one order (static_assert in connection.cpp).
     c.control.begin(static_cast<congestion::Algorithm>(env.tunables.tcp_congestion_control),
                     c.window, env.now, env.bbrs);
     c.quick_acks = quick_acks_initial;

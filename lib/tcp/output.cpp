@@ -321,6 +321,11 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
     Sending& s = *c.sending;
     const Seq begin = plan.header.seq;
     if (s.sent.empty()) s.delivered_at = s.first_sent_at = env.now;
+    if (s.sent.empty() || c.snd_una >= s.usage_end) {  // the next window of data
+        s.usage_end = c.snd_nxt + length;
+        s.max_in_flight = 0;
+        s.window_limited = false;
+    }
     RateStamp stamp{.delivered = c.delivered,
                     .lost = c.lost,
                     .delivered_at = s.delivered_at,
@@ -357,7 +362,8 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
 void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_size,
           const buf::Cursor& after) {
     const Segment& header = plan.header;
-    if (header.has_ack()) ack_sent(c);
+    // A snapshot may be behind what has come since.
+    if (header.has_ack() && header.ack == c.rcv_nxt) ack_sent(c);
     if (header.rst()) ++env.counters.tcp_out_rsts;
     if (plan.retransmission)
         env.counters.tcp_retrans_segs += 1 + (payload_size > 0 ? (payload_size - 1) / plan.mss : 0);

@@ -192,7 +192,8 @@ congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& wor
     ack.now = env.now;
     ack.snd_una = c.snd_una;
     ack.snd_nxt = c.snd_nxt;
-    ack.acked = work.acked;
+    // What fills a hole covers much that SACKs had told of: it counts once.
+    ack.acked = work.una_advanced ? work.delivered : 0;
     ack.newly_delivered = work.delivered;
     ack.newly_lost = work.lost;
     ack.in_flight = c.in_flight();
@@ -305,8 +306,7 @@ void update_cwnd(Env& env, Connection& c, const AckWork& work, const congestion:
         return;
     }
     if (!in_reduction(c)) {
-        if (work.acked == 0) return;
-        c.control.on_ack(c.window, ack);
+        if (work.una_advanced) c.control.on_ack(c.window, ack);
         return;
     }
     // RFC 9937 section 6.2.

@@ -1,0 +1,370 @@
+// Loss recovery by the packet: SACK, RACK, tail loss probes, PRR, undo, F-RTO, NewReno.
+#include "script.h"
+
+namespace millrace::testing {
+namespace {
+
+using Blocks = std::vector<std::pair<uint32_t, uint32_t>>;
+
+constexpr uint32_t mss = 1000;
+
+/// Established with SACK (and timestamps where asked for), round trips of 100 ms measured: the first
+/// ten segments are in flight when a test begins.
+class Recovery : public ::testing::Test {
+protected:
+    explicit Recovery(bool sack = true, bool timestamps = false) : with_timestamps(timestamps) {
+        Packet syn = S(0).window(65535).mss(mss + (timestamps ? 12 : 0)).scale(7);
+        if (sack) syn = syn.sack_permitted();
+        if (timestamps) syn = syn.timestamps(1000, 0);
+        s.listen();
+        s.inject(syn);
+        const wire::Segment answer = s.next();
+        EXPECT_EQ(answer.options.sack_permitted, sack);
+        ts = answer.options.ts_value;
+        s.advance(100_ms);
+        s.inject(ack(1));
+        s.accept();
+        EXPECT_EQ(s.tcb().rtt.srtt(), 100_ms);
+    }
+    /// The peer's bare ACK of our octets up to `upto`, with these blocks.
+    Packet ack(uint32_t upto, const Blocks& blocks = {}) const {
+        Packet p = A(1, upto).window(65535);
+        if (with_timestamps) p = p.timestamps(1000, ts);
+        if (!blocks.empty()) p = p.sack(blocks);
+        return p;
+    }
+    /// `segments` full ones are written and leave at once.
+    void send_flight(uint32_t segments) {
+        s.send(segments * mss);
+        for (uint32_t i = 0; i < segments; ++i)
+            s.expect(A(1 + sent, 1).data(mss), "segment " + std::to_string(i)), sent += mss;
+        s.expect_silence();
+    }
+    static Packet segment(uint32_t number) { return A(1 + number * mss, 1).data(mss); }
+    /// Where segment `number` begins.
+    static uint32_t at(uint32_t number) { return 1 + number * mss; }
+    const observe::Counters& counters() { return s.counters(); }
+
+    Script s;
+    bool with_timestamps;
+    uint32_t ts = 0;
+    uint32_t sent = 0;
+};
+
+TEST_F(Recovery, the_third_sacked_segment_brings_the_hole_again) {
+    send_flight(10);
+    s.advance(100_ms);
+    s.inject(ack(1, {{at(1), at(2)}}));
+    s.expect_silence();
+    s.inject(ack(1, {{at(1), at(3)}}));
+    s.expect_silence();
+    s.inject(ack(1, {{at(1), at(4)}}));
+    s.expect(segment(0));
+    s.expect_silence();
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::recovery);
+    EXPECT_EQ(s.tcb().window.ssthresh, 7 * mss);  // CUBIC's beta: defaults.md
+    EXPECT_EQ(counters().tcp_sack_recovery, 1U);
+    EXPECT_EQ(counters().tcp_retrans_segs, 1U);
+    // Everything arrives: recovery ends, the window is what it had to come down to.
+    s.inject(ack(at(10)));
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::open);
+    EXPECT_GE(s.tcb().window.cwnd, 7 * mss);
+    EXPECT_LE(s.tcb().window.cwnd, 8 * mss);
+    EXPECT_EQ(counters().tcp_timeouts, 0U);
+}
+
+/// RFC 6675's pipe: several holes are filled as the window allows, none twice.
+TEST_F(Recovery, several_holes_are_filled_once_each) {
+    send_flight(10);
+    s.advance(100_ms);
+    s.inject(ack(1, {{at(1), at(2)}}));
+    s.inject(ack(1, {{at(3), at(4)}, {at(1), at(2)}}));
+    s.inject(ack(1, {{at(5), at(6)}, {at(3), at(4)}, {at(1), at(2)}}));
+    s.expect(segment(0));
+    s.inject(ack(1, {{at(7), at(8)}, {at(5), at(6)}, {at(3), at(4)}}));
+    s.inject(ack(1, {{at(9), at(10)}, {at(7), at(8)}, {at(5), at(6)}}));
+    std::vector<uint32_t> again;
+    while (s.anything_sent()) again.push_back(s.next().payload_size);
+    s.advance(100_ms);
+    s.inject(ack(at(2), {{at(3), at(4)}, {at(5), at(6)}, {at(7), at(8)}}));
+    while (s.anything_sent()) again.push_back(s.next().payload_size);
+    s.advance(100_ms);
+    s.inject(ack(at(6), {{at(7), at(8)}, {at(9), at(10)}}));
+    while (s.anything_sent()) again.push_back(s.next().payload_size);
+    s.advance(100_ms);
+    s.inject(ack(at(10)));
+    EXPECT_EQ(counters().tcp_retrans_segs, 5U);
+    EXPECT_EQ(counters().tcp_timeouts, 0U);
+    EXPECT_EQ(again, (std::vector<uint32_t>(4, mss)));
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::open);
+}
+
+/// RFC 8985: a retransmission that is lost itself is found by what was sent after it.
+TEST_F(Recovery, a_lost_retransmission_is_found_without_a_timeout) {
+    send_flight(10);
+    s.send(10 * mss);
+    s.advance(100_ms);
+    s.inject(ack(1, {{at(1), at(4)}}));
+    s.expect(segment(0));
+    s.forget_sent();
+    s.advance(50_ms);
+    s.inject(ack(1, {{at(1), at(8)}}));  // new data goes out behind the retransmission
+    s.inject(ack(1, {{at(1), at(10)}}));
+    ASSERT_TRUE(s.anything_sent());
+    s.forget_sent();
+    s.advance(100_ms);
+    s.inject(ack(1, {{at(1), at(12)}}));
+    // RACK: what was sent after it has arrived a round trip later.
+    EXPECT_EQ(counters().tcp_lost_retransmit, 1U);
+    s.expect(segment(0));
+    EXPECT_EQ(counters().tcp_timeouts, 0U);
+}
+
+/// Must show 5: a tail loss is recovered in about two round trips, not by RTO.
+TEST_F(Recovery, a_tail_loss_is_probed_after_two_round_trips) {
+    send_flight(4);
+    s.advance(100_ms);
+    s.inject(ack(at(2)));  // the last two are lost
+    const Duration waited = s.advance_to_next_segment(1_s);
+    EXPECT_GE(waited, 200_ms);
+    EXPECT_LT(waited, 203_ms);
+    s.expect(segment(3));
+    EXPECT_EQ(counters().tcp_loss_probes, 1U);
+    s.advance(100_ms);
+    s.inject(ack(at(2), {{at(3), at(4)}}));
+    // The probe arrived and shows the hole; RACK gives the rest a quarter of a round trip.
+    if (!s.anything_sent()) s.advance_to_next_segment(30_ms);
+    s.expect(segment(2));
+    s.advance(100_ms);
+    s.inject(ack(at(4)));
+    EXPECT_EQ(counters().tcp_timeouts, 0U);
+    EXPECT_EQ(s.tcb().sending, nullptr);
+}
+
+TEST_F(Recovery, a_probe_sends_new_data_where_there_is_some) {
+    s.tcb().no_delay = false;
+    send_flight(2);
+    s.send(10);  // Nagle holds it back
+    s.expect_silence();
+    EXPECT_GE(s.advance_to_next_segment(1_s), 200_ms);
+    s.expect(PA(at(2), 1).data(10));
+    EXPECT_EQ(counters().tcp_retrans_segs, 0U);
+    s.inject(ack(at(2) + 10));
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::open);
+}
+
+/// RFC 8985 section 7.4.2: the probe repaired a loss that nobody else has seen.
+TEST_F(Recovery, a_probe_that_repairs_a_loss_reduces_the_window) {
+    send_flight(1);
+    EXPECT_NEAR(static_cast<double>(s.advance_to_next_segment(1_s).ms()), 300, 2);  // RTO's own time
+    s.forget_sent();
+    s.inject(ack(at(1)));
+    send_flight(2);
+    s.advance_to_next_segment(1_s);
+    s.forget_sent();
+    s.advance(100_ms);
+    s.inject(ack(at(3)));
+    s.send(mss);
+    s.forget_sent();
+    s.advance(100_ms);
+    s.inject(ack(at(4)));
+    EXPECT_GE(counters().tcp_loss_probe_recovery, 1U);
+}
+
+/// Must show 5: reordering by a round trip causes no retransmission once RACK has adapted.
+TEST_F(Recovery, reordering_is_learned_from_a_duplicate) {
+    send_flight(10);
+    s.advance(100_ms);
+    // Segment 0 is only late: three SACKs make us send it again.
+    s.inject(ack(1, {{at(1), at(4)}}));
+    s.expect(segment(0));
+    s.advance(20_ms);
+    s.inject(ack(at(4)));  // the original
+    s.forget_sent();
+    s.advance(20_ms);
+    s.inject(ack(at(4), {{at(0), at(1)}}));  // DSACK: the retransmission was for nothing
+    EXPECT_EQ(counters().tcp_dsack_recv, 1U);
+    EXPECT_GE(counters().tcp_dsack_undo + counters().tcp_full_undo, 1U);
+    EXPECT_GE(s.tcb().window.cwnd, 10 * mss);
+    EXPECT_EQ(s.tcb().window.ssthresh, congestion::Window::unlimited);
+}
+
+class Stamped : public Recovery {
+protected:
+    Stamped() : Recovery(true, true) {}
+};
+
+/// RFC 3522: the ACK echoes the original's timestamp.
+TEST_F(Stamped, a_spurious_fast_retransmit_is_undone_by_the_echo) {
+    send_flight(10);
+    s.advance(100_ms);
+    s.inject(ack(1, {{at(1), at(4)}}));
+    s.expect(segment(0));
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::recovery);
+    s.advance(10_ms);
+    s.inject(ack(at(10)));  // echoes what was sent before the retransmission
+    EXPECT_EQ(counters().tcp_full_undo, 1U);
+    EXPECT_GE(s.tcb().window.cwnd, 10 * mss);
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::open);
+}
+
+TEST_F(Stamped, a_spurious_timeout_is_undone) {
+    send_flight(10);
+    s.advance_to_next_segment(1_s);
+    s.forget_sent();  // the probe
+    s.advance_to_next_segment(1_s);
+    s.expect(segment(0));
+    EXPECT_EQ(counters().tcp_timeouts, 1U);
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::loss);
+    s.advance(1_ms);
+    s.inject(ack(at(10)));
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::open);
+    EXPECT_GE(s.tcb().window.cwnd, 10 * mss);
+    EXPECT_EQ(counters().tcp_loss_undo + counters().tcp_spurious_rtos, 1U);
+    EXPECT_EQ(counters().tcp_retrans_segs, 2U);
+}
+
+/// RFC 5682: without timestamps, two new segments after the timeout tell.
+TEST_F(Recovery, frto_sends_new_data_and_takes_the_timeout_back) {
+    send_flight(10);
+    s.send(4 * mss);
+    s.advance_to_next_segment(1_s);
+    s.forget_sent();
+    s.advance_to_next_segment(1_s);
+    s.expect(segment(0));
+    s.forget_sent();
+    s.inject(ack(at(1)));  // could be for the original or for the retransmission
+    ASSERT_TRUE(s.anything_sent());
+    const wire::Segment fresh = s.next();
+    s.forget_sent();
+    EXPECT_GE(fresh.seq - s.tcb().snd_una, static_cast<int32_t>(9 * mss));  // new data
+    s.inject(ack(at(2)));  // an original that was never sent again: the timeout was spurious
+    EXPECT_EQ(counters().tcp_spurious_rtos, 1U);
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::open);
+    EXPECT_GE(s.tcb().window.cwnd, 10 * mss);
+}
+
+TEST_F(Recovery, a_timeout_sends_one_segment_and_slow_starts) {
+    send_flight(10);
+    s.advance_to_next_segment(1_s);
+    s.forget_sent();  // the tail loss probe, lost as the rest
+    s.advance_to_next_segment(2_s);
+    s.expect(segment(0));
+    s.expect_silence();
+    EXPECT_EQ(s.tcb().window.ssthresh, 7 * mss);
+    EXPECT_EQ(s.tcb().window.cwnd, mss);
+    s.advance(100_ms);
+    s.inject(ack(at(1)));
+    EXPECT_EQ(s.tcb().window.cwnd, 2 * mss);
+    s.expect(segment(1), "first");
+    s.expect(segment(2), "second");
+    s.expect_silence();
+    s.advance(100_ms);
+    s.inject(ack(at(3)));
+    for (uint32_t i = 3; i < 7; ++i) s.expect(segment(i));
+    s.expect_silence();
+    EXPECT_EQ(counters().tcp_timeouts, 1U);
+}
+
+/// RFC 2018 section 8: what was SACKed may be dropped by the peer; it is kept until acknowledged.
+TEST_F(Recovery, reneging_is_survived) {
+    send_flight(4);
+    s.advance(100_ms);
+    s.inject(ack(1, {{at(1), at(4)}}));
+    s.expect(segment(0));
+    s.advance(100_ms);
+    s.inject(ack(at(1)));  // and of the rest it knows nothing any more
+    Duration waited;
+    uint32_t next = 1;
+    while (next < 4 && waited < 60_s) {
+        if (!s.anything_sent()) waited += s.advance_to_next_segment(60_s);
+        const wire::Segment segment = s.next();
+        if (segment.seq.value() - s.tcb().snd_una.value() == 0) s.inject(ack(at(++next)));
+    }
+    EXPECT_EQ(counters().tcp_sack_reneging, 1U);
+    EXPECT_EQ(s.tcb().snd_una, s.tcb().snd_nxt);
+    EXPECT_EQ(s.tcb().sending, nullptr);
+}
+
+/// Attack case 43: blocks of what was never sent, or lies before the ACK.
+TEST_F(Recovery, impossible_blocks_are_ignored) {
+    send_flight(4);
+    s.advance(100_ms);
+    s.inject(ack(at(1), {{at(1), at(1) + 5'000'000}}));
+    s.inject(ack(at(1), {{at(3), at(2)}}));
+    s.inject(ack(at(1), {{at(2), at(2)}}));
+    EXPECT_EQ(counters().tcp_sack_discard, 3U);
+    EXPECT_EQ(s.tcb().sending->sent.sacked(), 0U);
+    s.inject(ack(at(4)));
+    EXPECT_EQ(s.tcb().sending, nullptr);
+}
+
+/// Attack case 42: one-byte blocks do not make the scoreboard grow without bound.
+TEST_F(Recovery, tiny_blocks_have_a_bound) {
+    send_flight(10);
+    for (uint32_t i = 0; i < 2000; ++i) {
+        const uint32_t b = at(1) + 2 * i;
+        s.inject(ack(1, {{b, b + 1}}));
+    }
+    EXPECT_LE(s.tcb().sending->sent.size(), 10U + 64U + 2U);
+    s.forget_sent();
+    s.inject(ack(at(10)));
+    s.advance(10_s);
+    EXPECT_EQ(s.stack().population().sent_ranges, 0U);
+}
+
+/// Attack case 47: a spurious DSACK must not give the window back.
+TEST_F(Recovery, a_dsack_of_what_was_not_sent_again_undoes_nothing) {
+    send_flight(10);
+    s.advance(100_ms);
+    s.inject(ack(1, {{at(1), at(4)}}));
+    s.expect(segment(0));
+    s.inject(ack(1, {{at(0) - 1000, at(0)}, {at(1), at(4)}}));
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::recovery);
+    EXPECT_EQ(s.tcb().window.ssthresh, 7 * mss);
+}
+
+class NoSack : public Recovery {
+protected:
+    NoSack() : Recovery(false) {}
+};
+
+/// RFC 5681 section 3.2, RFC 6582, RFC 3042 (limited transmit).
+TEST_F(NoSack, newreno_recovers_two_losses_by_partial_acks) {
+    send_flight(10);
+    s.send(20 * mss);
+    s.advance(100_ms);
+    s.inject(ack(1));
+    s.expect(segment(10));  // limited transmit
+    s.inject(ack(1));
+    s.expect(segment(11));
+    s.inject(ack(1));
+    s.expect(segment(0));
+    EXPECT_EQ(counters().tcp_reno_recovery, 1U);
+    EXPECT_EQ(s.tcb().window.ssthresh, 7 * mss);
+    for (int i = 0; i < 6; ++i) s.inject(ack(1));
+    s.forget_sent();
+    s.advance(100_ms);
+    s.inject(ack(at(5)));  // partial: 5 is missing, too
+    s.expect(segment(5));
+    s.forget_sent();
+    s.advance(100_ms);
+    s.inject(ack(at(16)));
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::open);
+    EXPECT_EQ(counters().tcp_timeouts, 0U);
+}
+
+TEST_F(NoSack, two_duplicates_are_no_loss) {
+    send_flight(10);
+    s.advance(100_ms);
+    s.inject(ack(1));
+    s.inject(ack(1));
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::disorder);
+    s.expect_silence();
+    s.inject(ack(at(10)));
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::open);
+    EXPECT_EQ(counters().tcp_retrans_segs, 0U);
+}
+
+}  // namespace
+}  // namespace millrace::testing

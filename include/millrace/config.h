@@ -69,7 +69,7 @@ struct IpTunables {
     uint32_t neighbour_retry_ms = 1000;     ///< between them (RFC 4861 RetransTimer); 10..60000
     uint32_t neighbour_reachable_s = 30;    ///< before an entry in use is asked again; 1..3600
     uint32_t neighbour_max = 4096;          ///< entries per core; 16..1000000
-    uint32_t neighbour_queue = 8;           ///< frames that wait for one next hop; 1..64
+    uint32_t neighbour_queue = 64;          ///< frames that wait for one next hop; 1..64
     uint32_t ipfrag_time = 30;              ///< seconds a datagram may take to arrive; 1..300
     uint32_t ipfrag_max = 256;              ///< datagrams in reassembly per core; 0..65536
 };

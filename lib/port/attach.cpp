@@ -69,19 +69,31 @@ public:
     Started<uint16_t> open(const RingName& name) {
         const std::lock_guard lock(mutex_);
         Link& link = links_[name.link];
-        if (link.rings[0].empty()) {
-            for (unsigned direction = 0; direction < 2; ++direction)
-                for (uint16_t q = 0; q < name.queues; ++q) {
-                    const std::string ring =
-                        fmt::format("mr_{}_{}_{}", name.link, direction, q);
-                    link.rings[direction].push_back(
-                        rte_ring_create(ring.c_str(), ring_size, SOCKET_ID_ANY, 0));
-                    if (link.rings[direction].back() == nullptr)
-                        return failure(fmt::format("cannot make the ring {}: {}", ring,
-                                                   rte_strerror(rte_errno)),
-                                       rte_errno);
-                }
-        }
+        auto port = open_end(link, name);
+        if (port)
+            link.open[name.end] = true;
+        else
+            end_unless_open(name);
+        return port;
+    }
+
+    void close(const RingName& name) {
+        const std::lock_guard lock(mutex_);
+        const auto found = links_.find(name.link);
+        if (found == links_.end()) return;
+        found->second.open[name.end] = false;
+        end_unless_open(name);
+    }
+
+private:
+    struct Link {
+        std::array<std::vector<rte_ring*>, 2> rings;  // received by end 0, by end 1
+        std::array<bool, 2> open{};
+    };
+
+    static Started<uint16_t> open_end(Link& link, const RingName& name) {
+        if (link.rings[0].empty())
+            if (auto made = make_rings(link, name); !made) return std::unexpected(made.error());
         if (link.rings[0].size() != name.queues)
             return failure(fmt::format("ring:{}: the other end has {} queues, this one asks for {}",
                                        name.link, link.rings[0].size(), name.queues),
@@ -97,16 +109,26 @@ public:
             return failure(fmt::format("cannot make a port of ring:{}: {}", name.link,
                                        rte_strerror(rte_errno)),
                            rte_errno);
-        link.open[name.end] = true;
         return static_cast<uint16_t>(id);
     }
 
-    void close(const RingName& name) {
-        const std::lock_guard lock(mutex_);
+    static Started<void> make_rings(Link& link, const RingName& name) {
+        for (unsigned direction = 0; direction < 2; ++direction)
+            for (uint16_t q = 0; q < name.queues; ++q) {
+                const std::string ring = fmt::format("mr_{}_{}_{}", name.link, direction, q);
+                rte_ring* made = rte_ring_create(ring.c_str(), ring_size, SOCKET_ID_ANY, 0);
+                if (made == nullptr)
+                    return failure(fmt::format("cannot make the ring {}: {}", ring,
+                                               rte_strerror(rte_errno)),
+                                   rte_errno);
+                link.rings[direction].push_back(made);
+            }
+        return {};
+    }
+
+    void end_unless_open(const RingName& name) {
         const auto found = links_.find(name.link);
-        if (found == links_.end()) return;
         Link& link = found->second;
-        link.open[name.end] = false;
         if (link.open[0] || link.open[1]) return;
         for (auto& direction : link.rings)
             for (rte_ring* ring : direction) {
@@ -118,11 +140,6 @@ public:
         links_.erase(found);
     }
 
-private:
-    struct Link {
-        std::array<std::vector<rte_ring*>, 2> rings;  // received by end 0, by end 1
-        std::array<bool, 2> open{};
-    };
     std::mutex mutex_;
     std::map<std::string, Link> links_;
 };

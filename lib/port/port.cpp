@@ -82,8 +82,9 @@ Started<void> Port::configure(const PortConfig& config, const std::vector<buf::P
     conf.rxmode.offloads = receive_wanted & info.rx_offload_capa;
     conf.txmode.offloads = transmit_wanted & info.tx_offload_capa;
     conf.rxmode.mtu = config.mtu;
-    // A table that we can write is what makes the port steer as we do.
-    const bool can_steer = receive_queues_ > 1 && info.reta_size != 0 &&
+    // A table that we can write is what makes the port steer as we do. Without a key it is not to:
+    // drivers that keep silent about their key's size (net_null) must not take that for a match.
+    const bool can_steer = receive_queues_ > 1 && info.reta_size != 0 && !rss.key.empty() &&
                            info.hash_key_size == rss.key.size() &&
                            (info.flow_type_rss_offloads & RTE_ETH_RSS_TCP) == RTE_ETH_RSS_TCP;
     std::vector<uint8_t> key(rss.key.begin(), rss.key.end());

@@ -13,7 +13,7 @@
 
 namespace millrace::port {
 
-/// Steering that a NIC is asked to follow: hash key and indirection table.
+/// Steering that a NIC is asked to follow: hash key and indirection table. Without a key: none.
 struct Rss {
     std::span<const uint8_t> key;
     std::vector<uint16_t> table;  ///< receive queue per entry

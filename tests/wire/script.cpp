@@ -128,12 +128,18 @@ void Script::establish(Packet syn) {
     expect_silence();
 }
 
+uint32_t Script::isn(uint16_t peer_port, uint32_t otherwise) const {
+    const auto seen = isns_.find(peer_port);
+    return seen == isns_.end() ? otherwise : seen->second;
+}
+
 wire::Segment Script::absolute(const Packet& p) const {
     wire::Segment segment;
-    segment.source_port = options_.peer_port;
+    segment.source_port = p.peer_port.value_or(options_.peer_port);
+    const uint32_t our_isn = isn(segment.source_port);
     segment.destination_port = options_.local_port;
     segment.seq = Seq(options_.peer_isn + p.seq);
-    if (p.ack) segment.ack = Seq(isn_.value_or(0) + *p.ack);
+    if (p.ack) segment.ack = Seq(our_isn + *p.ack);
     segment.flags = p.flags;
     segment.window = p.win.value_or(65535);
     if (p.opts) segment.options = *p.opts;
@@ -142,7 +148,7 @@ wire::Segment Script::absolute(const Packet& p) const {
     if (p.sacks) {
         for (const auto& [begin, end] : *p.sacks)
             segment.options.sack[segment.options.sack_count++] = {
-                Seq(isn_.value_or(0) + begin), Seq(isn_.value_or(0) + end)};
+                Seq(our_isn + begin), Seq(our_isn + end)};
     }
     return segment;
 }
@@ -221,7 +227,7 @@ wire::Segment Script::next() {
     EXPECT_TRUE(sum.is_valid()) << "bad checksum in " << sim::describe(bytes);
     const auto segment = wire::Segment::parse(upper, upper.size());
     EXPECT_TRUE(segment.has_value());
-    if (segment->syn()) isn_ = segment->seq.value();
+    if (segment->syn()) isns_[segment->destination_port] = segment->seq.value();
     wire::Segment answer = *segment;
     answer.ecn = ip->tos & 3;
     return answer;
@@ -238,7 +244,8 @@ void Script::expect(const Packet& p, const std::string& note) {
     if ((p.flags & psh) != 0) {
         EXPECT_NE(got.flags & psh, 0) << line;
     }
-    EXPECT_EQ(got.seq.value() - isn_.value_or(got.seq.value()), p.seq) << line;
+    EXPECT_EQ(got.destination_port, p.peer_port.value_or(options_.peer_port)) << line;
+    EXPECT_EQ(got.seq.value() - isn(got.destination_port, got.seq.value()), p.seq) << line;
     if (p.ack) {
         EXPECT_EQ(got.ack.value() - options_.peer_isn, *p.ack) << line;
     }

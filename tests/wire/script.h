@@ -13,6 +13,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -36,6 +37,7 @@ struct Packet {
     /// SACK blocks, relative to the ISN of whose data they speak of: the stack's where the packet is
     /// injected, the peer's where it is expected. An empty list expects that there are none.
     std::optional<std::vector<std::pair<uint32_t, uint32_t>>> sacks;
+    std::optional<uint16_t> peer_port;  ///< another client's than the script's
 
     Packet data(uint32_t bytes) const {
         Packet p = *this;
@@ -85,6 +87,12 @@ struct Packet {
     Packet ecn_bits(uint8_t bits) const {
         Packet p = *this;
         p.ecn = bits;
+        return p;
+    }
+    /// From (or, expected, to) another client on the peer's host.
+    Packet client(uint16_t port) const {
+        Packet p = *this;
+        p.peer_port = port;
         return p;
     }
     Packet timestamps(uint32_t value, uint32_t echo) const {
@@ -195,6 +203,7 @@ private:
     std::vector<uint8_t> neighbour_message(bool answer) const;
     void answer_neighbour();
     wire::Segment absolute(const Packet& packet) const;
+    uint32_t isn(uint16_t peer_port, uint32_t otherwise = 0) const;
     void expect_sack(const wire::Segment& got,
                      const std::vector<std::pair<uint32_t, uint32_t>>& blocks,
                      const std::string& line) const;
@@ -204,7 +213,7 @@ private:
     std::unique_ptr<Recorder> application_;
     tcp::Listener* listener_ = nullptr;
     Endpoint* end_ = nullptr;
-    std::optional<uint32_t> isn_;  // the stack's, once seen
+    std::map<uint16_t, uint32_t> isns_;  // the stack's towards each client, once seen
     std::deque<std::vector<uint8_t>> sent_;
 };
 

@@ -264,18 +264,36 @@ TEST_F(NeighbourTable, an_old_entry_is_used_and_asked_again_by_unicast) {
     EXPECT_EQ(n.state, NeighbourState::reachable);
 }
 
-TEST_F(NeighbourTable, waiting_frames_are_bounded_per_hop_and_in_all) {
+TEST_F(NeighbourTable, the_latest_frames_wait_for_a_hop_and_the_oldest_go) {
     Neighbour& n = *table_.get(0, hop_, now_);
-    for (int i = 0; i < 20; ++i) table_.send(n, frame(), now_);
-    EXPECT_EQ(n.waiting.size(), tunables_.neighbour_queue);
-    for (uint8_t i = 0; i < 200; ++i) {
-        Neighbour& other = *table_.get(0, Address::v4(10, 0, 1, i), now_);
-        for (int j = 0; j < 8; ++j) {
-            buf::Frame f = frame();
-            table_.send(other, std::move(f), now_);
-        }
+    for (uint8_t i = 0; i < 100; ++i) {
+        buf::Frame f = frame();
+        f.head()[14] = i;
+        table_.send(n, std::move(f), now_);
     }
-    EXPECT_GE(pools_.available() + Neighbours::waiting_max, pools_.capacity());
+    EXPECT_EQ(tunables_.neighbour_queue, 64U);
+    EXPECT_EQ(n.waiting.size(), 64U);
+    EXPECT_EQ(counters_.drops(Drop::neighbour_queue_full), 36U);
+    table_.learn(0, hop_, mac_, true, false, now_);
+    ASSERT_EQ(asked_.forwarded.size(), 64U);
+    for (uint8_t i = 0; i < 64; ++i) EXPECT_EQ(asked_.forwarded[i].head()[14], 36 + i);
+}
+
+TEST_F(NeighbourTable, frames_that_wait_are_bounded_over_all_hops) {
+    // Eight silent hops fill what may wait in all, however large the pools are.
+    for (uint8_t i = 0; i < 20; ++i)
+        for (int j = 0; j < 64; ++j)
+            table_.send(*table_.get(0, Address::v4(10, 0, 1, i), now_), frame(), now_);
+    EXPECT_EQ(pools_.available(), pools_.capacity() - Neighbours::waiting_max);
+    EXPECT_EQ(counters_.drops(Drop::neighbour_queue_full), 20 * 64 - Neighbours::waiting_max);
+    EXPECT_EQ(asked_.solicited, 20) << "who finds no room is asked for all the same";
+    table_.learn(0, Address::v4(10, 0, 1, 19), mac_, true, false, now_);
+    table_.send(*table_.find(0, Address::v4(10, 0, 1, 19)), frame(), now_);
+    EXPECT_EQ(asked_.forwarded.size(), 1U) << "and is reached once it has answered";
+    asked_.forwarded.clear();
+    pass(4_s);
+    EXPECT_EQ(counters_.drops(Drop::neighbour_unresolved), Neighbours::waiting_max);
+    EXPECT_EQ(pools_.available(), pools_.capacity());
 }
 
 TEST_F(NeighbourTable, what_nobody_asked_is_learned_only_where_it_may) {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 
 #include <millrace/time.h>
@@ -28,7 +29,8 @@ public:
     /// The smallest value that at least `fraction` of all values do not exceed, rounded up to its
     /// bucket's end; zero if there are none.
     Duration percentile(double fraction) const {
-        const auto wanted = static_cast<uint64_t>(fraction * static_cast<double>(count_) + 0.5);
+        const double exact = fraction * static_cast<double>(count_);
+        const auto wanted = static_cast<uint64_t>(std::ceil(exact));
         uint64_t seen = 0;
         for (size_t i = 0; i < buckets_.size(); ++i) {
             seen += buckets_[i];

@@ -75,6 +75,7 @@ optimised=$MILLRACE_TOP/build
 build "$optimised" "" --buildtype=release
 for name in $suites; do suite "$name (optimised)" "$optimised/tests/${name}_tests"; done
 python "tidy" python3 -W ignore "$MILLRACE_TOP/tests/tidy/tidy.py" "$MILLRACE_TOP"
+[ $quick = 1 ] || python "clang-tidy" python3 -W ignore "$MILLRACE_TOP/tests/tidy/clang_tidy.py" "$optimised"
 
 if [ $quick = 0 ]; then
     sanitized=$MILLRACE_TOP/build-asan

@@ -1,6 +1,8 @@
 // millrace-demo: server and generator in one process, each on a core of its own, over a ring link.
 #include <sched.h>
 
+#include <atomic>
+
 #include <fmt/format.h>
 
 #include "common/program.h"
@@ -79,11 +81,17 @@ int main(int argc, char** argv) {
         end_of_link(1, "10.77.0.2/24", "fd77::2/64", cpus, load.connections));
     if (!client_runtime) return apps::fail(client_runtime.error());
 
+    std::atomic<int> failed{0};
     const auto serving = (*server_runtime)->run([&](Stack& stack) {
         server = std::make_unique<apps::HttpServer>(stack, http);
-        server->listen();
+        if (const auto listening = server->listen(); !listening)
+            failed = listening.error().value;
     });
     if (!serving) return apps::fail(serving.error());
+    // The core has set up once it answers.
+    apps::ask_cores<int>(**server_runtime, [](Stack&) { return 0; });
+    if (failed != 0)
+        return apps::fail({fmt::format("port {}: {}", http.port, Errno{failed}.message()), failed});
     apps::LoadRun run(**client_runtime, load);
     if (auto started = run.start(); !started) {
         (*server_runtime)->stop();

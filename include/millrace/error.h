@@ -18,8 +18,11 @@ struct Errno {
     int value = 0;
     constexpr bool operator==(const Errno&) const = default;
     constexpr bool operator==(int other) const { return value == other; }
-    /// The C library's sentence for the value.
-    const char* message() const { return std::strerror(value); }
+    /// The C library's sentence for the value, untranslated. Unlike `strerror` from any thread.
+    const char* message() const {
+        const char* text = ::strerrordesc_np(value);
+        return text != nullptr ? text : "unknown error";
+    }
 };
 
 /// The answer of a call on a running stack.

@@ -41,7 +41,7 @@ Started<void> pin(const CoreConfig& config, std::thread& thread) {
     if (status != 0)
         return failure(fmt::format("core.cpu: CPU {} cannot be used ({}): it is missing or outside "
                                    "this process' set; see nproc and taskset -p",
-                                   *config.cpu, std::strerror(status)),
+                                   *config.cpu, Errno{status}.message()),
                        status);
     return {};
 }

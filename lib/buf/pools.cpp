@@ -256,10 +256,11 @@ BufferChain Pools::split(BufferChain& chain, size_t at) {
         if (part == nullptr) {
             chain.trim_back(chain.size() - at);
             front.append(std::move(chain));
-        } else {
-            BufferAccess::append_segment(front, part);
-            chain.trim_front(at);
+            chain = std::move(front);
+            return {};
         }
+        BufferAccess::append_segment(front, part);
+        chain.trim_front(at);
     }
     chain.swap(front);
     return front;

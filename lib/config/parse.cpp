@@ -257,7 +257,7 @@ Started<Config> load_config(const std::string& path) {
     std::ifstream file(path);
     if (!file)
         return failure(fmt::format("cannot read the configuration {}: {}", path,
-                                   std::strerror(errno)),
+                                   Errno{errno}.message()),
                        errno);
     std::ostringstream text;
     text << file.rdbuf();

@@ -49,7 +49,7 @@ bool Mailbox::post(buf::Frame frame) {
 bool Mailbox::post(Letter letter) {
     auto item = std::make_unique<Letter>(std::move(letter));
     if (rte_ring_mp_enqueue(letters_, item.get()) != 0) return false;
-    item.release();
+    (void)item.release();  // the ring owns it now
     wake();
     return true;
 }

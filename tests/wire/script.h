@@ -162,6 +162,7 @@ public:
     /// An active open to the peer's port 80; `end()` is its endpoint.
     Endpoint& connect();
     Endpoint& end() { return *end_; }
+    tcp::Listener* listener() { return listener_; }
     void send(uint32_t bytes);
     void shutdown();
     void close();
@@ -209,6 +210,8 @@ public:
     std::vector<uint8_t> frame_with_options(const Packet& packet,
                                             std::vector<uint8_t> options) const;
     size_t tcp_at() const { return 14 + ip_header_size(); }
+    /// The stack's ISN, once a SYN of its has been looked at.
+    uint32_t isn() const { return isn_.value_or(0); }
     Address local() const { return Pair::address(1, options_.family); }
     Address peer() const { return Pair::address(2, options_.family); }
     size_t ip_header_size() const { return wire::Ip::size_for(options_.family); }

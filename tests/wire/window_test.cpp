@@ -95,15 +95,14 @@ TEST(SHLD_16, after_the_window_has_shrunk_what_is_inside_is_sent_again) {
     s.send(2920);
     s.forget_sent();
     s.inject(A(1, 1).window(2000));
-    uint64_t again = 0;
+    bool again = false;
     for (int i = 0; i < 3; ++i) {
         s.advance_to_next_segment(10_s);
         const wire::Segment segment = s.next();
-        EXPECT_GE(segment.payload_size, 1U);
-        if (segment.payload_size == 1460) ++again;
+        if (segment.seq.value() == s.isn() + 1 && segment.payload_size == 1460) again = true;
         s.forget_sent();
     }
-    EXPECT_GE(again, 1U);
+    EXPECT_TRUE(again);
     s.inject(A(1, 2921).window(65535));
     s.send(10);
     s.expect(PA(2921, 1).data(10));
@@ -115,16 +114,16 @@ TEST(SHLD_17, data_beyond_the_right_edge_ends_no_connection) {
     s.send(2920);
     s.forget_sent();
     s.inject(A(1, 1461).window(0));  // the second segment is beyond the edge now
-    for (int i = 0; i < 100; ++i) {
+    const Instant start = s.now();
+    while (s.now() - start < 7200_s) {
         s.advance_to_next_segment(130_s);
         s.forget_sent();
         s.inject(A(1, 1461).window(0));
+        ASSERT_FALSE(s.end().closed);
     }
-    EXPECT_GT(s.now() - Instant(), 7200_s);
-    EXPECT_FALSE(s.end().closed);
     s.inject(A(1, 1461).window(65535));
     s.advance_to_next_segment(130_s);
-    s.expect(PA(1461, 1).data(1460));
+    s.expect(A(1461, 1).data(1460));
 }
 
 TEST(MUST_34, a_shrunk_window_is_survived) {
@@ -168,7 +167,7 @@ TEST(MUST_35, a_window_that_shrinks_to_zero_is_probed_too) {
     s.expect(A(0, 1));
     s.inject(A(1, 1).window(1000));
     s.advance_to_next_segment(5_s);
-    s.expect(PA(1, 1).data(1000));
+    s.expect(A(1, 1).data(1000));
 }
 
 TEST(SHLD_29, the_first_probe_goes_after_one_retransmission_timeout) {

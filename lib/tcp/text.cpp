@@ -95,7 +95,16 @@ void check_fin(Env& env, Connection& c, const Segment& segment) {
         c.fin_pending = true;
         c.fin_seq = segment.end() - 1;
     }
-    if (!c.fin_pending || c.fin_seq != c.rcv_nxt) return;  // data before it is missing
+    if (!c.fin_pending) return;
+    if (c.fin_seq != c.rcv_nxt) {  // data before it is missing
+        // Out of order as text may be, and acknowledged as that is (RFC 9293 MAY-13); text that
+        // came with it has been already.
+        if (segment.fin() && segment.payload_size == 0 && c.acks_owed < acks_owed_max) {
+            ++c.acks_owed;
+            env.mark_dirty(c);
+        }
+        return;
+    }
     c.fin_pending = false;
     c.fin_received = true;
     c.rcv_nxt += 1;

@@ -14,20 +14,7 @@ class Parsing : public ::testing::TestWithParam<Family> {
 protected:
     Parsing() : script({.family = GetParam(), .config = {}}) {}
 
-    /// The offset of the TCP header in a frame.
-    size_t tcp_at() const { return 14 + script.ip_header_size(); }
-    /// Replaces the options of a frame; the data offset follows.
-    std::vector<uint8_t> with_options(std::vector<uint8_t> frame, std::vector<uint8_t> options) {
-        const size_t old = (frame[tcp_at() + 12] >> 4) * 4U - 20;
-        while (options.size() % 4 != 0) options.push_back(1);
-        const auto begin = frame.begin() + static_cast<ptrdiff_t>(tcp_at() + 20);
-        frame.erase(begin, begin + static_cast<ptrdiff_t>(old));
-        frame.insert(frame.begin() + static_cast<ptrdiff_t>(tcp_at() + 20), options.begin(),
-                     options.end());
-        frame[tcp_at() + 12] = static_cast<uint8_t>((20 + options.size()) / 4 << 4);
-        set_ip_length(frame, frame.size() - 14);
-        return frame;
-    }
+    size_t tcp_at() const { return script.tcp_at(); }
     void set_ip_length(std::vector<uint8_t>& frame, size_t total) const {
         if (GetParam() == Family::ipv4)
             wire::store16(&frame[16], static_cast<uint16_t>(total));
@@ -58,16 +45,14 @@ INSTANTIATE_TEST_SUITE_P(Attack, Parsing, ::testing::Values(Family::ipv4, Family
 
 TEST_P(Parsing, case_1_unknown_option_of_length_zero) {
     script.listen();
-    const auto syn = script.frame(S(0));
-    expect_dropped(with_options(syn, {99, 0, 1, 1}), Drop::tcp_bad_option);
+    expect_dropped(script.frame_with_options(S(0), {99, 0, 1, 1}), Drop::tcp_bad_option);
 }
 
 TEST_P(Parsing, case_2_option_of_length_one_or_past_the_data_offset) {
     script.listen();
-    const auto syn = script.frame(S(0));
-    expect_dropped(with_options(syn, {99, 1, 1, 1}), Drop::tcp_bad_option);
-    expect_dropped(with_options(syn, {1, 1, 2, 40}), Drop::tcp_bad_option);
-    expect_dropped(with_options(syn, {1, 1, 1, 2}), Drop::tcp_bad_option);
+    expect_dropped(script.frame_with_options(S(0), {99, 1, 1, 1}), Drop::tcp_bad_option);
+    expect_dropped(script.frame_with_options(S(0), {1, 1, 2, 40}), Drop::tcp_bad_option);
+    expect_dropped(script.frame_with_options(S(0), {1, 1, 1, 2}), Drop::tcp_bad_option);
 }
 
 TEST_P(Parsing, case_3_data_offset_under_five_or_past_the_segment) {
@@ -94,11 +79,9 @@ TEST_P(Parsing, case_4_ip_length_shorter_than_the_headers) {
 
 TEST_P(Parsing, case_5_sack_of_a_wrong_length_is_ignored) {
     script.establish();
-    const auto ack = script.frame(A(1, 1));
-    auto frame = with_options(ack, {1, 5, 9, 0, 0, 0, 1, 0, 0, 0, 1, 1});
-    Script::repair_checksums(frame);
     const uint64_t drops = script.counters().drops_total();
-    script.inject_raw(frame);
+    script.inject_raw(
+        script.frame_with_options(A(1, 1), {1, 5, 9, 0, 0, 0, 1, 0, 0, 0, 1, 1}));
     EXPECT_EQ(script.counters().drops_total(), drops);
     EXPECT_NE(script.end().connection, nullptr);
 }
@@ -108,9 +91,7 @@ TEST_P(Parsing, case_6_window_scale_above_14_is_14_and_outside_a_syn_nothing) {
         Script s({.family = GetParam(), .config = {}});
         s.establish(S(0).window(65535).mss(1460).scale(static_cast<uint8_t>(shift)));
         EXPECT_EQ(s.tcb().snd_wind_shift, 14);
-        auto frame = with_options(s.frame(A(1, 1).window(100)), {3, 3, 2, 4, 2, 1});
-        Script::repair_checksums(frame);
-        s.inject_raw(frame);
+        s.inject_raw(s.frame_with_options(A(1, 1).window(100), {3, 3, 2, 4, 2, 1}));
         EXPECT_EQ(s.tcb().snd_wind_shift, 14);
         EXPECT_EQ(s.tcb().snd_wnd, 100U << 14);
     }

@@ -16,6 +16,9 @@ FLOORS = {"base": 0, "wire": 1, "buf": 1, "time": 1, "observe": 1, "config": 1, 
 VOCABULARY = {"address.h", "buffer.h", "config.h", "error.h", "time.h"}
 # Only these name packet buffers and ethdev as DPDK knows them.
 MBUF_ROOMS = {"buf", "port", "runtime"}
+# RFC 9293's Appendix B numbers each kind from 1 without a gap: 119 in all. The U's are ours, for
+# what is normative without an ID.
+REQUIREMENTS = {"MUST": 69, "SHLD": 31, "MAY": 18, "REC": 1, "U": 8}
 LINES_MAX = 600
 COLUMNS_MAX = 100
 FUNCTION_MAX = 70
@@ -46,6 +49,30 @@ def broken_floors(room, names):
         if name.startswith("millrace/") and room != "api" and name.split("/")[1] not in VOCABULARY:
             bad.append(name)
     return bad
+
+
+def requirement_rows(text):
+    """The ID and the proof of each row of the requirement table."""
+    return re.findall(r"^\| ([A-Z]+-\d+) \|[^|]*\| (.*) \|$", text, re.M)
+
+
+def wrong_rows(rows, tests):
+    """What is wrong with the requirement table, where `tests` is what there is."""
+    wanted = [f"{kind}-{i}" for kind, last in REQUIREMENTS.items() for i in range(1, last + 1)]
+    ids = [name for name, _ in rows]
+    bad = [f"{i} stands {ids.count(i)} times" for i in wanted if ids.count(i) != 1]
+    bad += [f"{i} is no requirement" for i in ids if i not in wanted]
+    for name, proof in rows:
+        named = re.findall(r"`(\w+\.\w+)`", proof)
+        bad += [f"{name}: there is no {test}" for test in named if test not in tests]
+        if not named and not re.match("reason: .|not yet", proof):
+            bad.append(f"{name} has neither test nor reason")
+    return bad
+
+
+def tests_in(text):
+    return {f"{m[0]}.{m[1]}" for m in
+            re.findall(r"^TEST(?:_[FP])?\(\s*(\w+),\s*(\w+)\s*\)", text, re.M)}
 
 
 class Tidy(unittest.TestCase):
@@ -126,6 +153,31 @@ class Tidy(unittest.TestCase):
             readme = file.read()
         packages = [l for l in lines(".ci/packages.txt") if l and not l.startswith("#")]
         self.assertEqual([p for p in packages if not re.search(rf"\b{re.escape(p)}(?![\w-])", readme)], [])
+
+    def test_every_requirement_of_rfc_9293_has_a_test_or_a_reason(self):
+        self.assertEqual(sum(n for kind, n in REQUIREMENTS.items() if kind != "U"), 119)
+        rows = requirement_rows("\n".join(lines("tests/wire/README.md")))
+        tests = set().union(*(tests_in("\n".join(lines(f))) for f in sources("tests")))
+        self.assertEqual(wrong_rows(rows, tests), [])
+        missing = [name for name, proof in rows if "not yet" in proof]
+        print(f"RFC 9293: {len(missing)} of {len(rows)} requirements not yet met:",
+              " ".join(missing), flush=True)
+
+    def test_a_wrong_requirement_table_is_found(self):
+        every = [(f"{kind}-{i}", "not yet") for kind, n in REQUIREMENTS.items()
+                 for i in range(1, n + 1)]
+        tests = tests_in("TEST(MUST_1, a) {\nTEST_P(\n    MUST_2, b) {")
+        self.assertEqual(tests, {"MUST_1.a", "MUST_2.b"})
+        self.assertEqual(wrong_rows(every, tests), [])
+        self.assertEqual(wrong_rows(every[1:], tests), ["MUST-1 stands 0 times"])
+        self.assertEqual(wrong_rows(every + [("MAY-1", "`MUST_1.a`")], tests),
+                         ["MAY-1 stands 2 times"])
+        self.assertEqual(wrong_rows(every + [("MAY-19", "not yet")], tests),
+                         ["MAY-19 is no requirement"])
+        self.assertEqual(wrong_rows([("MUST-1", "`MUST_1.b`")] + every[1:], tests),
+                         ["MUST-1: there is no MUST_1.b"])
+        self.assertEqual(wrong_rows([("MUST-1", "surely")] + every[1:], tests),
+                         ["MUST-1 has neither test nor reason"])
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ namespace millrace::testing {
 
 namespace {
 constexpr wire::MacAddress peer_mac{{0x02, 0, 0, 0, 0, 0x99}};
+constexpr uint8_t salt_out = 2;  // of what the stack's application sends; the script's is 1
 }
 
 Script::Script(Options options) : network(1), options_(options) {
     sim::NodeOptions node;
     node.config = options.config;
+    node.addresses = options.addresses;
     node_ = &network.add_node(Pair::named(std::move(node), "stack", 1));
     application_ = std::make_unique<Recorder>(*node_);
     application_->hold_accepts = true;
@@ -80,7 +82,7 @@ tcp::Listener* Script::listen(uint16_t port, uint32_t backlog) {
 Endpoint& Script::accept() {
     tcp::Connection* c = stack().accept(*listener_);
     EXPECT_NE(c, nullptr) << "nobody waits to be accepted";
-    application_->prototype = {.salt_out = 2, .salt_in = 1};
+    application_->prototype = {.salt_out = salt_out, .salt_in = 1};
     if (c != nullptr) end_ = &application_->adopt(stack(), *c);
     network.run_for({});
     return *end_;
@@ -89,7 +91,7 @@ Endpoint& Script::accept() {
 Endpoint& Script::connect() {
     options_.local_port = 50000;
     options_.peer_port = 80;
-    end_ = &application_->connect({peer(), 80}, {.salt_out = 2, .salt_in = 1},
+    end_ = &application_->connect({peer(), 80}, {.salt_out = salt_out, .salt_in = 1},
                                   {Address::any(options_.family), options_.local_port});
     network.run_for({});
     return *end_;
@@ -137,7 +139,7 @@ wire::Segment Script::absolute(const Packet& p) const {
     wire::Segment segment;
     segment.source_port = p.peer_port.value_or(options_.peer_port);
     const uint32_t our_isn = isn(segment.source_port);
-    segment.destination_port = options_.local_port;
+    segment.destination_port = p.local_port.value_or(options_.local_port);
     segment.seq = Seq(options_.peer_isn + p.seq);
     if (p.ack) segment.ack = Seq(our_isn + *p.ack);
     segment.flags = p.flags;
@@ -199,6 +201,65 @@ void Script::repair_checksums(std::vector<uint8_t>& bytes) {
     std::memcpy(tcp_at + 16, &checksum, 2);
 }
 
+std::vector<uint8_t> Script::frame_with_options(const Packet& p,
+                                                std::vector<uint8_t> options) const {
+    std::vector<uint8_t> bytes = frame(p);
+    while (options.size() % 4 != 0) options.push_back(1);
+    const auto begin = bytes.begin() + static_cast<ptrdiff_t>(tcp_at() + 20);
+    const auto old = static_cast<ptrdiff_t>((bytes[tcp_at() + 12] >> 4) * 4 - 20);
+    bytes.erase(begin, begin + old);
+    bytes.insert(bytes.begin() + static_cast<ptrdiff_t>(tcp_at() + 20), options.begin(),
+                 options.end());
+    bytes[tcp_at() + 12] = static_cast<uint8_t>((20 + options.size()) / 4 << 4);
+    if (options_.family == Family::ipv4)
+        wire::store16(&bytes[16], static_cast<uint16_t>(bytes.size() - 14));
+    else
+        wire::store16(&bytes[18], static_cast<uint16_t>(bytes.size() - 14 - 40));
+    repair_checksums(bytes);
+    return bytes;
+}
+
+std::span<const uint8_t> Script::last_options() const {
+    const std::span<const uint8_t> tcp = std::span(last_frame_).subspan(tcp_at());
+    return tcp.subspan(20, (tcp[12] >> 4) * 4U - 20);
+}
+
+void Script::inject_icmp_error(uint8_t type, uint8_t code, const Packet& quoted, uint32_t rest) {
+    const bool v4 = options_.family == Family::ipv4;
+    wire::Segment segment;
+    segment.source_port = options_.local_port;
+    segment.destination_port = options_.peer_port;
+    segment.seq = Seq(isn_.value_or(0) + quoted.seq);
+    segment.flags = quoted.flags;
+    wire::Ip inner;
+    inner.source = local();
+    inner.destination = peer();
+    inner.protocol = wire::Protocol::tcp;
+    inner.payload_size = 20 + quoted.size.value_or(0);
+    wire::Ip outer;
+    outer.source = peer();
+    outer.destination = local();
+    outer.protocol = v4 ? wire::Protocol::icmp : wire::Protocol::icmpv6;
+    const size_t ip_size = ip_header_size();
+    outer.payload_size = static_cast<uint32_t>(wire::Icmp::size + ip_size + 20);
+    std::vector<uint8_t> bytes(14 + ip_size + outer.payload_size);
+    wire::Ethernet ethernet;
+    ethernet.destination = node_->mac();
+    ethernet.source = peer_mac;
+    ethernet.type = v4 ? wire::EtherType::ipv4 : wire::EtherType::ipv6;
+    ethernet.emit(bytes.data());
+    outer.emit(&bytes[14], true);
+    uint8_t* icmp_at = &bytes[14 + ip_size];
+    wire::Icmp{type, code, rest}.emit(icmp_at);
+    inner.emit(icmp_at + wire::Icmp::size, true);
+    segment.emit(icmp_at + wire::Icmp::size + ip_size);
+    wire::Checksum sum;
+    if (!v4) sum.add_pseudo_header(outer.source, outer.destination, 58, outer.payload_size);
+    const uint16_t checksum = sum.add(icmp_at, outer.payload_size).finish();
+    std::memcpy(icmp_at + wire::Icmp::checksum_offset, &checksum, 2);
+    inject_raw(bytes);
+}
+
 void Script::inject(const Packet& p) { inject_raw(frame(p)); }
 
 void Script::inject_burst(const std::vector<Packet>& packets) {
@@ -216,7 +277,8 @@ void Script::inject_raw(const std::vector<uint8_t>& bytes) {
 wire::Segment Script::next() {
     EXPECT_FALSE(sent_.empty()) << "the stack has sent nothing";
     if (sent_.empty()) return {};
-    const std::vector<uint8_t> bytes = std::move(sent_.front());
+    last_frame_ = std::move(sent_.front());
+    const std::vector<uint8_t>& bytes = last_frame_;
     sent_.pop_front();
     const std::span<const uint8_t> all(bytes);
     const auto ip = wire::Ip::parse(all.subspan(14), all.size() - 14, true);
@@ -250,6 +312,9 @@ void Script::expect(const Packet& p, const std::string& note) {
         EXPECT_EQ(got.ack.value() - options_.peer_isn, *p.ack) << line;
     }
     EXPECT_EQ(got.payload_size, p.size.value_or(0)) << line;
+    const size_t payload_at = last_frame_.size() - got.payload_size;
+    for (uint32_t i = 0; i < got.payload_size; ++i)
+        ASSERT_EQ(last_frame_[payload_at + i], pattern(p.fill_from + i, salt_out)) << line;
     if (p.win) {
         EXPECT_EQ(got.window, *p.win) << line;
     }

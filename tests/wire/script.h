@@ -37,7 +37,8 @@ struct Packet {
     /// SACK blocks, relative to the ISN of whose data they speak of: the stack's where the packet is
     /// injected, the peer's where it is expected. An empty list expects that there are none.
     std::optional<std::vector<std::pair<uint32_t, uint32_t>>> sacks;
-    std::optional<uint16_t> peer_port;  ///< another client's than the script's
+    std::optional<uint16_t> peer_port;   ///< another client's than the script's
+    std::optional<uint16_t> local_port;  ///< injected: to another port than the script's
 
     Packet data(uint32_t bytes) const {
         Packet p = *this;
@@ -82,6 +83,17 @@ struct Packet {
     Packet urgent(uint16_t pointer) const {
         Packet p = flag(wire::TcpFlags::urg);
         p.urg = pointer;
+        return p;
+    }
+    /// From another port of the peer's: another connection.
+    Packet from(uint16_t port) const {
+        Packet p = *this;
+        p.peer_port = port;
+        return p;
+    }
+    Packet to(uint16_t port) const {
+        Packet p = *this;
+        p.local_port = port;
         return p;
     }
     Packet ecn_bits(uint8_t bits) const {
@@ -145,6 +157,7 @@ public:
         uint32_t peer_isn = 1000;
         uint16_t peer_port = 40000;
         uint16_t local_port = 80;
+        std::vector<Prefix> addresses;  ///< the stack's, where it has others than its usual two
     };
     explicit Script(Options options);
     Script() : Script(Options{}) {}
@@ -156,6 +169,7 @@ public:
     /// An active open to the peer's port 80; `end()` is its endpoint.
     Endpoint& connect();
     Endpoint& end() { return *end_; }
+    tcp::Listener* listener() { return listener_; }
     void send(uint32_t bytes);
     void shutdown();
     void close();
@@ -169,12 +183,18 @@ public:
     void inject_burst(const std::vector<Packet>& packets);
     /// A frame as it is, Ethernet header included.
     void inject_raw(const std::vector<uint8_t>& frame);
-    /// The next segment that the stack sends is this one.
+    /// An ICMP error from the peer's address, in the connection's family, that quotes a segment
+    /// which the stack has sent (or so it says). `rest`: the word behind the checksum.
+    void inject_icmp_error(uint8_t type, uint8_t code, const Packet& quoted, uint32_t rest = 0);
+    /// The next segment that the stack sends is this one; its payload is what was to be sent there.
     void expect(const Packet& packet, const std::string& note = "");
     /// It has sent nothing more.
     void expect_silence();
     /// What it sends next, parsed; fails the test where there is nothing.
     wire::Segment next();
+    /// The frame that `expect` or `next` has looked at last, and the TCP options in it.
+    const std::vector<uint8_t>& last_frame() const { return last_frame_; }
+    std::span<const uint8_t> last_options() const;
     bool anything_sent() const { return !sent_.empty(); }
     void forget_sent() { sent_.clear(); }
 
@@ -193,6 +213,12 @@ public:
     std::vector<uint8_t> frame(const Packet& packet) const;
     /// Puts TCP's (and IPv4's) checksum right again after a frame was tampered with.
     static void repair_checksums(std::vector<uint8_t>& frame);
+    /// The frame of a packet with these option bytes instead of its own, padded with NOPs.
+    std::vector<uint8_t> frame_with_options(const Packet& packet,
+                                            std::vector<uint8_t> options) const;
+    size_t tcp_at() const { return 14 + ip_header_size(); }
+    /// The stack's ISN, once a SYN of its has been looked at.
+    uint32_t isn() const { return isn_.value_or(0); }
     Address local() const { return Pair::address(1, options_.family); }
     Address peer() const { return Pair::address(2, options_.family); }
     size_t ip_header_size() const { return wire::Ip::size_for(options_.family); }
@@ -215,6 +241,28 @@ private:
     Endpoint* end_ = nullptr;
     std::map<uint16_t, uint32_t> isns_;  // the stack's towards each client, once seen
     std::deque<std::vector<uint8_t>> sent_;
+    std::vector<uint8_t> last_frame_;
 };
+
+/// A test that runs in both families; `BOTH_FAMILIES(Suite)` makes the suite of it.
+class FamilyTest : public ::testing::TestWithParam<Family> {
+protected:
+    bool v4() const { return GetParam() == Family::ipv4; }
+    Script::Options options(Config config = {}) const {
+        Script::Options o;
+        o.family = GetParam();
+        o.config = std::move(config);
+        return o;
+    }
+    /// What the stack advertises on a link with an MTU of 1500.
+    uint16_t mss() const { return v4() ? 1460 : 1440; }
+};
+inline std::string family_name(const ::testing::TestParamInfo<Family>& info) {
+    return info.param == Family::ipv4 ? "ipv4" : "ipv6";
+}
+#define BOTH_FAMILIES(Suite)                                                                     \
+    class Suite : public FamilyTest {};                                                          \
+    INSTANTIATE_TEST_SUITE_P(Families, Suite, ::testing::Values(Family::ipv4, Family::ipv6),     \
+                             family_name)
 
 }  // namespace millrace::testing

@@ -51,16 +51,6 @@ uint64_t available_memory_mb() {
     return std::max(kib / 1024, free_huge_pages_mb());
 }
 
-std::vector<int> usable_cpus() {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    sched_getaffinity(0, sizeof(set), &set);
-    std::vector<int> cpus;
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-        if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
-    return cpus;
-}
-
 std::vector<std::string> arguments(const EalConfig& config, uint64_t memory_mb) {
     const bool huge = config.huge_pages && free_huge_pages_mb() >= memory_mb;
     std::vector<std::string> args{"millrace", "--no-telemetry",
@@ -86,6 +76,16 @@ std::vector<std::string> arguments(const EalConfig& config, uint64_t memory_mb) 
 }
 
 }  // namespace
+
+std::vector<uint16_t> usable_cpus() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    sched_getaffinity(0, sizeof(set), &set);
+    std::vector<uint16_t> cpus;
+    for (uint16_t cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+        if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+    return cpus;
+}
 
 uint64_t free_huge_pages_mb() {
     const std::string root = "/sys/kernel/mm/hugepages/hugepages-";

@@ -103,9 +103,13 @@ Started<void> start_eal(const EalConfig& config, uint64_t memory_mb) {
     if (started) return {};
     const uint64_t memory = std::max<uint64_t>({memory_mb, config.memory_mb, 64});
     if (const uint64_t available = available_memory_mb(); memory > available)
-        return failure(fmt::format("the pools want {} MiB of memory, {} MiB are available: lower "
-                                   "[pools] in the configuration, or free some",
-                                   memory, available),
+        return failure(memory == config.memory_mb
+                           ? fmt::format("eal.memory_mb is {} MiB, {} MiB are available: lower it, "
+                                         "or free some",
+                                         memory, available)
+                           : fmt::format("the pools want {} MiB of memory, {} MiB are available: "
+                                         "lower [pools] in the configuration, or free some",
+                                         memory, available),
                        ENOMEM);
     auto args = arguments(config, memory);
     std::vector<char*> argv;

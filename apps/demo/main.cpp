@@ -1,6 +1,4 @@
 // millrace-demo: server and generator in one process, each on a core of its own, over a ring link.
-#include <sched.h>
-
 #include <atomic>
 
 #include <fmt/format.h>
@@ -12,17 +10,6 @@
 using namespace millrace;
 
 namespace {
-
-/// Those that this process may run on.
-std::vector<uint16_t> usable_cpus() {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    sched_getaffinity(0, sizeof(set), &set);
-    std::vector<uint16_t> cpus;
-    for (uint16_t cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-        if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
-    return cpus;
-}
 
 Config end_of_link(unsigned end, std::string_view address, std::string_view address6,
                    const std::vector<uint16_t>& cpus, uint32_t connections) {

@@ -63,4 +63,7 @@ private:
     std::unique_ptr<Parts> parts_;
 };
 
+/// The CPUs on which the calling thread may run, ascending: what `core.cpu` can name.
+std::vector<uint16_t> usable_cpus();
+
 }  // namespace millrace

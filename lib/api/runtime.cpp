@@ -48,6 +48,8 @@ Started<void> pin(const CoreConfig& config, std::thread& thread) {
 
 }  // namespace
 
+std::vector<uint16_t> usable_cpus() { return runtime::usable_cpus(); }
+
 Runtime::Runtime() = default;
 
 Runtime::~Runtime() {

@@ -51,16 +51,6 @@ uint64_t available_memory_mb() {
     return std::max(kib / 1024, free_huge_pages_mb());
 }
 
-std::vector<int> usable_cpus() {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    sched_getaffinity(0, sizeof(set), &set);
-    std::vector<int> cpus;
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-        if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
-    return cpus;
-}
-
 std::vector<std::string> arguments(const EalConfig& config, uint64_t memory_mb) {
     const bool huge = config.huge_pages && free_huge_pages_mb() >= memory_mb;
     std::vector<std::string> args{"millrace", "--no-telemetry",
@@ -87,6 +77,16 @@ std::vector<std::string> arguments(const EalConfig& config, uint64_t memory_mb) 
 
 }  // namespace
 
+std::vector<uint16_t> usable_cpus() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    sched_getaffinity(0, sizeof(set), &set);
+    std::vector<uint16_t> cpus;
+    for (uint16_t cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+        if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+    return cpus;
+}
+
 uint64_t free_huge_pages_mb() {
     const std::string root = "/sys/kernel/mm/hugepages/hugepages-";
     return read_number(root + "2048kB/free_hugepages") * 2 +
@@ -103,9 +103,13 @@ Started<void> start_eal(const EalConfig& config, uint64_t memory_mb) {
     if (started) return {};
     const uint64_t memory = std::max<uint64_t>({memory_mb, config.memory_mb, 64});
     if (const uint64_t available = available_memory_mb(); memory > available)
-        return failure(fmt::format("the pools want {} MiB of memory, {} MiB are available: lower "
-                                   "[pools] in the configuration, or free some",
-                                   memory, available),
+        return failure(memory == config.memory_mb
+                           ? fmt::format("eal.memory_mb is {} MiB, {} MiB are available: lower it, "
+                                         "or free some",
+                                         memory, available)
+                           : fmt::format("the pools want {} MiB of memory, {} MiB are available: "
+                                         "lower [pools] in the configuration, or free some",
+                                         memory, available),
                        ENOMEM);
     auto args = arguments(config, memory);
     std::vector<char*> argv;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include <millrace/config.h>
 
@@ -27,6 +28,9 @@ private:
     explicit ThreadIdentity(bool ours) : ours_(ours) {}
     bool ours_;
 };
+
+/// CPUs on which the calling thread may run, ascending.
+std::vector<uint16_t> usable_cpus();
 
 /// Huge pages that are free on this machine, in MiB.
 uint64_t free_huge_pages_mb();

@@ -99,10 +99,7 @@ void check_fin(Env& env, Connection& c, const Segment& segment) {
     if (c.fin_seq != c.rcv_nxt) {  // data before it is missing
         // Out of order as text may be, and acknowledged as that is (RFC 9293 MAY-13); text that
         // came with it has been already.
-        if (segment.fin() && segment.payload_size == 0 && c.acks_owed < acks_owed_max) {
-            ++c.acks_owed;
-            env.mark_dirty(c);
-        }
+        if (segment.fin() && segment.payload_size == 0) acknowledge_at_once(env, c, {});
         return;
     }
     c.fin_pending = false;

@@ -134,9 +134,9 @@ TEST_P(Opening, case_34_isns_of_neighbouring_tuples_have_nothing_in_common) {
     std::set<uint32_t> differences;
     for (int i = 0; i < samples; ++i) {
         const auto port = static_cast<uint16_t>(20000 + i);
-        s.inject(open_syn().from(port));
+        s.inject(open_syn().client(port));
         const uint32_t isn = s.next().seq.value();
-        s.inject(R(1).from(port));
+        s.inject(R(1).client(port));
         for (size_t bit = 0; bit < 32; ++bit) set[bit] += (isn ^ before) >> bit & 1;
         differences.insert(isn - before);
         before = isn;

@@ -134,9 +134,9 @@ TEST(ChallengeAck, case_32_one_connections_limit_is_no_others) {
     Script s;
     s.listen();
     const auto connect_from = [&](uint16_t port) {
-        s.inject(S(0).window(65535).mss(1460).from(port));
+        s.inject(S(0).window(65535).mss(1460).client(port));
         s.next();
-        s.inject(A(1, 1).from(port));
+        s.inject(A(1, 1).client(port));
         s.accept();
     };
     connect_from(40000);
@@ -144,7 +144,7 @@ TEST(ChallengeAck, case_32_one_connections_limit_is_no_others) {
     EXPECT_EQ(s.counters().tcp_challenge_acks, 1U);
     s.forget_sent();
     connect_from(41000);
-    s.inject(R(2).from(41000));
+    s.inject(R(2).client(41000));
     s.expect(A(1, 1));
     EXPECT_EQ(s.counters().tcp_challenge_acks, 2U);
 }

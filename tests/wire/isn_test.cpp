@@ -8,9 +8,9 @@ namespace {
 
 /// The ISN of the SYN-ACK that a SYN from this port earns; the entry is gone afterwards.
 uint32_t isn_for(Script& s, uint16_t port) {
-    s.inject(S(0).window(65535).mss(1460).from(port));
+    s.inject(S(0).window(65535).mss(1460).client(port));
     const uint32_t isn = s.next().seq.value();
-    s.inject(R(1).from(port));
+    s.inject(R(1).client(port));
     EXPECT_EQ(s.stack().population().half_open, 0U);
     return isn;
 }

@@ -68,7 +68,7 @@ TEST_P(MUST_42, a_port_may_listen_while_it_is_in_syn_sent_or_syn_received) {
     // A second peer is served by the listener, the first by its connection.
     s.inject(A(1, 1));
     EXPECT_EQ(s.tcb().state, State::established);
-    s.inject(S(0).window(65535).mss(1460).from(81));
+    s.inject(S(0).window(65535).mss(1460).client(81));
     EXPECT_TRUE(s.next().syn());
     EXPECT_EQ(s.stack().population().half_open, 1U);
 }

@@ -30,7 +30,7 @@ TEST_P(MUST_2, every_kind_of_segment_bears_its_checksum) {  // `next` verifies e
     s.expect(A(5001, 2));
     s.close();
     s.expect(FA(5001, 2));
-    s.inject(A(77, 4).from(41000));
+    s.inject(A(77, 4).client(41000));
     EXPECT_TRUE(s.next().rst());
 }
 
@@ -199,7 +199,7 @@ TEST_P(MUST_65, no_segment_without_syn_bears_an_mss) {
     s.inject(PA(21, 1).data(10).timestamps(3, 0));  // out of order
     s.shutdown();
     s.advance(3_s);
-    s.inject(A(99, 1).from(41000));
+    s.inject(A(99, 1).client(41000));
     int segments = 0;
     for (; s.anything_sent(); ++segments) {
         s.next();

@@ -229,7 +229,7 @@ void Script::inject_icmp_error(uint8_t type, uint8_t code, const Packet& quoted,
     wire::Segment segment;
     segment.source_port = options_.local_port;
     segment.destination_port = options_.peer_port;
-    segment.seq = Seq(isn_.value_or(0) + quoted.seq);
+    segment.seq = Seq(isn() + quoted.seq);
     segment.flags = quoted.flags;
     wire::Ip inner;
     inner.source = local();

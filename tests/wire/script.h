@@ -85,12 +85,6 @@ struct Packet {
         p.urg = pointer;
         return p;
     }
-    /// From another port of the peer's: another connection.
-    Packet from(uint16_t port) const {
-        Packet p = *this;
-        p.peer_port = port;
-        return p;
-    }
     Packet to(uint16_t port) const {
         Packet p = *this;
         p.local_port = port;
@@ -218,7 +212,7 @@ public:
                                             std::vector<uint8_t> options) const;
     size_t tcp_at() const { return 14 + ip_header_size(); }
     /// The stack's ISN, once a SYN of its has been looked at.
-    uint32_t isn() const { return isn_.value_or(0); }
+    uint32_t isn() const { return isn(options_.peer_port); }
     Address local() const { return Pair::address(1, options_.family); }
     Address peer() const { return Pair::address(2, options_.family); }
     size_t ip_header_size() const { return wire::Ip::size_for(options_.family); }

@@ -141,7 +141,7 @@ TEST_P(MUST_49, ttl_and_hop_limit_are_configured) {
         s.send(10);
         s.next();
         EXPECT_EQ(s.last_frame()[at], ttl);
-        s.inject(A(5, 5).from(41000));  // a reset, too
+        s.inject(A(5, 5).client(41000));  // a reset, too
         EXPECT_TRUE(s.next().rst());
         EXPECT_EQ(s.last_frame()[at], ttl);
     }

@@ -1,0 +1,86 @@
+// A core's turn, as far as no port is needed for it: what other cores have sent comes first.
+#include <gtest/gtest.h>
+
+#include "runtime/world.h"
+#include "wire/checksum.h"
+#include "wire/tcp.h"
+
+namespace millrace::runtime {
+namespace {
+
+using observe::Drop;
+
+struct Nobody final : stack::Application {
+    void on_events(tcp::Connection&, uint8_t) override {}
+    void on_acceptable(tcp::Listener&) override {}
+};
+
+/// A SYN from 10.6.0.2 to 10.6.0.1 port 80, as it comes from the wire.
+std::vector<uint8_t> syn(const wire::MacAddress& to) {
+    wire::Ip ip;
+    ip.source = Address::v4(10, 6, 0, 2);
+    ip.destination = Address::v4(10, 6, 0, 1);
+    ip.protocol = wire::Protocol::tcp;
+    ip.payload_size = 20;
+    wire::Segment segment;
+    segment.source_port = 40000;
+    segment.destination_port = 80;
+    segment.flags = wire::TcpFlags::syn;
+    std::vector<uint8_t> frame(14 + 20 + 20);
+    wire::Ethernet{.destination = to, .source = {{2, 0, 0, 0, 0, 9}}, .type = wire::EtherType::ipv4}
+        .emit(frame.data());
+    ip.emit(&frame[14], true);
+    segment.emit(&frame[34]);
+    const uint16_t checksum = wire::Checksum()
+                                  .add_pseudo_header(ip.source, ip.destination, 6, 20)
+                                  .add(&frame[34], 20)
+                                  .finish();
+    std::memcpy(&frame[34 + wire::tcp_checksum_offset], &checksum, 2);
+    return frame;
+}
+
+Started<std::unique_ptr<World>> make_world() {
+    Config config;
+    PortConfig port;
+    port.device = "ring:core_test:0";
+    port.addresses = {*Prefix::parse("10.6.0.1/24")};
+    config.ports.push_back(port);
+    config.pools = {.receive = 2048, .header = 512, .attach = 512, .payload = 512};
+    config.tcp.max_connections = 1024;
+    return World::create(config);
+}
+
+/// News of who owns a tuple must not be read after the tuple's frames.
+TEST(Core, reads_letters_before_frames_whichever_were_posted_first) {
+    auto world = make_world();
+    ASSERT_TRUE(world) << world.error().what;
+    Core& core = (*world)->core(0);
+    Nobody nobody;
+    buf::Frame frame = core.pools().received(syn((*world)->port(0).mac()));
+    frame.set_tag(0);  // of the first interface, steered here
+    ASSERT_TRUE(core.mailbox().post(std::move(frame)));
+    uint64_t dropped_before_the_letter = UINT64_MAX;
+    ASSERT_TRUE(core.mailbox().post(std::function<void()>(
+        [&] { dropped_before_the_letter = core.stack().counters().drops_total(); })));
+    EXPECT_TRUE(core.turn(nobody));
+    EXPECT_EQ(dropped_before_the_letter, 0U);
+    EXPECT_EQ(core.stack().counters().drops(Drop::tcp_no_listener), 1U) << "the frame came too";
+    EXPECT_TRUE(core.mailbox().empty());
+}
+
+TEST(Core, has_something_to_do_while_its_mailbox_has_something) {
+    auto world = make_world();
+    ASSERT_TRUE(world) << world.error().what;
+    Core& core = (*world)->core(0);
+    Nobody nobody;
+    EXPECT_FALSE(core.turn(nobody));
+    EXPECT_GT(core.next_deadline(), core.now());
+    ASSERT_TRUE(core.mailbox().post(std::function<void()>([] {})));
+    const Instant deadline = core.next_deadline();
+    EXPECT_LE(deadline, core.now());
+    EXPECT_TRUE(core.turn(nobody));
+    EXPECT_FALSE(core.turn(nobody));
+}
+
+}  // namespace
+}  // namespace millrace::runtime

@@ -292,6 +292,33 @@ TEST(Bbr, six_losses_of_more_than_two_percent_in_a_round_of_recovery_end_startup
     }
 }
 
+TEST(Bbr, an_undo_goes_back_to_before_the_first_of_many_rounds_of_loss) {  // draft section 5.5.11
+    Bottleneck flow(Algorithm::bbr, {.buffer = 1'000'000});
+    while (flow.bbr().state() != State::probe_bw_cruise) flow.run_for(10_ms);
+    Bbr bbr = flow.bbr();
+    Window window = flow.window();
+    const Window before = window;
+    Ack ack;
+    ack.now = flow.now();
+    ack.delivered = flow.delivered();
+    ack.newly_lost = 1000;
+    bbr.ssthresh(window, ack);
+    for (int round = 0; round < 6; ++round) {
+        ack.now = ack.now + 40_ms;
+        ack.rate.prior_delivered = ack.delivered;
+        ack.delivered += 50'000;
+        ack.newly_delivered = ack.rate.delivered = 50'000;
+        ack.rate.interval = 40_ms;
+        ack.in_recovery = true;
+        bbr.on_ack(window, ack);
+    }
+    EXPECT_NE(bbr.inflight_shortterm(), Window::unlimited);
+    EXPECT_LT(window.cwnd, before.cwnd / 2);
+    bbr.undo(window);
+    EXPECT_EQ(bbr.inflight_shortterm(), Window::unlimited);
+    EXPECT_EQ(window.cwnd, before.cwnd);
+}
+
 TEST(Bbr, recovery_gives_back_the_window_that_it_began_with) {  // draft section 5.6.4.4
     Fed fed;
     fed.fill_the_pipe(200'000);

@@ -185,6 +185,16 @@ TEST(Cubic, time_in_which_the_window_was_not_the_limit_does_not_count) {  // RFC
     EXPECT_NEAR(slack.segments(), busy.segments(), 0.002 * busy.segments());
 }
 
+TEST(Cubic, a_silence_is_not_time_spent_growing) {
+    Flow flow(10'000, 1000, 50_ms);
+    flow.lose();
+    flow.round();
+    flow.now = flow.now + 1200_s;  // behind a closed window: nobody spoke of an idle time
+    flow.round();
+    // 5 s to the plateau at the least; the curve is 20 minutes beyond it.
+    EXPECT_LT(flow.segments(), 8000);
+}
+
 TEST(Cubic, at_most_half_as_much_again_in_a_round_trip) {  // RFC 9438 section 4.2
     Flow flow(100'000, 1000, 50_ms);
     flow.lose();

@@ -115,9 +115,11 @@ void Bbr::on_ack(Window& window, const Ack& ack) {
 }
 
 /// BBR has no ssthresh: its own cwnd carries on, and is bounded by the model.
-uint32_t Bbr::ssthresh(Window& window, const Ack&) {
+uint32_t Bbr::ssthresh(Window& window, const Ack& ack) {
     save_state_upon_loss(window);
     in_recovery_ = true;
+    // A timer may have found the loss: then no ACK will tell of it.
+    if (ack.newly_lost > 0) note_loss(window, ack);
     return window.ssthresh;
 }
 

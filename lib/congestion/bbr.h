@@ -14,6 +14,7 @@
 //     being written into the sampler.
 //   - The filter of extra_acked is two bins of five rounds, not a running maximum of ten (as
 //   Linux).
+//   - The state that an undo restores is saved once an episode of recovery, not each round of it.
 //   - ECE is congestion (draft section 3.7 asks for that, not how): it ends Startup and a bandwidth
 //     probe as too much loss does, and lowers the short-term bounds otherwise.
 //
@@ -89,8 +90,8 @@ private:
     };
 
     // Signals (draft sections 5.5.1 to 5.5.9).
-    void note_loss(Window& window, const Ack& ack);
-    void on_lost_segment(Window& window, const Ack& ack);
+    void note_loss(const Window& window, const Ack& ack);
+    void on_lost_segment(const Window& window, const Ack& ack);
     void update_latest_delivery_signals(const Ack& ack);
     void update_congestion_signals(const Window& window, const Ack& ack);
     void update_max_bw(const Ack& ack);

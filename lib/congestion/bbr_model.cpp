@@ -61,16 +61,18 @@ bool Bbr::too_high(const Flight& flight, const Ack& ack) {
            (flight.lost > 0 && !ack.selective_acks);
 }
 
-void Bbr::note_loss(Window& window, const Ack& ack) {
+/// Section 5.5.10.2. Inside an episode of recovery the state that an undo wants is the one it began
+/// with, which `ssthresh` has saved: a later round must not save what the losses have made of it.
+void Bbr::note_loss(const Window& window, const Ack& ack) {
     if (!loss_in_round_) {
         loss_round_delivered_ = ack.delivered;
-        save_state_upon_loss(window);
+        if (!in_recovery_) save_state_upon_loss(window);
     }
     loss_in_round_ = true;
 }
 
 /// Section 5.5.10.2, HandleLostPacket and InflightAtLoss.
-void Bbr::on_lost_segment(Window& window, const Ack& ack) {
+void Bbr::on_lost_segment(const Window& window, const Ack& ack) {
     note_loss(window, ack);
     if (loss_events_in_round_ < std::numeric_limits<uint8_t>::max()) ++loss_events_in_round_;
     const LossSample& loss = ack.loss;

@@ -72,6 +72,7 @@ public:
     /// After the scoreboard took the ACK, and outside fast recovery unless `controls_recovery`. In
     /// slow start after a timeout `ack.in_recovery` is set. The window grows only where
     /// `ack.window_limited`; call it for the other ACKs, too, they carry round trips and time.
+    /// Losses belong to the ACK that revealed them; those that a timer finds go to `ssthresh`.
     void on_ack(Window& window, const Ack& ack);
     /// A loss or an ECE begins a reduction: what the window shall come down to, to be stored in
     /// `window.ssthresh`. Remembers what `undo` needs. `ack.ece` without `newly_lost` is a

@@ -22,6 +22,15 @@ uint32_t reduced(uint32_t bytes) { return static_cast<uint32_t>(uint64_t{bytes} 
 /// (1 + beta_cubic) / 2 (RFC 9438 section 4.7).
 uint32_t released(uint32_t bytes) { return static_cast<uint32_t>(uint64_t{bytes} * 17 / 20); }
 
+// Whoever is limited by the window hears something each round trip, however long the peer delays
+// its ACKs (200 ms is Linux's most). A longer silence, behind a closed window, say, is not growth.
+constexpr uint64_t longest_delayed_ack_us = 200'000;
+
+uint64_t round_trip_us(const Ack& ack) {
+    const Duration rtt = ack.srtt > Duration() ? ack.srtt : ack.rtt;
+    return static_cast<uint64_t>(std::clamp<int64_t>(rtt.us(), 0, 100'000'000));
+}
+
 uint32_t low_us(Instant now) { return static_cast<uint32_t>(now.ns() / 1000); }
 
 }  // namespace
@@ -45,7 +54,8 @@ void Cubic::on_ack(Window& window, const Ack& ack) {
     // RFC 9438 section 4.2: t leaves out the periods in which the window could not grow (section
     // 5.8), so what passed before this ACK counts only where the window was the limit.
     const uint32_t now_us = low_us(ack.now);
-    const uint64_t passed = now_us - last_us_;
+    const uint64_t passed =
+        std::min<uint64_t>(now_us - last_us_, round_trip_us(ack) + longest_delayed_ack_us);
     last_us_ = now_us;
     uint32_t acked = ack.acked;
     if (window.in_slow_start()) {
@@ -95,10 +105,8 @@ void Cubic::avoid(Window& window, const Ack& ack, uint32_t acked) {
     // No ACK counts for more than a window, so that one that covers much earns a round trip's
     // growth at the most.
     const uint32_t counted = std::min(acked, window.cwnd);
-    const Duration rtt = ack.srtt > Duration() ? ack.srtt : ack.rtt;
-    const uint64_t rtt_us = static_cast<uint64_t>(std::clamp<int64_t>(rtt.us(), 0, 100'000'000));
     const uint32_t before = window.cwnd;
-    follow_curve(window, t_us_ + rtt_us, counted);
+    follow_curve(window, t_us_ + round_trip_us(ack), counted);
     follow_reno(window, before, counted);
 }
 
@@ -147,7 +155,8 @@ void Cubic::on_timeout(Window&, const Ack&) {
 }
 
 /// RFC 9438 section 4.9. The epoch is not kept but begun anew at the window given back: below W_max
-/// that is the same point of the same curve, beyond it the convex part starts over.
+/// that is the same point of the same curve, beyond it the convex part starts over. HyStart++ stays
+/// off: a slow start that goes on is a traditional one.
 void Cubic::undo(Window&) {
     w_max_ = undo_w_max_;
     w_est_ = 0;

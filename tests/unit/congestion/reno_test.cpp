@@ -87,7 +87,7 @@ TEST(Reno, ssthresh_is_half_of_the_flight_and_two_segments_at_least) {  // RFC 5
     Reno reno;
     Window window{.cwnd = 20'000, .mss = 1000};
     EXPECT_EQ(reno.ssthresh(window, with_flight(20'000)), 10'000U);
-    EXPECT_EQ(reno.ssthresh(window, with_flight(8'000)), 4'000U);   // the application's limit
+    EXPECT_EQ(reno.ssthresh(window, with_flight(8'000)), 4'000U);    // the application's limit
     EXPECT_EQ(reno.ssthresh(window, with_flight(22'000)), 10'000U);  // limited transmit
     EXPECT_EQ(reno.ssthresh(window, with_flight(1'000)), 2'000U);
     EXPECT_EQ(reno.ssthresh(window, with_flight(0)), 2'000U);

@@ -65,10 +65,7 @@ void Cubic::on_ack(Window& window, const Ack& ack) {
     }
     if (!ack.window_limited) return;
     if (window.in_slow_start()) {
-        // RFC 3465 section 2.3: one segment an ACK after a timeout, when an ACK may cover much that
-        // left the network long ago.
-        const uint32_t counted = ack.in_recovery ? std::min<uint32_t>(acked, window.mss) : acked;
-        const uint32_t growth = hystart_.growth(counted, window.mss);
+        const uint32_t growth = hystart_.growth(acked, window.mss);
         acked = slow_start(window, growth, growth);
         if (acked == 0) return;
     }

@@ -28,7 +28,7 @@ public:
         if (!ack.window_limited) return;
         uint32_t acked = ack.acked;
         if (window.in_slow_start()) {
-            acked = slow_start(window, acked, slow_start_limit(window, ack));
+            acked = slow_start(window, acked, acked);
             if (acked == 0) return;
         }
         avoidance(window, acked, credit_);
@@ -45,12 +45,6 @@ public:
     void on_recovery_exit(Window&, const Ack&) {}
 
 private:
-    /// RFC 3465 section 2.3: two segments an ACK; one after a timeout, when an ACK may cover much
-    /// that left the network long ago.
-    static uint32_t slow_start_limit(const Window& window, const Ack& ack) {
-        return (ack.in_recovery ? 1U : 2U) * window.mss;
-    }
-
     uint32_t credit_ = 0;  // bytes acknowledged towards the next segment of congestion avoidance
 };
 

@@ -57,7 +57,8 @@ struct Ack {
     Instant now;
     Seq snd_una;                   ///< after this ACK
     Seq snd_nxt;                   ///< highest sent (RFC 9293's SND.NXT)
-    uint32_t acked = 0;            ///< bytes newly acknowledged cumulatively
+    /// Bytes delivered by an ACK that moved SND.UNA; what SACKs had told of before is not in it.
+    uint32_t acked = 0;
     uint32_t newly_delivered = 0;  ///< bytes newly acknowledged or newly SACKed
     uint32_t newly_lost = 0;       ///< bytes marked lost by this ACK
     uint32_t in_flight = 0;        ///< bytes in flight now (RFC 6675's pipe)

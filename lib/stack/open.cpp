@@ -139,16 +139,18 @@ uint16_t Stack::link_mss(const Address& destination) const {
     return static_cast<uint16_t>(mtu - tcp::header_size(destination.family()));
 }
 
-/// RFC 6056 section 3.3.3 (simple hash-based): a secret start for each destination, then a walk;
-/// among the candidates only those whose replies steering brings to this core.
+/// RFC 6056 section 3.3.4 (double-hash): a secret start and a counter for each destination, then a
+/// walk; among the candidates only those whose replies steering brings to this core (attack case 35).
 Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
                                     const SocketAddress& remote) {
     const uint32_t first = config_.tcp.ip_local_port_range_min;
     const uint32_t count = config_.tcp.ip_local_port_range_max - first + 1;
     const uint32_t offset = env_.isn.port_offset(local, remote.address, remote.port);
+    uint16_t& counter = port_counters_[env_.isn.port_group(local, remote.address, remote.port) %
+                                       port_counters_.size()];
     const uint32_t tries = std::min(count, port_tries_per_core * steering_.cores());
     for (uint32_t i = 0; i < tries; ++i) {
-        const auto port = static_cast<uint16_t>(first + (offset + port_counter_++) % count);
+        const auto port = static_cast<uint16_t>(first + (offset + counter++) % count);
         const tcp::FlowKey key{remote.address, remote.port, port, local_index, 0};
         if (owner_of(key) != core_ || port_serves_listener(port)) continue;
         if (flows_.find(key, hash_(key)) == nullptr) return port;

@@ -222,7 +222,9 @@ private:
     tcp::HalfOpen* half_open_due_ = nullptr;
     std::vector<tcp::Listener*> acceptable_;
     std::vector<tcp::Connection*> finished_;  ///< reclaimed at the end of the turn
-    uint16_t port_counter_ = 0;
+    /// RFC 6056 section 3.3.4 (double-hash): counters of their own for groups of destinations, so that
+    /// none can count what we open to others.
+    std::array<uint16_t, 1024> port_counters_{};
 
     /// What other cores listen on: bit i is core i.
     std::map<std::pair<Address, uint16_t>, uint64_t> directory_;

@@ -15,9 +15,13 @@ using wire::Segment;
 
 namespace {
 
-/// The peer's window as the segment says it (RFC 9293: SND.WL1 and SND.WL2 keep old ones out).
+/// The peer's window as the segment says it (RFC 9293: SND.WL1 and SND.WL2 keep old ones out). One
+/// that moves SND.UNA is taken whatever its sequence, as in Linux: SND.UNA + SND.WND would lie beyond
+/// what was ever offered.
 void update_window(Env& env, Connection& c, const Segment& segment) {
-    if (c.snd_wl1 > segment.seq || (c.snd_wl1 == segment.seq && c.snd_wl2 > segment.ack)) return;
+    const bool old =
+        c.snd_wl1 > segment.seq || (c.snd_wl1 == segment.seq && c.snd_wl2 > segment.ack);
+    if (old && segment.ack <= c.snd_una) return;
     const uint32_t window = static_cast<uint32_t>(segment.window) << c.snd_wind_shift;
     c.snd_wl1 = segment.seq;
     c.snd_wl2 = segment.ack;
@@ -130,7 +134,8 @@ void take_ack(Env& env, Connection& c, AckWork& work, Seq ack) {
     if (fin) c.fin_acked = true;
     work.acked = bytes;
     work.una_advanced = true;
-    c.backoffs = 0;
+    c.timed_out = false;
+    c.first_retransmit = env.now;  // R2 counts from the last progress
     c.recover = max(c.recover, c.snd_una);      // kept within reach of sequence comparison
     c.reordering_round = max(c.reordering_round, c.snd_una);
 }
@@ -143,6 +148,7 @@ void take_rtt(Env& env, Connection& c, const AckWork& work) {
             ? work.first_sent_at
             : work.sacked_sent_at;
     if (sent_at != Instant()) {
+        c.backoffs = 0;  // RFC 6298 section 5: the backed-off RTO stands until a valid sample
         c.rtt.sample(env.now - sent_at);
         const Instant latest = work.last_sent_at != Instant() ? work.last_sent_at : sent_at;
         c.rtt.sample_min(env.now - latest, env.now);

@@ -95,7 +95,8 @@ void consumed(Env& env, Connection& c, uint32_t bytes) {
 }
 
 bool at_end(const Connection& c) {
-    return c.receive_queue.empty() && (c.fin_received || c.state == State::closed);
+    return c.receive_queue.empty() && c.error == 0 &&
+           (c.fin_received || c.state == State::closed);
 }
 
 Result<void> shutdown_send(Env& env, Connection& c) {

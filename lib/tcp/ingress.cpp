@@ -81,6 +81,7 @@ void adopt_options(Env& env, Connection& c, const wire::TcpOptions& options, uin
 void established(Env& env, Connection& c) {
     set_state(c, State::established);
     c.syn_acked = true;
+    c.syn_due = false;  // the burst that made it due may have ended the handshake, too
     c.backoffs = 0;
     c.retransmit_at = Instant::never();
     c.recover = c.snd_una;

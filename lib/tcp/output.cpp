@@ -261,7 +261,8 @@ uint16_t advertise_window(Env&, Connection& c) {
 void maybe_update_window(Env& env, Connection& c) {
     if (!may_receive(c.state)) return;
     const uint32_t offered = distance(c.rcv_nxt, max(c.rcv_adv, c.rcv_nxt));
-    const uint32_t space = free_receive_space(c);
+    const uint32_t space =
+        std::min(free_receive_space(c), uint32_t{65535} << c.rcv_wind_shift);
     // Linux and BSD: two segments, or half of the buffer, whichever comes first.
     const uint32_t step = std::min<uint32_t>(c.rcv_buf / 2, 2U * c.rcv_mss);
     if (space < offered + step) return;

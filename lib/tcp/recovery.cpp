@@ -208,6 +208,7 @@ congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& wor
     ack.window_limited = s.window_limited || (c.window.in_slow_start() &&
                                               c.window.cwnd < 2 * s.max_in_flight);
     ack.ece = work.ece;
+    ack.selective_acks = c.sack;
     ack.in_recovery = in_reduction(c) || c.recovery == Recovery::loss;
     if (work.has_newest) {
         const RateStamp& stamp = work.newest;
@@ -260,7 +261,7 @@ void enter_loss(Env& env, Connection& c) {
         c.recovery == Recovery::recovery || c.recovery == Recovery::loss;
     const bool new_reduction = c.recovery == Recovery::open || c.recovery == Recovery::disorder ||
                                c.snd_una >= c.recover ||
-                               (c.recovery == Recovery::loss && c.backoffs == 0);
+                               (c.recovery == Recovery::loss && !c.timed_out);
     AckWork work;
     work.prior_una = c.snd_una;
     work.prior_in_flight = c.in_flight();
@@ -283,7 +284,7 @@ void enter_loss(Env& env, Connection& c) {
     c.recover = c.snd_nxt;
     c.window.set(c.in_flight() + c.window.mss);
     // RFC 5682 section 3.1 step 1: not where fast recovery has sent things again already.
-    s.frto = env.tunables.tcp_frto != 0 && (!from_recovery || c.backoffs > 0);
+    s.frto = env.tunables.tcp_frto != 0 && (!from_recovery || c.timed_out);
     s.frto_new_data = false;
     s.tlp_out = false;
 }

@@ -58,4 +58,13 @@ uint32_t IsnGenerator::port_offset(const Address& local, const Address& remote,
     return static_cast<uint32_t>(hash_tuple(port_, key, local));
 }
 
+uint32_t IsnGenerator::port_group(const Address& local, const Address& remote,
+                                  uint16_t remote_port) const {
+    FlowKey key;
+    key.remote = remote;
+    key.remote_port = remote_port;
+    key.local_port = 1;  // sets this hash apart from the start's
+    return static_cast<uint32_t>(hash_tuple(port_, key, local));
+}
+
 }  // namespace millrace::tcp

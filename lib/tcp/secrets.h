@@ -34,6 +34,8 @@ public:
     uint32_t timestamp_offset(const FlowKey& key, const Address& local) const;
     /// Where the search for an ephemeral port starts (RFC 6056 section 3.3.3).
     uint32_t port_offset(const Address& local, const Address& remote, uint16_t remote_port) const;
+    /// Which counter a destination's ports go on from; another hash than the start's.
+    uint32_t port_group(const Address& local, const Address& remote, uint16_t remote_port) const;
 
 private:
     SecretHash isn_;

@@ -59,6 +59,7 @@ void on_retransmission_timeout(Env& env, Connection& c) {
     if (given_up(env, c)) return;
     ++env.counters.tcp_timeouts;
     enter_loss(env, c);
+    c.timed_out = true;
     back_off(env, c);
     env.mark_dirty(c);
 }

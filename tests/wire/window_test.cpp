@@ -277,7 +277,7 @@ TEST_P(MUST_66, acks_and_resets_count_while_our_window_is_closed) {
     s.send(100);
     s.expect(PA(1, 1 + received).data(100));
     s.inject(A(1 + received, 101));
-    EXPECT_EQ(s.tcb().snd_una, s.tcb().snd_max);
+    EXPECT_EQ(s.tcb().snd_una, s.tcb().snd_nxt);
     s.inject(R(1 + received));
     EXPECT_TRUE(s.end().closed);
     EXPECT_EQ(s.end().error, ECONNRESET);

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "base/random.h"
-#include "congestion/new_reno.h"
 #include "tcp/limits.h"
 #include "tcp/reassembly.h"
 #include "tcp/rtt.h"
@@ -95,35 +94,6 @@ TEST(Isn, rises_with_the_clock_and_differs_by_tuple) {  // MUST-8, MUST-9, attac
     }
     EXPECT_GT(seen.size(), 990U);
     EXPECT_NE(isn.timestamp_offset(key, local), isn.isn(key, local, start).value());
-}
-
-TEST(NewReno, slow_start_counts_bytes_and_avoidance_a_segment_a_window) {
-    congestion::NewReno cc(10, 1000);
-    EXPECT_EQ(cc.window(), 10'000U);
-    cc.on_ack(1000, 1000);
-    EXPECT_EQ(cc.window(), 11'000U);
-    for (int i = 0; i < 10; ++i) cc.on_ack(10, 1000);  // ACK division earns its bytes only
-    EXPECT_EQ(cc.window(), 11'100U);
-    cc.on_timeout(8000, 1000);
-    EXPECT_EQ(cc.ssthresh(), 4000U);
-    EXPECT_EQ(cc.window(), 1000U);
-    for (int i = 0; i < 3; ++i) cc.on_ack(1000, 1000);
-    EXPECT_EQ(cc.window(), 4000U);
-    for (int i = 0; i < 4; ++i) cc.on_ack(1000, 1000);
-    EXPECT_EQ(cc.window(), 5000U);
-}
-
-TEST(NewReno, recovery_halves_and_deflates) {
-    congestion::NewReno cc(10, 1000);
-    cc.enter_recovery(10'000, 1000);
-    EXPECT_EQ(cc.ssthresh(), 5000U);
-    EXPECT_EQ(cc.window(), 8000U);
-    cc.on_duplicate(1000);
-    EXPECT_EQ(cc.window(), 9000U);
-    cc.on_partial_ack(3000, 1000);
-    EXPECT_EQ(cc.window(), 7000U);
-    cc.exit_recovery(4000, 1000);
-    EXPECT_EQ(cc.window(), 5000U);
 }
 
 class Buffers : public ::testing::Test {

@@ -61,6 +61,7 @@ Node& Network::add_node(NodeOptions options) {
     ip::Interface interface;
     interface.name = options.name;
     interface.mac = node.mac_;
+    interface.mtu = options.mtu;
     interface.addresses = options.addresses;
     for (uint16_t core = 0; core < options.cores; ++core) {
         auto pools = buf::Pools::create(unique_name(), options.pools);

@@ -3,21 +3,24 @@
 #   tests/run.sh            everything
 #   tests/run.sh --quick    the optimised build's deterministic tests only
 #   tests/run.sh --soak S   everything, and S seconds of opening and closing with the memory watched
+#   tests/run.sh --sim N    N seeds of the random simulation alone, optimised, from a new base seed
+#                           (MILLRACE_SIM_FIRST names one), in as many processes as there are cores
 # The last line counts test cases: "N passed, N failed", with ", N skipped" if there were any.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../.ci/setup.sh"
 
-quick=0 soak=0
+quick=0 soak=0 sim=0
 while [ $# -gt 0 ]; do
     case $1 in
         --quick) quick=1 ;;
+        --sim) sim=${2:?--sim wants a number of seeds}; shift ;;
         --soak) soak=${2:?--soak wants seconds}; shift ;;
-        *) sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+        *) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
     esac
     shift
 done
 
-[ "$(id -u)" = 0 ] || [ $quick = 1 ] || die "the tests against the host's kernel need root (TAP devices, network namespaces); --quick does without"
+[ "$(id -u)" = 0 ] || [ $quick = 1 ] || [ "$sim" != 0 ] || die "the tests against the host's kernel need root (TAP devices, network namespaces); --quick does without"
 install_packages
 passed=0 failed=0 skipped=0
 results=$(mktemp -d)
@@ -31,6 +34,7 @@ suite() {
     local status=0
     timeout 1500 "$@" --gtest_brief=1 > "$log" 2>&1 || status=$?
     local ok bad
+    grep '^simulation: ' "$log" || true
     ok=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) tests\{0,1\}\.$/\1/p' "$log" | tail -1)
     bad=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) tests\{0,1\}, listed below:$/\1/p' "$log" | tail -1)
     passed=$((passed + ${ok:-0}))
@@ -69,6 +73,31 @@ build() {
     configure "$dir" -Dwerror=true "$@"
     ninja -C "$dir" $targets > "$results/build" 2>&1 || { grep -E 'error|FAILED' "$results/build" | head -40; die "the build in $dir failed"; }
 }
+
+# simulate SEEDS: in shards, one process each. A failure prints the seed that replays it.
+simulate() {
+    local seeds=$1 shards first each i status=0
+    shards=$(nproc)
+    first=${MILLRACE_SIM_FIRST:-$(($(date +%s) * 1000))}
+    each=$(((seeds + shards - 1) / shards))
+    say "simulating $seeds seeds from $first in $shards processes"
+    for ((i = 0; i < shards; ++i)); do
+        MILLRACE_SIM_FIRST=$((first + i * each)) MILLRACE_SIM_COUNT=$each \
+            "$MILLRACE_TOP/build/tests/sim_tests" --gtest_brief=1 \
+            --gtest_filter='Simulation/*' > "$results/shard$i" 2>&1 &
+    done
+    for ((i = 0; i < shards; ++i)); do wait -n || status=1; done
+    [ $status = 0 ] || grep -hvE '^\[' "$results"/shard*
+    grep -h '^simulation: ' "$results"/shard* || true
+    grep -hoE '^replay: MILLRACE_SIM_SEED=[0-9]+' "$results"/shard* | sort -u
+    return $status
+}
+
+if [ "$sim" != 0 ]; then
+    build "$MILLRACE_TOP/build" "tests/sim_tests" --buildtype=release
+    simulate "$sim" || die "the simulation failed"
+    exit 0
+fi
 
 suites="unit wire attack sim"
 optimised=$MILLRACE_TOP/build

@@ -202,24 +202,26 @@ bool Pools::append_payload(Frame& frame, Cursor& cursor, size_t size) {
     return true;
 }
 
-/// For payload in many small pieces: one buffer with a copy of them all.
+/// For payload in many small pieces: one buffer with a copy of them all, or as many as their size
+/// needs (jumbo frames).
 bool Pools::append_in_one(Frame& frame, Cursor& cursor, size_t size) {
-    Frame whole(allocate(payload_));
-    if (!whole) return false;
     while (size > 0) {
-        rte_mbuf* payload = mbuf_of(cursor.storage);
-        const size_t piece = std::min<size_t>(payload->data_len - cursor.offset, size);
-        uint8_t* room = whole.put(piece);
-        if (room == nullptr) {  // more than a buffer's room (jumbo frames): another
-            frame.append(std::move(whole));
-            return pieces(cursor, size) > pieces_max ? append_in_one(frame, cursor, size)
-                                                     : append_payload(frame, cursor, size);
+        Frame whole(allocate(payload_));
+        if (!whole) return false;
+        // A piece may be larger than a buffer: it is cut where the room ends.
+        size_t room = std::min<size_t>(size, rte_pktmbuf_tailroom(whole.get()));
+        size -= room;
+        while (room > 0) {
+            rte_mbuf* payload = mbuf_of(cursor.storage);
+            const size_t piece = std::min<size_t>(payload->data_len - cursor.offset, room);
+            if (piece > 0)
+                std::memcpy(whole.put(piece),
+                            rte_pktmbuf_mtod_offset(payload, const void*, cursor.offset), piece);
+            room -= piece;
+            advance(cursor, piece);
         }
-        std::memcpy(room, rte_pktmbuf_mtod_offset(payload, const void*, cursor.offset), piece);
-        size -= piece;
-        advance(cursor, piece);
+        frame.append(std::move(whole));
     }
-    frame.append(std::move(whole));
     return true;
 }
 

@@ -49,14 +49,19 @@ Network::~Network() {
 Node& Network::add_node(NodeOptions options) {
     const auto index = static_cast<uint8_t>(nodes_.size() + 1);
     nodes_.push_back(std::make_unique<Node>());
-    line_free_.push_back(now_);
     Node& node = *nodes_.back();
+    node.line_ = std::make_unique<Line>(
+        seed_ * 1000 + 500 + index, impairments_,
+        [this, &node](Fate fate, std::span<const uint8_t> frame) {
+            note(node, frame, sim::name(fate));
+        });
     node.name_ = options.name;
     node.mac_ = {{0x02, 0, 0, 0, 0, index}};
     node.network_ = this;
     ip::Interface interface;
     interface.name = options.name;
     interface.mac = node.mac_;
+    interface.mtu = options.mtu;
     interface.addresses = options.addresses;
     for (uint16_t core = 0; core < options.cores; ++core) {
         auto pools = buf::Pools::create(unique_name(), options.pools);
@@ -66,7 +71,7 @@ Node& Network::add_node(NodeOptions options) {
         at.stack = std::make_unique<stack::Stack>(
             stack::Options{.config = options.config,
                            .interfaces = stack::with_loopback({interface}),
-                           .secrets = tcp::Secrets::from_seed(seed_ * 1000 + index),
+                           .secrets = secrets(seed_, index),
                            .core = core,
                            .cores = options.cores,
                            .now = now_},
@@ -92,44 +97,28 @@ void Network::note(const Node& from, std::span<const uint8_t> frame, std::string
                                  fate, describe(frame)));
 }
 
+void Network::set_impairments(const Impairments& impairments) {
+    impairments_ = impairments;
+    for (auto& node : nodes_) node->line_->set(impairments);
+}
+
+void Network::schedule(Node& node, uint16_t core, Instant at, std::function<void()> call) {
+    calls_.emplace(std::max(at, now_), Call{&node, core, std::move(call)});
+}
+
 void Network::send(Node& from, std::vector<uint8_t> frame) {
     if (filter_ && !filter_(from, frame)) return note(from, frame, "filtered");
-    if (random_.chance(impairments_.loss_ppm, 1'000'000)) return note(from, frame, "lost");
-    if (random_.chance(impairments_.corrupt_ppm, 1'000'000)) {
-        const uint64_t bit = random_.below(frame.size() * 8);
-        frame[bit / 8] ^= static_cast<uint8_t>(1U << (bit % 8));
-        note(from, frame, "corrupted");
-    }
-    note(from, frame, "sent");
-    broadcast(from, frame);
-    if (random_.chance(impairments_.duplicate_ppm, 1'000'000)) broadcast(from, frame);
+    from.line_->send(now_, std::move(frame));
 }
 
 void Network::put_on_wire(Node& to, std::vector<uint8_t> frame) {
     wire_.push({now_ + impairments_.delay, order_++, &to, std::move(frame)});
 }
 
-void Network::broadcast(Node& from, const std::vector<uint8_t>& frame) {
-    Instant leaves = now_;
-    if (impairments_.bits_per_second != 0) {
-        const auto self = std::ranges::find(nodes_, &from, &std::unique_ptr<Node>::get);
-        Instant& free = line_free_[static_cast<size_t>(self - nodes_.begin())];
-        leaves = std::max(free, now_);
-        if (leaves - now_ > impairments_.queue_max) return note(from, frame, "overflowed");
-        const auto bits = static_cast<int64_t>(frame.size() * 8);
-        free = leaves + Duration::from_ns(bits * 1'000'000'000 /
-                                          static_cast<int64_t>(impairments_.bits_per_second));
-        leaves = free;
-    }
-    const auto extra =
-        static_cast<int64_t>(random_.below(static_cast<uint64_t>(impairments_.jitter.ns()) + 1));
-    const Instant at = leaves + impairments_.delay + Duration::from_ns(extra);
-    for (auto& node : nodes_)
-        if (node.get() != &from) wire_.push({at, order_++, node.get(), frame});
-}
-
 Instant Network::next_event() {
     Instant next = wire_.empty() ? Instant::never() : wire_.top().at;
+    if (!calls_.empty()) next = std::min(next, calls_.begin()->first);
+    for (auto& node : nodes_) next = std::min(next, node->line_->next_arrival());
     for (auto& node : nodes_)
         for (auto& core : node->cores_) {
             const bool waiting = !core->frames.empty() || !core->messages.empty();
@@ -138,14 +127,35 @@ Instant Network::next_event() {
     return next;
 }
 
-/// Frames whose time has come reach a core; which one, no NIC has said.
+/// A frame reaches a core; which one, no NIC has said.
+void Network::deliver(Node& to, std::vector<uint8_t> frame) {
+    if (arrival_observer_) arrival_observer_(to, frame);
+    const uint64_t core = to.cores() == 1 ? 0 : random_.below(to.cores());
+    to.cores_[core]->arrived.push_back(std::move(frame));
+}
+
+/// As a switch that knows every station: to the one that is meant, else to all.
+void Network::distribute(Node& from, std::vector<uint8_t> frame) {
+    if (const auto ethernet = wire::Ethernet::parse(frame))
+        for (auto& node : nodes_)
+            if (node.get() != &from && node->mac_ == ethernet->destination)
+                return deliver(*node, std::move(frame));
+    for (auto& node : nodes_)
+        if (node.get() != &from) deliver(*node, frame);
+}
+
+/// What is due by now: frames at their nodes, calls at their cores.
 void Network::arrive() {
     while (!wire_.empty() && wire_.top().at <= now_) {
-        const InFlight& frame = wire_.top();
-        Node& node = *frame.to;
-        const uint64_t core = node.cores() == 1 ? 0 : random_.below(node.cores());
-        node.cores_[core]->arrived.push_back(frame.bytes);
+        deliver(*wire_.top().to, wire_.top().bytes);
         wire_.pop();
+    }
+    for (auto& node : nodes_)
+        while (auto frame = node->line_->receive(now_)) distribute(*node, std::move(*frame));
+    while (!calls_.empty() && calls_.begin()->first <= now_) {
+        Call& due = calls_.begin()->second;
+        due.node->cores_[due.core]->calls.push_back(std::move(due.call));
+        calls_.erase(calls_.begin());
     }
 }
 
@@ -159,8 +169,8 @@ bool Network::step(Instant end) {
     arrive();
     for (auto& node : nodes_)
         for (auto& core : node->cores_) {
-            const bool input =
-                !core->arrived.empty() || !core->frames.empty() || !core->messages.empty();
+            const bool input = !core->arrived.empty() || !core->frames.empty() ||
+                               !core->messages.empty() || !core->calls.empty();
             if (input || core->stack->next_deadline() <= now_) turn(*node, *core);
         }
     return true;
@@ -195,6 +205,9 @@ void Network::turn(Node& node, Node::Core& core) {
     if (!batch.empty()) stack.receive(0, batch);
     stack.receive_loopback();
     stack.run_timers();
+    std::vector<std::function<void()>> calls;
+    calls.swap(core.calls);
+    for (const auto& call : calls) call();
     if (node.application_ != nullptr) stack.run_application(*node.application_);
     stack.egress();
     stack.end_turn();

@@ -4,32 +4,25 @@
 #pragma once
 
 #include <deque>
+#include <functional>
+#include <map>
 #include <memory>
 #include <queue>
 #include <string>
 #include <vector>
 
 #include "base/random.h"
+#include "sim/impairments.h"
 #include "stack/stack.h"
 
 namespace millrace::sim {
-
-/// What the wire does to frames, each way; chances in parts per million.
-struct Impairments {
-    Duration delay = Duration::from_us(50);
-    Duration jitter;               ///< added at random, uniform in [0, jitter]; reorders
-    uint32_t loss_ppm = 0;
-    uint32_t duplicate_ppm = 0;
-    uint32_t corrupt_ppm = 0;      ///< one bit flipped somewhere in the frame
-    uint64_t bits_per_second = 0;  ///< 0: no limit
-    Duration queue_max = Duration::from_ms(100);  ///< behind the limit; beyond it frames are lost
-};
 
 /// Settings of one node; addresses and MAC are given by `Network::add_node`.
 struct NodeOptions {
     std::string name;
     std::vector<Prefix> addresses;
     uint16_t cores = 1;
+    uint16_t mtu = 1500;
     Config config;  ///< tunables and pools; ports are not looked at
     buf::PoolSizes pools{.receive = 4096, .header = 4096, .attach = 4096, .payload = 2048};
 };
@@ -42,6 +35,8 @@ public:
     uint16_t cores() const { return static_cast<uint16_t>(cores_.size()); }
     void set_application(stack::Application* application) { application_ = application; }
     const std::string& name() const { return name_; }
+    /// What becomes of the frames that this node sends.
+    const Line& line() const { return *line_; }
     const wire::MacAddress& mac() const { return mac_; }
 
 private:
@@ -65,23 +60,34 @@ private:
         std::deque<HandedOver> frames;
         std::deque<stack::Message> messages;
         std::vector<std::vector<uint8_t>> arrived;
+        std::vector<std::function<void()>> calls;
     };
 
     std::string name_;
     wire::MacAddress mac_;
     class Network* network_ = nullptr;
+    std::unique_ptr<Line> line_;  // from this node to the others
     stack::Application* application_ = nullptr;
     std::vector<std::unique_ptr<Core>> cores_;
 };
 
-/// A broadcast segment with all nodes on it.
+/// A switch with all nodes on it: what is for one node's MAC address reaches that node alone.
 class Network {
 public:
     explicit Network(uint64_t seed, Instant start = Instant::from_ns(1'000'000'000));
     ~Network();
 
     Node& add_node(NodeOptions options);
-    void set_impairments(const Impairments& impairments) { impairments_ = impairments; }
+    /// Of the way from every node to the others, also of nodes that are yet to come.
+    void set_impairments(const Impairments& impairments);
+    /// Of the way from one node to the others.
+    void set_impairments(Node& from, const Impairments& impairments) {
+        from.line_->set(impairments);
+    }
+    /// The secrets of the stacks of the `index`-th node, counted from 1.
+    static tcp::Secrets secrets(uint64_t seed, uint64_t index) {
+        return tcp::Secrets::from_seed(seed * 1000 + index);
+    }
 
     Instant now() const { return now_; }
     /// Runs until nothing is left to happen by `end`, and sets the clock to it.
@@ -102,9 +108,15 @@ public:
     void inject_burst(Node& node, const std::vector<std::vector<uint8_t>>& frames);
     /// A frame that reaches `to` after the wire's delay, as if somebody else had sent it.
     void put_on_wire(Node& to, std::vector<uint8_t> frame);
+    /// Calls `call` in a turn of that core at `at`, where its application's turn is.
+    void schedule(Node& node, uint16_t core, Instant at, std::function<void()> call);
     /// Calls `filter(from, frame)` for each frame sent; false: the wire loses it.
     void set_filter(std::function<bool(const Node&, std::span<const uint8_t>)> filter) {
         filter_ = std::move(filter);
+    }
+    /// Calls `observer(to, frame)` for each frame that reaches a node.
+    void set_arrival_observer(std::function<void(const Node&, std::span<const uint8_t>)> observer) {
+        arrival_observer_ = std::move(observer);
     }
 
     /// One line per frame that was sent: time, sender, fate, what it says.
@@ -123,8 +135,15 @@ private:
         }
     };
 
+    struct Call {
+        Node* node;
+        uint16_t core;
+        std::function<void()> call;
+    };
+
     void send(Node& from, std::vector<uint8_t> frame);
-    void broadcast(Node& from, const std::vector<uint8_t>& frame);
+    void deliver(Node& to, std::vector<uint8_t> frame);
+    void distribute(Node& from, std::vector<uint8_t> frame);
     bool step(Instant end);
     void arrive();
     void turn(Node& node, Node::Core& core);
@@ -136,10 +155,11 @@ private:
     Instant now_;
     Impairments impairments_;
     std::vector<std::unique_ptr<Node>> nodes_;
-    std::priority_queue<InFlight> wire_;
+    std::priority_queue<InFlight> wire_;  // what nobody of ours has sent
     uint64_t order_ = 0;
-    std::vector<Instant> line_free_;  // per node: when its transmitter is free again
+    std::multimap<Instant, Call> calls_;
     std::function<bool(const Node&, std::span<const uint8_t>)> filter_;
+    std::function<void(const Node&, std::span<const uint8_t>)> arrival_observer_;
     bool keep_trace_ = false;
     std::vector<std::string> trace_;
 };

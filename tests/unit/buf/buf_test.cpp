@@ -128,6 +128,29 @@ TEST(Pools, payload_goes_by_copy_when_small_and_by_reference_when_large) {
     EXPECT_EQ(pools.available(), pools.capacity());
 }
 
+/// A jumbo frame's payload: too many pieces to refer to, one of them larger than a buffer.
+TEST(Pools, many_pieces_are_copied_whatever_their_size) {
+    Pools pools = make("many_pieces");
+    const auto bytes = numbers(8948);
+    const Region region(std::as_bytes(std::span(bytes)), {});
+    for (const size_t large : {size_t{1}, size_t{2048}, size_t{2049}, size_t{5000}}) {
+        BufferChain chain;
+        for (size_t at = 0; at < bytes.size();) {
+            const size_t piece = at == 600 ? large : std::min<size_t>(300, bytes.size() - at);
+            auto buffer = pools.region_buffer(region, at, piece);
+            ASSERT_TRUE(buffer);
+            chain.append(std::move(*buffer));
+            at += piece;
+        }
+        Frame frame = pools.frame();
+        Cursor cursor{BufferAccess::head(chain), 0};
+        ASSERT_TRUE(pools.append_payload(frame, cursor, bytes.size()));
+        EXPECT_LE(frame.buffers(), Pools::pieces_max);
+        EXPECT_EQ(contents(frame), bytes);
+    }
+    EXPECT_EQ(pools.available(), pools.capacity());
+}
+
 TEST(Pools, what_somebody_else_holds_is_not_written) {
     Pools pools = make("shared_tail");
     BufferChain kept;

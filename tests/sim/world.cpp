@@ -1,0 +1,301 @@
+#include "sim/world.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include <fmt/format.h>
+
+#include "tcp/limits.h"
+
+namespace millrace::testing {
+
+using namespace millrace::literals;
+
+namespace {
+
+// Far beyond every timeout of a stack that was left in peace, and of one that was cut off.
+constexpr Duration patience = 3000_s;
+// Orphans, FIN-WAIT-2, SYN-ACKs, TIME-WAIT: all over by then.
+constexpr Duration aftermath = 3000_s;
+constexpr uint64_t steps_max = 1'000'000;
+constexpr size_t failures_max = 20;
+
+}  // namespace
+
+World::World(const Scenario& scenario, bool keep_trace)
+    : scenario_(scenario),
+      wire_([this](const std::string& what) { fail(what); }),
+      network_(scenario.seed, scenario.start),
+      host_(*this) {
+    network_.keep_trace(keep_trace);
+    build();
+}
+
+World::~World() {
+    for (auto* ends : {&clients_, &servers_})
+        for (auto& end : *ends) end->let_go();
+}
+
+void World::fail(const std::string& what) {
+    if (outcome_.failures.size() >= failures_max) return;
+    const double since = (network_.now() - scenario_.start).seconds();
+    outcome_.failures.push_back(fmt::format("{:.6f}s {}", since, what));
+}
+
+void World::build() {
+    for (const sim::NodeOptions& options : scenario_.nodes) {
+        sim::Node& node = network_.add_node(options);
+        node.set_application(&host_);
+        nodes_.push_back(&node);
+    }
+    network_.set_filter([this](const sim::Node&, std::span<const uint8_t> frame) {
+        wire_.on_sent(frame);
+        return true;
+    });
+    network_.set_arrival_observer([this](const sim::Node& to, std::span<const uint8_t> frame) {
+        const auto ethernet = wire::Ethernet::parse(frame);
+        if (ethernet && ethernet->destination == to.mac()) wire_.on_arrived(frame, network_.now());
+    });
+    for (const Weather& weather : scenario_.weather)
+        network_.schedule(*nodes_[0], 0, at(weather.at), [this, &weather] {
+            for (size_t i = 0; i < nodes_.size(); ++i)
+                network_.set_impairments(*nodes_[i], weather.from[i]);
+        });
+    open_listeners();
+    for (size_t i = 0; i < scenario_.connections.size(); ++i) {
+        const ConnectionPlan& plan = scenario_.connections[i];
+        clients_.push_back(std::make_unique<End>(*this, i, true, plan.client_end));
+        servers_.push_back(std::make_unique<End>(*this, i, false, plan.server_end));
+        clients_[i]->peer_ = servers_[i].get();
+        servers_[i]->peer_ = clients_[i].get();
+        network_.schedule(*nodes_[plan.client], plan.client_core, at(plan.at),
+                          [this, i] { connect(i, false); });
+        if (plan.opening == Opening::simultaneous)
+            network_.schedule(*nodes_[plan.server], 0, at(plan.at),
+                              [this, i] { connect(i, true); });
+    }
+}
+
+void World::open_listeners() {
+    for (const ListenerPlan& plan : scenario_.listeners)
+        for (uint16_t core = 0; core < nodes_[plan.node]->cores(); ++core) {
+            if (plan.core && *plan.core != core) continue;
+            sim::Node& node = *nodes_[plan.node];
+            listening_.push_back(std::make_unique<Listening>(
+                Listening{&plan, &node.stack(core), &node, nullptr}));
+            Listening& here = *listening_.back();
+            network_.schedule(node, core, scenario_.start, [this, &here] {
+                auto listener = here.stack->listen({Address(), here.plan->port},
+                                                   here.plan->backlog, &here);
+                if (!listener) return fail("cannot listen");
+                here.listener = *listener;
+            });
+            if (!plan.closes_at) continue;
+            network_.schedule(node, core, at(*plan.closes_at), [&here] {
+                here.stack->close_listener(*here.listener);
+                here.listener = nullptr;
+            });
+        }
+}
+
+void World::connect(size_t number, bool from_server) {
+    const ConnectionPlan& plan = scenario_.connections[number];
+    SocketAddress local{Scenario::address(plan.client, plan.family), plan.client_port};
+    SocketAddress remote{Scenario::address(plan.server, plan.family), plan.server_port};
+    if (from_server) std::swap(local, remote);
+    sim::Node& node = *nodes_[from_server ? plan.server : plan.client];
+    stack::Stack& stack = node.stack(from_server ? 0 : plan.client_core);
+    End& end = from_server ? *servers_[number] : *clients_[number];
+    const auto c = stack.connect(remote, local, &end);
+    if (!c) {
+        end.failed_to_begin_ = true;
+        return fail(fmt::format("connection {} cannot begin: {}", number, c.error().message()));
+    }
+    if (!from_server)
+        by_client_[{local.address, (*c)->key.local_port, remote.address, remote.port}] = number;
+    end.begin(stack, node, **c, false);
+}
+
+void World::accept(tcp::Listener& listener) {
+    Listening& here = *static_cast<Listening*>(listener.owner);
+    const Instant from = at(here.plan->accepts_from);
+    if (network_.now() < from) {
+        network_.schedule(*here.node, here.stack->core(), from, [this, &here] {
+            if (here.listener != nullptr) accept(*here.listener);
+        });
+        return;
+    }
+    while (tcp::Connection* c = here.stack->accept(listener)) take(here, *c);
+}
+
+void World::take(Listening& here, tcp::Connection& c) {
+    const SocketAddress local = here.stack->local_address(c.key);
+    const auto found =
+        by_client_.find({c.key.remote, c.key.remote_port, local.address, local.port});
+    if (found == by_client_.end() || servers_[found->second]->begun()) {
+        fail("accepts a connection that nobody has begun, or twice");
+        tcp::abort(here.stack->env(), c);
+        return;
+    }
+    servers_[found->second]->begin(*here.stack, *here.node, c, true);
+}
+
+bool World::all_over() {
+    if (network_.now() < at(std::max(scenario_.settled_at(), Duration(6_s)))) return false;
+    for (const auto& end : clients_)
+        if (!end->is_over() && !end->failed_to_begin_) return false;
+    return std::ranges::none_of(servers_, [](const auto& end) {
+        return end->begun() && !end->is_over();
+    });
+}
+
+/// As `Network::run_while`; a world that spins without end is one that hangs.
+bool World::run_on(Duration limit, const std::function<bool()>& done) {
+    const bool ended = network_.run_while(limit, [&] {
+        return ++steps_ > steps_max || done();
+    });
+    return ended && steps_ <= steps_max;
+}
+
+Outcome World::run() {
+    run_on(scenario_.settled_at() + patience, [this] { return all_over(); });
+    if (steps_ > steps_max) fail("does not come to rest");
+    for (auto& here : listening_)
+        network_.schedule(*here->node, here->stack->core(), network_.now(), [&here = *here] {
+            if (here.listener != nullptr) here.stack->close_listener(*here.listener);
+            here.listener = nullptr;
+        });
+    run_on(1_s, [] { return false; });
+    give_up();
+    run_on(aftermath, [] { return false; });
+    if (steps_ > steps_max) fail("does not come to rest after its end");
+    judge();
+    expect_nothing_left();
+    for (sim::Node* node : nodes_) {
+        for (uint16_t core = 0; core < node->cores(); ++core)
+            outcome_.counters += node->stack(core).counters();
+        for (size_t i = 0; i < sim::fate_count; ++i)
+            outcome_.fates[i] += node->line().count(static_cast<sim::Fate>(i));
+    }
+    outcome_.trace = network_.trace();
+    return std::move(outcome_);
+}
+
+void World::give_up() {
+    for (auto* ends : {&clients_, &servers_})
+        for (auto& end : *ends)
+            if (end->begun() && !end->is_over())
+                network_.schedule(*end->node_, end->stack_->core(), network_.now(),
+                                  [&end = *end] { end.give_up(); });
+}
+
+/// Tunables with which a stack gives up before the weather has settled.
+bool World::is_fragile(size_t node) const {
+    const TcpTunables& t = scenario_.nodes[node].config.tcp;
+    const Duration trouble = scenario_.settled_at() * 2 + 60_s;
+    const uint32_t orphan = t.tcp_orphan_retries != 0 ? t.tcp_orphan_retries : 8;
+    return tcp::retries_duration(t, std::min(t.tcp_retries2, orphan)) < trouble ||
+           t.tcp_syn_retries < 6 || t.tcp_synack_retries < 5;
+}
+
+/// Whether a connection may end otherwise than in order, with everything delivered.
+bool World::may_fail(size_t number) const {
+    const ConnectionPlan& plan = scenario_.connections[number];
+    const End& client = *clients_[number];
+    const End& server = *servers_[number];
+    if (scenario_.cut || plan.opening != Opening::listener) return true;
+    if (client.violent_ || server.violent_) return true;
+    if (is_fragile(plan.client) || is_fragile(plan.server)) return true;
+    // Who closes before he has read everything resets his peer.
+    for (const End* end : {&client, &server})
+        if (end->plan_.ending == EndPlan::Ending::close_when_sent &&
+            (end->peer_->plan_.bytes > 0 || end->peer_->plan_.echo))
+            return true;
+    // The link address could not be found out: the attempt fails at once.
+    if (client.error_ == EHOSTUNREACH && !client.connected_) return true;
+    if (server.begun()) return false;
+    if (scenario_.nodes[plan.server].config.tcp.tcp_abort_on_overflow != 0) return true;
+    return std::ranges::any_of(scenario_.listeners, [&](const ListenerPlan& listener) {
+        return listener.node == plan.server && listener.port == plan.server_port &&
+               listener.closes_at;
+    });
+}
+
+void World::judge() {
+    outcome_.large_failed = may_fail(0);
+    for (size_t i = 0; i < clients_.size(); ++i) {
+        judge_end(*clients_[i]);
+        judge_end(*servers_[i]);
+        outcome_.moved =
+            std::max({outcome_.moved, clients_[i]->received_, servers_[i]->received_});
+    }
+}
+
+void World::judge_end(const End& end) {
+    const bool strict = !may_fail(end.number_);
+    if (!end.begun()) {
+        if (strict) fail(end.state());
+        return;
+    }
+    ++outcome_.ends;
+    if (end.in_order_) ++outcome_.in_order;
+    if (end.vain_) ++outcome_.waited_in_vain;
+    if (!end.is_over()) return fail(end.state() + " is not over");
+    // A FIN stands behind everything that was written before it.
+    if (end.saw_end_ && end.received_ != end.peer_->sent_)
+        fail(end.state() + " got an end too early; " + end.peer_->state());
+    if (strict && (!end.in_order_ || end.received_ != end.peer_->sent_ ||
+                   (!end.plan_.echo && end.sent_ != end.plan_.bytes)))
+        fail(end.state() + " should have ended in order; " + end.peer_->state());
+    judge_error(end, strict);
+}
+
+void World::judge_error(const End& end, bool strict) {
+    const ConnectionPlan& plan = scenario_.connections[end.number_];
+    const size_t node = end.is_client_ ? plan.client : plan.server;
+    const TcpTunables& tunables = scenario_.nodes[node].config.tcp;
+    if (end.violent_ || end.vain_) return;
+    bool right = !strict;
+    switch (end.error_) {
+        case 0:
+            // Told of an orderly end without the peer's FIN?
+            right = end.saw_end_ || end.plan_.ending == EndPlan::Ending::close_when_sent;
+            break;
+        case ECONNRESET:
+        case EPIPE: break;
+        case ECONNREFUSED: right = right && !end.connected_; break;
+        case EHOSTUNREACH: right = !end.connected_; break;
+        case ETIMEDOUT: {
+            ++outcome_.timed_out;
+            const uint32_t retries = tunables.tcp_retries2;
+            if (end.connected_ && end.quiet_ < tcp::retries_duration(tunables, retries) / 2)
+                right = false;
+            break;
+        }
+        default: right = false;
+    }
+    if (plan.opening == Opening::closed_port && end.error_ == 0) right = false;
+    if (!right) fail(end.state() + " should not have ended so");
+}
+
+void World::expect_nothing_left() {
+    for (sim::Node* node : nodes_)
+        for (uint16_t core = 0; core < node->cores(); ++core) {
+            stack::Stack& stack = node->stack(core);
+            const auto left = stack.population();
+            const auto expect_none = [&](std::string_view what, size_t count) {
+                if (count != 0)
+                    fail(fmt::format("{}/{} keeps {} {}", node->name(), core, count, what));
+            };
+            expect_none("connections", left.connections);
+            expect_none("half-open entries", left.half_open);
+            expect_none("TIME-WAIT entries", left.time_wait);
+            expect_none("listeners", left.listeners);
+            expect_none("forwards", left.forwards);
+            expect_none("fragments", left.fragments);
+            expect_none("buffers", node->pools(core).capacity() - node->pools(core).available());
+            expect_none("timers", stack.next_deadline() == Instant::never() ? 0 : 1);
+        }
+}
+
+}  // namespace millrace::testing

@@ -223,6 +223,9 @@ bool plan_snapshot(Env& env, Connection& c, TransmitPlan& plan) {
     c.snapshots.pop_front();
     start_plan(env, c, plan, c.snd_nxt, TcpFlags::ack);
     plan.header.ack = snapshot.ack;
+    // What has come since moved RCV.NXT; the window's right edge stays where it is (SHLD-14).
+    plan.header.window = static_cast<uint16_t>(std::min<uint32_t>(
+        distance(snapshot.ack, max(c.rcv_adv, c.rcv_nxt)) >> c.rcv_wind_shift, 65535));
     plan.header.options.sack_count = snapshot.sack_count;
     plan.header.options.sack = snapshot.sack;
     env.snapshots.give_back(&snapshot);
@@ -249,12 +252,10 @@ uint16_t advertise_window(Env&, Connection& c) {
     if (window < offered + step) window = offered;
     const uint32_t window_max = uint32_t{65535} << c.rcv_wind_shift;
     window = std::min(window, window_max);
-    // Rounded up where rounding down would take back what was offered (SHLD-14).
-    const uint32_t unit = uint32_t{1} << c.rcv_wind_shift;
-    uint32_t field = window >> c.rcv_wind_shift;
-    if ((field << c.rcv_wind_shift) < offered && field < 65535 && window % unit != 0) ++field;
-    // What rounding up seems to offer is not counted as offered, or the edge would creep.
-    c.rcv_adv = max(edge, c.rcv_nxt + std::min(field << c.rcv_wind_shift, window));
+    // In whole units, rounded down: the edge that the peer sees may go back by less than a unit
+    // (RFC 7323 section 2.4), but whatever he was ever shown is taken.
+    const uint32_t field = window >> c.rcv_wind_shift;
+    c.rcv_adv = max(edge, c.rcv_nxt + (field << c.rcv_wind_shift));
     return static_cast<uint16_t>(field);
 }
 

@@ -102,7 +102,7 @@ bool schedule_probe(Env& env, Connection& c) {
     if (env.tunables.tcp_early_retrans == 0 || !c.sack || !c.rtt.has_sample()) return false;
     if (c.recovery != Recovery::open && c.recovery != Recovery::cwr) return false;
     const Sending& s = *c.sending;
-    if (s.tlp_out || c.snd_wnd == 0 || s.sent.sacked() != 0 || c.backoffs != 0) return false;
+    if (s.tlp_out || c.snd_wnd == 0 || s.sent.sacked() != 0 || c.timed_out) return false;
     // Section 7.2: two round trips; one segment alone may wait for a delayed ACK.
     Duration timeout = c.rtt.srtt() * 2;
     if (c.outstanding() <= c.window.mss)

@@ -56,4 +56,13 @@ uint16_t Checksum::folded() const {
     return static_cast<uint16_t>(sum);
 }
 
+uint16_t update_checksum(uint16_t checksum, uint16_t from, uint16_t to) {
+    uint32_t sum = static_cast<uint16_t>(~checksum);
+    sum += static_cast<uint16_t>(~from);
+    sum += to;
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<uint16_t>(~sum);
+}
+
 }  // namespace millrace::wire

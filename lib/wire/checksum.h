@@ -40,4 +40,8 @@ private:
     uint64_t sum_ = 0;
 };
 
+/// Replaces the 16-bit word `from` by `to` under a checksum field (RFC 1624 equation 3). All three
+/// as they stand in memory.
+uint16_t update_checksum(uint16_t checksum, uint16_t from, uint16_t to);
+
 }  // namespace millrace::wire

@@ -234,7 +234,7 @@ void End::let_go() {
 void End::give_up() {
     if (connection_ == nullptr) return;
     // Without keepalives who has nothing to say never learns that his peer is gone.
-    const bool silent = connection_->send_queue.empty() && connection_->in_flight() == 0;
+    const bool silent = connection_->queued() == 0 && connection_->outstanding() == 0;
     const bool alone = world_.scenario_.cut || !peer_->begun_ || peer_->is_over();
     vain_ = silent && alone && world_.may_fail(number_);
     if (!vain_) world_.fail(state() + " hangs");
@@ -252,7 +252,7 @@ std::string End::state() const {
     if (connection_ == nullptr) return text + (begun_ ? "" : ", never begun");
     const tcp::Connection& c = *connection_;
     return text + fmt::format(", {} queued {} in flight {} snd_wnd {} rcv_wnd {} rcv_used {}",
-                              tcp::name(c.state), c.send_queue.size(), c.in_flight(), c.snd_wnd,
+                              tcp::name(c.state), c.queued(), c.outstanding(), c.snd_wnd,
                               c.rcv_window(), c.rcv_used);
 }
 

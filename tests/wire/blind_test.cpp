@@ -145,7 +145,7 @@ TEST(ChallengeAck, case_32_one_connections_limit_is_no_others) {
     s.forget_sent();
     connect_from(41000);
     s.inject(R(2).client(41000));
-    s.expect(A(1, 1));
+    s.expect(A(1, 1).client(41000));
     EXPECT_EQ(s.counters().tcp_challenge_acks, 2U);
 }
 

@@ -139,15 +139,6 @@ TEST(Cubic, a_timeout_begins_on_a_plateau) {  // RFC 9438 section 4.8
     EXPECT_NEAR(static_cast<double>(flow.cubic.w_max()), 70'000, 1000);
 }
 
-TEST(Cubic, slow_start_after_a_timeout_counts_one_segment_an_ack) {  // RFC 3465 section 2.3
-    Flow flow(1, 1000, 50_ms);
-    flow.window.ssthresh = 50'000;
-    Ack ack = flow.ack(20'000);
-    ack.in_recovery = true;
-    flow.cubic.on_ack(flow.window, ack);
-    EXPECT_EQ(flow.window.cwnd, 2000U);
-}
-
 TEST(Cubic, an_undo_gives_the_plateau_back) {  // RFC 9438 section 4.9
     Flow flow(1000, 1000, 50_ms);
     flow.lose();

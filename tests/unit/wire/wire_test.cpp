@@ -49,6 +49,21 @@ TEST(Checksum, equals_the_definition_at_every_size_and_cut) {
               plain_checksum(ones));
 }
 
+TEST(Checksum, incremental_update_equals_a_fresh_one) {
+    Random random(2);
+    for (int i = 0; i < 1000; ++i) {
+        std::vector<uint8_t> bytes(40);
+        random.fill(bytes);
+        const uint16_t before = Checksum().add(bytes.data(), bytes.size()).finish();
+        uint16_t from = 0;
+        std::memcpy(&from, &bytes[10], 2);
+        const auto to = static_cast<uint16_t>(random.next());
+        std::memcpy(&bytes[10], &to, 2);
+        const uint16_t after = Checksum().add(bytes.data(), bytes.size()).finish();
+        EXPECT_EQ(update_checksum(before, from, to), after);
+    }
+}
+
 TEST(Ethernet, round_trip_with_and_without_vlan) {
     for (const uint16_t vlan : {uint16_t{0}, uint16_t{7}, uint16_t{4094}}) {
         Ethernet header;

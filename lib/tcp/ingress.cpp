@@ -23,6 +23,7 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
         segment.seq + 1 == c.rcv_nxt && segment.ack == c.snd_nxt) {
         segment.flags &= static_cast<uint8_t>(~wire::TcpFlags::syn);
         segment.seq += 1;
+        segment.window = static_cast<uint16_t>(segment.window >> c.snd_wind_shift);  // unscaled
         c.ack_now = true;
     }
     // First, check sequence number (with RFC 7323's PAWS before it).

@@ -79,7 +79,8 @@ sim::NodeOptions node(Dice& dice, uint8_t index) {
     ip.neighbour_retries = dice.pick({3U, 10U});
     ip.neighbour_retry_ms = dice.pick({100U, 1000U});
     ip.neighbour_reachable_s = dice.pick({1U, 30U});
-    ip.neighbour_queue = dice.pick({1U, 3U, 8U, 8U});
+    // Enough for all that may wait: what is dropped there leaves a gap on the wire.
+    ip.neighbour_queue = 64;
     ip.neighbour_max = 16;
     ip.ipfrag_max = 16;
     options.pools = {.receive = 1024, .header = 512, .attach = 512, .payload = 512, .region = 256};

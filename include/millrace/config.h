@@ -32,9 +32,14 @@ struct TcpTunables {
     uint32_t tcp_syn_retries = 6;            ///< SYN retransmissions before ETIMEDOUT; 1..127
     uint32_t tcp_syn_linear_timeouts = 4;    ///< of these, how many come without backoff; 0..127
     uint32_t tcp_synack_retries = 5;         ///< SYN-ACK retransmissions; 0..127
+    uint32_t tcp_retries1 = 3;               ///< RTO backoffs before the route is doubted; 1..63
     uint32_t tcp_retries2 = 15;              ///< RTO backoffs before giving up; 1..63
     uint32_t tcp_orphan_retries = 0;         ///< the same after close(); 0 acts as 8; 0..63
     uint32_t tcp_fin_timeout = 60;           ///< seconds an orphan stays in FIN-WAIT-2; 1..3600
+    uint32_t tcp_max_orphans = 32768;        ///< closed, not over; more are reset; 0..100000000
+    uint32_t tcp_keepalive_time = 7200;      ///< seconds of silence before a probe; 1..32767
+    uint32_t tcp_keepalive_intvl = 75;       ///< seconds between probes; 1..32767
+    uint32_t tcp_keepalive_probes = 9;       ///< unanswered ones that end it; 1..127
     uint32_t tcp_timewait_len = 60;          ///< seconds of TIME-WAIT (2 MSL); 1..240
     uint32_t tcp_max_tw_buckets = 262144;    ///< TIME-WAIT entries per core; 0..100000000
     uint32_t tcp_rfc1337 = 1;                ///< 1: RST in TIME-WAIT is ignored; 0..1

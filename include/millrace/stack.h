@@ -68,6 +68,14 @@ struct ConnectionInfo {
     uint8_t backoffs = 0;        ///< timeouts in a row
 };
 
+/// When keep-alive probes go out; 0 stands for the tunable. Times count in whole seconds, rounded
+/// up, to 32767.
+struct Keepalive {
+    Duration idle;        ///< silence before the first: TCP_KEEPIDLE, tcp_keepalive_time
+    Duration interval;    ///< between them: TCP_KEEPINTVL, tcp_keepalive_intvl
+    uint32_t probes = 0;  ///< unanswered ones that end it, to 127: TCP_KEEPCNT
+};
+
 class Connection {
 public:
     /// A null handle; every call on it answers EBADF.
@@ -103,6 +111,23 @@ public:
 
     /// TCP_NODELAY: small segments are not held back (RFC 9293 MUST-17).
     Result<void> set_no_delay(bool on);
+    /// SO_KEEPALIVE, off by default: an idle connection is probed. Where nobody answers it ends
+    /// with `timed_out` and a reset (RFC 9293 MUST-24 to MUST-29). EINVAL where a time is out of
+    /// range.
+    Result<void> set_keepalive(bool on, const Keepalive& times = {});
+    /// TCP_USER_TIMEOUT, in milliseconds: how long a series of retransmissions (or the opening of
+    /// it) may go unanswered, or the peer's window stay closed, before it ends with `timed_out`;
+    /// counted as in Linux from the first retransmission or probe, from the SYN itself in an
+    /// attempt. Stands in for tcp_retries2 (R2 of RFC 9293 section 3.8.3) and for the count of
+    /// keep-alive probes. Zero: off. `Duration::max()`: R2 is infinite, and nothing ends it but the
+    /// peer, ICMP or this side (MUST-21). EINVAL where it is negative or above 2^31 - 1 ms.
+    Result<void> set_user_timeout(Duration timeout);
+    /// TCP_SYNCNT: how often the SYN goes again, without the linear ones; 0: tcp_syn_retries.
+    /// EINVAL above 127.
+    Result<void> set_syn_retries(uint32_t retries);
+    /// TCP_LINGER2: how long the peer may take after `close` to close its side, in whole seconds.
+    /// Zero: tcp_fin_timeout; negative: no time, a reset follows. EINVAL above 120 s.
+    Result<void> set_linger2(Duration time);
     /// Events go to another handler from now on.
     Result<void> set_handler(ConnectionHandler& handler);
 

@@ -65,6 +65,27 @@ Result<void> Connection::set_no_delay(bool on) {
     return {};
 }
 
+Result<void> Connection::set_keepalive(bool on, const Keepalive& times) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_keepalive(context_->stack().env(), *connection_, on, times.idle, times.interval,
+                              times.probes);
+}
+
+Result<void> Connection::set_user_timeout(Duration timeout) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_user_timeout(context_->stack().env(), *connection_, timeout);
+}
+
+Result<void> Connection::set_syn_retries(uint32_t retries) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_syn_retries(*connection_, retries);
+}
+
+Result<void> Connection::set_linger2(Duration time) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_linger2(*connection_, time);
+}
+
 Result<void> Connection::set_handler(ConnectionHandler& handler) {
     if (const int wrong = check()) return error(wrong);
     connection_->owner = &handler;

@@ -60,6 +60,13 @@ Neighbour* Neighbours::resolve(const NeighbourRef& reference) {
     return entry.generation == reference.generation ? &entry : nullptr;
 }
 
+void Neighbours::doubt(const NeighbourRef& reference) {
+    Neighbour* entry = resolve(reference);
+    if (entry == nullptr || entry->state != NeighbourState::reachable) return;
+    entry->state = NeighbourState::stale;
+    time::Wheel::cancel(entry->timer);
+}
+
 void Neighbours::send(Neighbour& neighbour, buf::Frame frame, Instant now) {
     if (neighbour.state != NeighbourState::reachable) use(neighbour, now);
     if (neighbour.usable()) {

@@ -76,6 +76,9 @@ public:
     /// Null where the entry has been given to another address since.
     Neighbour* resolve(const NeighbourRef& reference);
 
+    /// Nothing comes back by way of this neighbour: it is asked again when it is used next.
+    void doubt(const NeighbourRef& reference);
+
     /// Sends `frame` to a neighbour: its Ethernet destination is written here. Waits if it must.
     void send(Neighbour& neighbour, buf::Frame frame, Instant now);
     /// Somebody said where `address` is. `confirmed`: in answer to our question.

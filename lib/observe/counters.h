@@ -57,6 +57,9 @@ namespace millrace::observe {
     X(tcp_abort_on_data, "TcpExtTCPAbortOnData")                    \
     X(tcp_abort_on_close, "TcpExtTCPAbortOnClose")                  \
     X(tcp_abort_on_timeout, "TcpExtTCPAbortOnTimeout")              \
+    X(tcp_abort_on_memory, "TcpExtTCPAbortOnMemory")                \
+    X(tcp_abort_on_linger, "TcpExtTCPAbortOnLinger")                \
+    X(tcp_keepalives, "TcpExtTCPKeepAlive")                         \
     X(tcp_zero_window_probes, "TcpExtTCPWinProbe")                  \
     X(tcp_skipped_acks, "TcpExtTCPACKSkipped")                      \
     X(payload_copied, "PayloadBytesCopied")                         \

@@ -102,6 +102,9 @@ public:
         }
         return true;
     }
+    /// The hosts stand still for so long: what became due meanwhile is due at once, and what
+    /// arrived waits in front of it.
+    void stall(Duration time) { now_ = now_ + time; }
     /// A frame as if it came from the wire, now, at one core of a node.
     void inject(Node& node, std::vector<uint8_t> frame, uint16_t core = 0);
     /// The same for a burst, which the stack sees as one.

@@ -3,6 +3,7 @@
 #include <boost/intrusive/parent_from_member.hpp>
 
 #include "tcp/ingress.h"
+#include "tcp/slow_timer.h"
 #include "tcp/timers.h"
 
 namespace millrace::stack {
@@ -60,6 +61,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
            .tunables = config_.tcp,
            .counters = counters_,
            .wheel = wheel_,
+           .neighbours = neighbours_,
            .buffers = pools_,
            .ranges = ranges_,
            .reassemblies = reassemblies_,
@@ -141,6 +143,10 @@ void Stack::expire_timer(time::WheelEntry& entry) {
     switch (entry.kind()) {
         case tcp::timer_connection:
             tcp::on_timer(env_, *get_parent_from_member(&entry, &tcp::Connection::timer));
+            return;
+        case tcp::timer_connection_slow:
+            tcp::on_slow_timer(
+                env_, *get_parent_from_member(&entry, &tcp::Connection::slow_timer));
             return;
         case tcp::timer_half_open: {
             auto& half_open = *get_parent_from_member(&entry, &tcp::HalfOpen::timer);

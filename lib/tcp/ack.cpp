@@ -6,6 +6,7 @@
 #include "tcp/limits.h"
 #include "tcp/rack.h"
 #include "tcp/recovery.h"
+#include "tcp/slow_timer.h"
 #include "tcp/timers.h"
 
 namespace millrace::tcp {
@@ -250,11 +251,11 @@ Verdict check_ack(Env& env, Connection& c, const Segment& segment) {
         challenge_ack(env, c);
         return Verdict::drop;
     }
+    c.last_received_ms = env.ms();
+    c.probes_out = 0;  // whoever answers probes lives (MUST-37)
     const uint32_t window_before = c.snd_wnd;
     const Seq una_before = c.snd_una;
     if (segment.ack >= c.snd_una) update_window(env, c, segment);
-    if (c.snd_wnd == 0 && c.backoffs > 0 && segment.ack == c.snd_una)
-        c.first_retransmit = env.now;  // a probe was answered: the connection lives (MUST-37)
     // An ACK from before SND.UNA still may report a duplicate.
     if (c.sack && segment.options.sack_count > 0 && c.undo_possible) borrow_sending(env, c);
     if (c.sending != nullptr && (segment.ack >= c.snd_una || segment.options.sack_count > 0))

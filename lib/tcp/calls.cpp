@@ -1,9 +1,12 @@
 #include "tcp/calls.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <optional>
 
 #include "tcp/limits.h"
 #include "tcp/output.h"
+#include "tcp/slow_timer.h"
 #include "tcp/timers.h"
 
 namespace millrace::tcp {
@@ -24,6 +27,12 @@ uint32_t send_room(Connection& c) {
     return 0;
 }
 
+/// `time` in whole units, rounded up; nothing where it is negative or above `most` of them.
+std::optional<uint32_t> whole(Duration time, Duration unit, int64_t most) {
+    if (time < Duration() || time > unit * most) return std::nullopt;
+    return static_cast<uint32_t>((time.ns() + unit.ns() - 1) / unit.ns());
+}
+
 /// A FIN follows what is queued.
 void queue_fin(Env& env, Connection& c) {
     c.fin_queued = true;
@@ -41,6 +50,7 @@ void initialise(Env& env, Connection& c, uint16_t link_mss) {
     c.rcv_buf = env.tunables.tcp_rmem;
     c.snd_buf = env.tunables.tcp_wmem;
     c.timer.set_kind(timer_connection);
+    c.slow_timer.set_kind(timer_connection_slow);
 }
 
 void open(Env& env, Connection& c, const Address& local, uint16_t link_mss) {
@@ -111,6 +121,45 @@ void set_no_delay(Env& env, Connection& c, bool on) {
     if (on) env.mark_dirty(c);
 }
 
+Result<void> set_keepalive(Env& env, Connection& c, bool on, Duration idle, Duration interval,
+                           uint32_t probes) {
+    const auto idle_s = whole(idle, Duration::from_s(1), keepalive_seconds_max);
+    const auto interval_s = whole(interval, Duration::from_s(1), keepalive_seconds_max);
+    if (!idle_s || !interval_s || probes > probes_max) return error(EINVAL);
+    c.keepalive = on;
+    c.keepalive_idle_s = static_cast<uint16_t>(*idle_s);
+    c.keepalive_interval_s = static_cast<uint16_t>(*interval_s);
+    c.keepalive_probes = static_cast<uint8_t>(probes);
+    start_keepalive(env, c);
+    return {};
+}
+
+Result<void> set_user_timeout(Env& env, Connection& c, Duration timeout) {
+    const auto ms = timeout == Duration::max()
+                        ? user_timeout_never
+                        : whole(timeout, Duration::from_ms(1), INT32_MAX);  // Linux's is an int
+    if (!ms) return error(EINVAL);
+    c.user_timeout_ms = *ms;
+    if (c.backoffs == 0 || c.retransmit_at == Instant::never()) return {};
+    // A series of timeouts is under way: it may have to end sooner.
+    c.retransmit_at = std::min(c.retransmit_at, within_user_timeout(env, c, rto(env, c)));
+    arm_timer(env, c);
+    return {};
+}
+
+Result<void> set_syn_retries(Connection& c, uint32_t retries) {
+    if (retries > probes_max) return error(EINVAL);
+    c.syn_retries = static_cast<uint8_t>(retries);
+    return {};
+}
+
+Result<void> set_linger2(Connection& c, Duration time) {
+    const auto seconds = whole(time, Duration::from_s(1), linger2_seconds_max);
+    if (!seconds && time >= Duration()) return error(EINVAL);
+    c.linger2_s = seconds ? static_cast<int16_t>(*seconds) : int16_t{-1};
+    return {};
+}
+
 void close(Env& env, Connection& c) {
     const bool unread = c.rcv_used > 0 && !c.receive_queue.empty();
     c.attached = false;
@@ -130,7 +179,8 @@ void close(Env& env, Connection& c) {
         finish(env, c, 0);
         return;
     }
-    if (c.state == State::fin_wait_2) start_fin_wait_2_timer(env, c);
+    if (!become_orphan(env, c)) return;
+    if (c.state == State::fin_wait_2) return start_fin_wait_2_timer(env, c);
     if (!c.fin_queued) queue_fin(env, c);
 }
 

@@ -29,6 +29,17 @@ bool at_end(const Connection& c);
 Result<void> shutdown_send(Env& env, Connection& c);
 /// TCP_NODELAY; what Nagle held back goes out when it is turned on.
 void set_no_delay(Env& env, Connection& c, bool on);
+/// SO_KEEPALIVE with TCP_KEEPIDLE, TCP_KEEPINTVL (in whole seconds) and TCP_KEEPCNT; 0 stands for
+/// the tunable. EINVAL.
+Result<void> set_keepalive(Env& env, Connection& c, bool on, Duration idle, Duration interval,
+                           uint32_t probes);
+/// TCP_USER_TIMEOUT: R2 of this connection. 0: as the tunables say, `Duration::max()`: never.
+/// EINVAL.
+Result<void> set_user_timeout(Env& env, Connection& c, Duration timeout);
+/// TCP_SYNCNT; 0: `tcp_syn_retries`. EINVAL.
+Result<void> set_syn_retries(Connection& c, uint32_t retries);
+/// TCP_LINGER2: time in FIN-WAIT-2 after CLOSE; 0: `tcp_fin_timeout`, negative: a reset. EINVAL.
+Result<void> set_linger2(Connection& c, Duration time);
 /// CLOSE: the application lets go. What is queued is still sent; unread data makes it a reset.
 void close(Env& env, Connection& c);
 /// ABORT: RST, at once.

@@ -69,14 +69,21 @@ void acknowledge_at_once(Env& env, Connection& c, const wire::SackBlock& dsack) 
     c.snapshots.push_back(*snapshot);
 }
 
+void report(Env&, Connection& c, int errno_value) {
+    c.soft_error = static_cast<uint8_t>(errno_value);
+}
+
 void finish(Env& env, Connection& c, int error) {
     set_state(c, State::closed);
     c.error = static_cast<uint8_t>(error);
     c.retransmit_at = c.delayed_ack_due = Instant::never();
     time::Wheel::cancel(c.timer);
+    time::Wheel::cancel(c.slow_timer);
+    if (c.orphan) --env.orphans;
+    c.orphan = false;
     release(env, c);
     if (error != 0 || !c.attached) c.receive_queue.clear();
-    c.ack_now = c.syn_due = c.probe_due = false;
+    c.ack_now = c.syn_due = c.probe_due = c.keepalive_due = false;
     if (c.attached) env.notify(c, Event::closed);
     env.mark_dirty(c);  // egress sends what is due (a RST) and hands the remains to the stack
 }

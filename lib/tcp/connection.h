@@ -24,7 +24,7 @@ struct Listener;
 
 /// What the retransmission timer is armed for; one at a time, as in Linux.
 enum class TimerMode : uint8_t {
-    retransmit,  ///< RTO of what is in flight, of a SYN, or FIN-WAIT-2's end, by state
+    retransmit,  ///< RTO of what is in flight or of a SYN
     probe,       ///< a closed window is to be probed
     loss_probe,  ///< TLP
     reorder,     ///< RACK's reordering window ends
@@ -61,6 +61,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint8_t rcv_wind_shift = 0;  ///< of windows that we advertise
     TimerMode timer_mode = TimerMode::retransmit;  ///< what `retransmit_at` is for
     uint8_t backoffs = 0;        ///< retransmission timeouts (or probes) in a row
+    uint8_t probes_out = 0;      ///< window or keep-alive probes that nobody has answered yet
+    uint8_t soft_error = 0;      ///< errno of trouble that has not ended the connection
 
     bool window_scaling : 1 = false;   ///< both sides sent the option on their SYN
     bool sack : 1 = false;             ///< likewise SACK-permitted
@@ -68,6 +70,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool ack_delayed : 1 = false;      ///< an ACK is owed by `delayed_ack_due`
     bool syn_due : 1 = false;          ///< our SYN (again) goes out this turn
     bool probe_due : 1 = false;        ///< a window probe goes out this turn
+    bool keepalive_due : 1 = false;    ///< a keep-alive probe goes out this turn
     bool rst_due : 1 = false;          ///< a RST goes out this turn, then nothing more
     bool fin_queued : 1 = false;       ///< the application has closed its side
     bool fin_received : 1 = false;     ///< RCV.NXT is beyond the peer's FIN
@@ -86,6 +89,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool fin_acked : 1 = false;        ///< our FIN has been acknowledged
     bool starved : 1 = false;          ///< waits for packet buffers, in `Env::starved`
     bool delivered_close : 1 = false;  ///< the application has been told of the end
+    bool keepalive : 1 = false;        ///< SO_KEEPALIVE
+    bool orphan : 1 = false;           ///< counted in `Env::orphans`
 
     uint16_t snd_mss = 536;  ///< payload of a full segment, options subtracted
     uint16_t link_mss = 536; ///< what we advertise: the link's MTU less the headers
@@ -104,6 +109,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint32_t ts_recent = 0;
     uint32_t ts_offset = 0;
     Seq last_ack_sent;
+    uint32_t last_received_ms = 0;  ///< `Env::ms` of the last segment with an acceptable ACK
     congestion::Window window;
     congestion::Control control;
     uint8_t quick_acks = 0;  ///< how many more segments are acknowledged at once
@@ -116,6 +122,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     Instant retransmit_at = Instant::never();   ///< what for: `timer_mode`
     Instant delayed_ack_due = Instant::never();
     time::WheelEntry timer;  ///< armed at or before the earlier of the two
+    /// Keep-alive and FIN-WAIT-2: never moved by traffic, looks again when it fires.
+    time::WheelEntry slow_timer;
 
     // --- rarely
     RttEstimator rtt;
@@ -132,7 +140,13 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint64_t delivered = 0;  ///< bytes that have reached the peer
     uint64_t lost = 0;       ///< bytes marked lost, each time
     Seq fin_seq;
-    Instant first_retransmit;  ///< when the present series of timeouts began
+    Instant first_retransmit;  ///< when the present series of timeouts (or probes) began
+    uint32_t user_timeout_ms = 0;      ///< TCP_USER_TIMEOUT; 0: off, `user_timeout_never`
+    uint16_t keepalive_idle_s = 0;     ///< TCP_KEEPIDLE; 0, here and below: the tunable
+    uint16_t keepalive_interval_s = 0; ///< TCP_KEEPINTVL
+    int16_t linger2_s = 0;             ///< TCP_LINGER2; negative: not at all
+    uint8_t keepalive_probes = 0;      ///< TCP_KEEPCNT
+    uint8_t syn_retries = 0;           ///< TCP_SYNCNT
     Instant ts_recent_at;      ///< when `ts_recent` was taken, for PAWS after long idleness
     Instant last_invalid_ack;  ///< tcp_invalid_ratelimit
     BufferChain receive_queue;

@@ -14,7 +14,12 @@
 namespace millrace::tcp {
 
 /// The kinds of wheel entries in a stack; a wheel has one owner, so they are numbered together.
-enum TimerKind : uint8_t { timer_connection = 1, timer_half_open = 2, timer_neighbour = 3 };
+enum TimerKind : uint8_t {
+    timer_connection = 1,
+    timer_half_open = 2,
+    timer_neighbour = 3,
+    timer_connection_slow = 4,
+};
 
 /// Owned by one core's stack and handed to every function of `lib/tcp`. `now` is set once a turn;
 /// nothing here reads a clock.
@@ -23,6 +28,7 @@ struct Env {
     const TcpTunables& tunables;
     observe::Counters& counters;
     time::Wheel& wheel;
+    ip::Neighbours& neighbours;
     buf::Pools& buffers;
     Reassembly::Ranges& ranges;
     Pool<Reassembly>& reassemblies;
@@ -35,6 +41,7 @@ struct Env {
     ReadyList ready;  ///< have events for the application
     std::vector<Connection*> starved;  ///< met a dry pool; asked again after `starved_retry`
     Instant retry_starved_at = Instant::never();
+    uint32_t orphans = 0;  ///< connections that the application has let go of, not over yet
 
     uint32_t ms() const { return static_cast<uint32_t>(now.ns() / 1'000'000); }
 
@@ -61,6 +68,9 @@ void set_state(Connection& c, State to);
 /// The end of a connection: timers off, queues freed, the application told `error` (0: both sides
 /// closed in order). The stack takes it out of its tables at the end of the turn.
 void finish(Env& env, Connection& c, int error);
+/// Something is wrong that does not end the connection (RFC 9293 section 3.9.1.8): the application
+/// may want to know.
+void report(Env& env, Connection& c, int errno_value);
 /// What sending needs, borrowed if it is not there yet. Null where the pool is dry.
 Sending* borrow_sending(Env& env, Connection& c);
 /// Gives it back where nothing is queued, in flight or under suspicion.

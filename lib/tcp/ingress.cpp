@@ -5,6 +5,7 @@
 
 #include "tcp/ack.h"
 #include "tcp/limits.h"
+#include "tcp/slow_timer.h"
 
 namespace millrace::tcp {
 
@@ -86,6 +87,8 @@ void established(Env& env, Connection& c) {
     c.backoffs = 0;
     c.retransmit_at = Instant::never();
     c.recover = c.snd_una;
+    c.last_received_ms = env.ms();
+    start_keepalive(env, c);
     // The application closed before the handshake was over: its FIN goes now.
     if (c.fin_queued) set_state(c, State::fin_wait_1);
     env.notify(c, Event::connected);

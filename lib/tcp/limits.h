@@ -28,6 +28,15 @@ constexpr Duration delayed_ack_min = Duration::from_ms(40);
 constexpr Duration paws_idle_max = Duration::from_s(24 * 24 * 3600);
 /// Three duplicate ACKs mean a loss (RFC 5681 section 3.2).
 constexpr uint8_t duplicate_acks_for_loss = 3;
+/// A user timeout that never comes.
+constexpr uint32_t user_timeout_never = UINT32_MAX;
+/// Linux's MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL, its MAX_TCP_KEEPCNT and MAX_TCP_SYNCNT.
+constexpr int64_t keepalive_seconds_max = 32767;
+constexpr uint32_t probes_max = 127;
+/// Linux's TCP_FIN_TIMEOUT_MAX.
+constexpr int64_t linger2_seconds_max = 120;
+/// A timer met this late tells that the loop stood still, not that nobody has answered.
+constexpr Duration stall_min = Duration::from_s(1);
 /// Linux's TCP_RTO_MAX-bounded model of `tcp_retries2`: with 15, at least 924.6 s.
 Duration retries_duration(const TcpTunables& tunables, uint32_t retries);
 

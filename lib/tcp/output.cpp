@@ -61,6 +61,11 @@ void plan_probe(Env& env, Connection& c, TransmitPlan& plan) {
     ++env.counters.tcp_zero_window_probes;
 }
 
+/// The same form for a keep-alive probe: no data (SHLD-12), and old enough to be answered.
+void plan_keepalive(Env& env, Connection& c, TransmitPlan& plan) {
+    start_plan(env, c, plan, c.snd_una - 1, TcpFlags::ack);
+}
+
 /// What the congestion window leaves to be sent now, bytes.
 uint32_t quota(const Connection& c) {
     const uint32_t in_flight = c.in_flight();
@@ -304,6 +309,11 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
     if (c.probe_due) {
         c.probe_due = false;
         plan_probe(env, c, plan);
+        return true;
+    }
+    if (c.keepalive_due) {
+        c.keepalive_due = false;
+        plan_keepalive(env, c, plan);
         return true;
     }
     if (c.ack_now) {

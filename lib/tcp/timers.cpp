@@ -6,57 +6,127 @@
 #include "tcp/limits.h"
 #include "tcp/rack.h"
 #include "tcp/recovery.h"
+#include "tcp/slow_timer.h"
 
 namespace millrace::tcp {
 
 namespace {
 
-/// Linux's `tcp_orphan_retries`: 0 acts as 8.
-uint32_t retries_allowed(const Env& env, const Connection& c) {
-    if (c.attached) return env.tunables.tcp_retries2;
-    return env.tunables.tcp_orphan_retries != 0 ? env.tunables.tcp_orphan_retries : 8;
+/// R2 for what the application has let go of, as in Linux: 8 stands for 0, more than 100 s with the
+/// smallest RTO. Once the intervals have grown to their ceiling that is over.
+uint32_t orphan_retries(const Env& env, bool alive) {
+    const uint32_t retries = env.tunables.tcp_orphan_retries;
+    return retries == 0 && alive ? 8 : retries;
 }
 
-/// RFC 9293 section 3.8.3's R2, measured as Linux measures it: by the time that the backoffs of the
-/// smallest RTO would take.
-bool given_up(Env& env, Connection& c) {
-    if (c.backoffs == 0) c.first_retransmit = env.now;
-    const Duration limit = retries_duration(env.tunables, retries_allowed(env, c));
-    const Duration started_before = Duration::from_us(env.tunables.tcp_rto_min_us);
-    if (env.now - c.first_retransmit + started_before < limit) return false;
+/// The intervals have not grown to their ceiling yet.
+bool is_alive(const Env& env, const Connection& c) {
+    return rto(env, c) < Duration::from_ms(env.tunables.tcp_rto_max_ms);
+}
+
+/// The application wants to wait for ever, and is still there to do so.
+bool is_patient(const Connection& c) {
+    return c.user_timeout_ms == user_timeout_never && c.attached;
+}
+
+bool has_user_timeout(const Connection& c) {
+    return c.user_timeout_ms != 0 && c.user_timeout_ms != user_timeout_never;
+}
+
+bool user_timed_out(const Env& env, const Connection& c) {
+    return has_user_timeout(c) &&
+           env.now - c.first_retransmit >= Duration::from_ms(c.user_timeout_ms);
+}
+
+void time_out(Env& env, Connection& c) {
     ++env.counters.tcp_abort_on_timeout;
     finish(env, c, ETIMEDOUT);
-    return true;
+}
+
+/// R1 of RFC 9293 section 3.8.3: IP is told to doubt the way (MUST-20), the application that there
+/// is trouble (SHLD-9).
+void doubt_path(Env& env, Connection& c) {
+    env.neighbours.doubt(c.next_hop);
+    c.next_hop = {};
+    report(env, c, c.soft_error != 0 ? c.soft_error : ETIMEDOUT);
+}
+
+/// An orphan among too many; one that has sent nothing for long counts twice, as in Linux.
+bool is_one_too_many(const Env& env, const Connection& c) {
+    if (!c.orphan) return false;
+    const auto silence = Duration::from_ms(env.tunables.tcp_rto_max_ms) * 2;
+    const uint64_t weight = env.now - c.last_sent_at > silence ? 2 : 1;
+    return env.orphans * weight > env.tunables.tcp_max_orphans;
+}
+
+/// R2 of RFC 9293 section 3.8.3, measured as Linux measures it: by the time that the backoffs of
+/// the smallest RTO would take. A user timeout stands in for it. `stalled`: the loop itself stood
+/// still, and what goes out now gets its chance.
+bool given_up(Env& env, Connection& c, bool stalled) {
+    if (c.backoffs == 0) c.first_retransmit = env.now;
+    if (stalled || is_patient(c)) return false;
+    const uint32_t retries =
+        c.attached ? env.tunables.tcp_retries2 : orphan_retries(env, is_alive(env, c));
+    const Duration started_before = Duration::from_us(env.tunables.tcp_rto_min_us);
+    const bool over = has_user_timeout(c)
+                          ? user_timed_out(env, c)
+                          : env.now - c.first_retransmit + started_before >=
+                                retries_duration(env.tunables, retries);
+    if (over) time_out(env, c);
+    return over;
+}
+
+/// The same for a closed window. It may last for ever while somebody answers (MUST-37), so that
+/// only unanswered probes count; but not longer than a user timeout, nor for an orphan once the
+/// intervals have grown to their ceiling.
+bool probing_given_up(Env& env, Connection& c, bool stalled) {
+    if (c.backoffs == 0) c.first_retransmit = env.now;
+    if (stalled || is_patient(c)) return false;
+    uint32_t retries = env.tunables.tcp_retries2;
+    bool over = user_timed_out(env, c);
+    if (!c.attached) {
+        const bool alive = is_alive(env, c);
+        retries = orphan_retries(env, alive);
+        over = over || (!alive && c.backoffs >= retries);
+    }
+    if (!has_user_timeout(c)) over = over || c.probes_out >= retries;
+    if (over) time_out(env, c);
+    return over;
 }
 
 void back_off(Env& env, Connection& c) {
     if (c.backoffs < UINT8_MAX) ++c.backoffs;
-    c.retransmit_at = env.now + rto(env, c);
+    c.retransmit_at = within_user_timeout(env, c, rto(env, c));
 }
 
-/// SYN and SYN-ACK of a simultaneous open: `tcp_syn_linear_timeouts` without backoff, then
-/// doubling.
-void on_syn_timeout(Env& env, Connection& c) {
+/// SYN and SYN-ACK of a simultaneous open (MUST-22): `tcp_syn_linear_timeouts` without backoff,
+/// then doubling.
+void on_syn_timeout(Env& env, Connection& c, bool stalled) {
+    if (c.backoffs == 0) c.first_retransmit = stalled ? env.now : c.last_sent_at;
     // The linear ones come on top of tcp_syn_retries, as in Linux: the last SYN goes at 67 s.
-    if (c.backoffs >= env.tunables.tcp_syn_retries + env.tunables.tcp_syn_linear_timeouts) {
+    const uint32_t linear = env.tunables.tcp_syn_linear_timeouts;
+    const uint32_t retries = c.syn_retries != 0 ? c.syn_retries : env.tunables.tcp_syn_retries;
+    const bool over = c.backoffs >= retries + linear || user_timed_out(env, c);
+    if (over && !stalled && !is_patient(c)) {
         ++env.counters.tcp_attempt_fails;
-        finish(env, c, ETIMEDOUT);
+        time_out(env, c);
         return;
     }
-    ++c.backoffs;
+    if (c.backoffs == env.tunables.tcp_retries1) doubt_path(env, c);
+    if (c.backoffs < UINT8_MAX) ++c.backoffs;
     ++env.counters.tcp_timeouts;
     c.syn_due = true;
     env.mark_dirty(c);
-    const uint32_t linear = env.tunables.tcp_syn_linear_timeouts;
     const unsigned doublings = c.backoffs > linear ? c.backoffs - linear : 0;
     const auto ceiling = Duration::from_ms(env.tunables.tcp_rto_max_ms);
-    c.retransmit_at =
-        env.now + c.rtt.rto(Duration::from_us(env.tunables.tcp_rto_min_us), ceiling, doublings);
+    c.retransmit_at = within_user_timeout(
+        env, c, c.rtt.rto(Duration::from_us(env.tunables.tcp_rto_min_us), ceiling, doublings));
 }
 
 /// RFC 6298 section 5.4 to 5.7: the first segment goes again, alone.
-void on_retransmission_timeout(Env& env, Connection& c) {
-    if (given_up(env, c)) return;
+void on_retransmission_timeout(Env& env, Connection& c, bool stalled) {
+    if (given_up(env, c, stalled)) return;
+    if (c.backoffs == env.tunables.tcp_retries1) doubt_path(env, c);
     ++env.counters.tcp_timeouts;
     enter_loss(env, c);
     c.timed_out = true;
@@ -64,26 +134,23 @@ void on_retransmission_timeout(Env& env, Connection& c) {
     env.mark_dirty(c);
 }
 
-/// A window of zero may last for ever (MUST-37); probes go out with growing intervals. They count
-/// towards the end only while nobody answers them: an answer renews `first_retransmit`.
-void on_probe_timeout(Env& env, Connection& c) {
-    if (given_up(env, c)) return;
+/// A window of zero may last for ever (MUST-37); probes go out with growing intervals.
+void on_probe_timeout(Env& env, Connection& c, bool stalled) {
+    if (probing_given_up(env, c, stalled)) return;
+    if (c.probes_out < UINT8_MAX) ++c.probes_out;
     c.probe_due = true;
     back_off(env, c);
     env.mark_dirty(c);
 }
 
 void on_retransmit_deadline(Env& env, Connection& c) {
+    // Time in which our own loop stood still says nothing of the peer (attack case 64).
+    const Duration late = env.now - c.retransmit_at;
+    const bool stalled = late >= stall_min;
+    if (stalled && c.backoffs > 0) c.first_retransmit = c.first_retransmit + late;
     c.retransmit_at = Instant::never();
-    switch (c.state) {
-        case State::syn_sent:
-        case State::syn_received: on_syn_timeout(env, c); return;
-        case State::fin_wait_2:
-            if (c.attached) return;
-            finish(env, c, 0);  // as Linux: silently
-            return;
-        default: break;
-    }
+    if (!is_synchronised(c.state)) return on_syn_timeout(env, c, stalled);
+    if (is_one_too_many(env, c)) return abort_for_memory(env, c);
     const TimerMode mode = std::exchange(c.timer_mode, TimerMode::retransmit);
     if (mode == TimerMode::reorder && c.outstanding() > 0) return rack::on_reorder_timeout(env, c);
     // The round trip was over before its probe was due: then it is a timeout like any other.
@@ -91,11 +158,11 @@ void on_retransmit_deadline(Env& env, Connection& c) {
         return rack::on_probe_timeout(env, c);
     // A closed window takes nothing, not even what is in flight already: it is probed (MUST-35).
     if (c.snd_wnd == 0 && (c.outstanding() > 0 || c.has_unsent()))
-        on_probe_timeout(env, c);
+        on_probe_timeout(env, c, stalled);
     else if (c.outstanding() > 0)
-        on_retransmission_timeout(env, c);
+        on_retransmission_timeout(env, c, stalled);
     else if (c.has_unsent())
-        on_probe_timeout(env, c);
+        on_probe_timeout(env, c, stalled);
 }
 
 void on_delayed_ack_deadline(Env& env, Connection& c) {
@@ -113,15 +180,24 @@ Duration rto(const Env& env, const Connection& c) {
                      Duration::from_ms(env.tunables.tcp_rto_max_ms), c.backoffs);
 }
 
+Instant within_user_timeout(const Env& env, const Connection& c, Duration wait) {
+    if (c.backoffs == 0 || !has_user_timeout(c)) return env.now + wait;
+    const Duration left =
+        c.first_retransmit + Duration::from_ms(c.user_timeout_ms) - env.now;
+    // It is over, and yet we go on: the loop stood still. What goes out now may be answered.
+    if (left <= Duration()) return env.now + Duration::from_us(env.tunables.tcp_rto_min_us);
+    return env.now + std::min(wait, left);
+}
+
 void restart_retransmit_timer(Env& env, Connection& c) {
     // With nothing in flight and something to send, the window holds us back: probe after an RTO
     // (SHLD-29). If it is only Nagle or congestion, egress moves on before that.
     if (c.outstanding() > 0 || c.has_unsent()) {
         if (c.outstanding() > 0 && c.sending != nullptr && rack::schedule_probe(env, c)) return;
         c.timer_mode = c.outstanding() > 0 ? TimerMode::retransmit : TimerMode::probe;
-        c.retransmit_at = env.now + rto(env, c);
+        c.retransmit_at = within_user_timeout(env, c, rto(env, c));
         arm_timer(env, c);
-    } else if (c.state != State::fin_wait_2) {
+    } else {
         c.retransmit_at = Instant::never();
     }
 }
@@ -134,12 +210,7 @@ void timer_after_transmission(Env& env, Connection& c, bool loss_probe) {
         if (c.timer_mode == TimerMode::retransmit && c.retransmit_at != Instant::never()) return;
     }
     c.timer_mode = TimerMode::retransmit;
-    c.retransmit_at = env.now + rto(env, c);
-    arm_timer(env, c);
-}
-
-void start_fin_wait_2_timer(Env& env, Connection& c) {
-    c.retransmit_at = env.now + Duration::from_s(env.tunables.tcp_fin_timeout);
+    c.retransmit_at = within_user_timeout(env, c, rto(env, c));
     arm_timer(env, c);
 }
 

@@ -1,4 +1,4 @@
-// Retransmission, probing, delayed ACK and FIN-WAIT-2: what happens when time passes.
+// Retransmission, probing and delayed ACK: what happens when a little time passes.
 #pragma once
 
 #include "tcp/env.h"
@@ -12,9 +12,9 @@ void on_timer(Env& env, Connection& c);
 void restart_retransmit_timer(Env& env, Connection& c);
 /// A SYN, data or a FIN has gone out: the timer that watches over it runs (RFC 6298 (5.1)).
 void timer_after_transmission(Env& env, Connection& c, bool loss_probe);
-/// An orphan waits at most `tcp_fin_timeout` for the peer's FIN.
-void start_fin_wait_2_timer(Env& env, Connection& c);
 /// The present retransmission timeout.
 Duration rto(const Env& env, const Connection& c);
+/// When `wait` is over, or the user timeout of the present series where that comes first.
+Instant within_user_timeout(const Env& env, const Connection& c, Duration wait);
 
 }  // namespace millrace::tcp

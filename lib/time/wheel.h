@@ -22,7 +22,7 @@ public:
     bool is_armed() const { return is_linked(); }
     uint8_t kind() const { return static_cast<uint8_t>(kind_); }
     void set_kind(uint8_t kind) { kind_ = kind; }
-    /// When it fires; meaningful while it is armed.
+    /// When it fires; meaningful while it is armed, and while it is being fired.
     Instant due() const;
 
 private:

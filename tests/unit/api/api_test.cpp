@@ -114,6 +114,23 @@ TEST_F(Api, echo_comes_back_without_a_copy) {
     ASSERT_TRUE(turn_until([&] { return server_->core(0).population().connections == 0; }));
 }
 
+TEST_F(Api, timeouts_are_set_for_one_connection) {
+    ASSERT_TRUE(server_->core(0).listen(target_, server_probe_));
+    auto c = client_->core(0).connect(target_, client_probe_);
+    ASSERT_TRUE(c);
+    EXPECT_TRUE(c->set_syn_retries(7));
+    ASSERT_TRUE(turn_until([&] { return client_probe_.connected == 1; }));
+    EXPECT_TRUE(c->set_keepalive(true));
+    EXPECT_TRUE(c->set_keepalive(true, {.idle = 60_s, .interval = 10_s, .probes = 5}));
+    EXPECT_EQ(c->set_keepalive(true, {.idle = 40000_s}).error(), EINVAL);
+    EXPECT_TRUE(c->set_user_timeout(Duration::max()));
+    EXPECT_EQ(c->set_user_timeout(-1_s).error(), EINVAL);
+    EXPECT_TRUE(c->set_linger2(10_s));
+    EXPECT_EQ(c->set_linger2(1000_s).error(), EINVAL);
+    EXPECT_TRUE(c->close());
+    EXPECT_EQ(c->set_keepalive(false).error(), EBADF);
+}
+
 TEST_F(Api, a_region_is_sent_by_reference_and_released) {
     ASSERT_TRUE(server_->core(0).listen(target_, server_probe_));
     auto c = client_->core(0).connect(target_, client_probe_);

@@ -141,7 +141,11 @@ TEST(Config, defaults_are_linux) {
     const TcpTunables tcp;
     EXPECT_EQ(tcp.tcp_syn_retries, 6U);
     EXPECT_EQ(tcp.tcp_synack_retries, 5U);
+    EXPECT_EQ(tcp.tcp_retries1, 3U);
     EXPECT_EQ(tcp.tcp_retries2, 15U);
+    EXPECT_EQ(tcp.tcp_keepalive_time, 7200U);
+    EXPECT_EQ(tcp.tcp_keepalive_intvl, 75U);
+    EXPECT_EQ(tcp.tcp_keepalive_probes, 9U);
     EXPECT_EQ(tcp.tcp_fin_timeout, 60U);
     EXPECT_EQ(tcp.somaxconn, 4096U);
     EXPECT_EQ(tcp.tcp_rto_min_us, 200'000U);

@@ -23,7 +23,10 @@ void release_reassembly(Env& env, Connection& c) {
 }
 
 Sending* borrow_sending(Env& env, Connection& c) {
-    if (c.sending == nullptr) c.sending = env.sendings.take(env.sent_ranges);
+    if (c.sending != nullptr) return c.sending;
+    c.sending = env.sendings.take(env.sent_ranges);
+    // Within reach of sequence comparison: nothing has overtaken anything yet.
+    if (c.sending != nullptr) c.sending->highest_sacked = c.snd_una;
     return c.sending;
 }
 

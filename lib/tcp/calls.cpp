@@ -41,6 +41,10 @@ void initialise(Env& env, Connection& c, uint16_t link_mss) {
     c.rcv_buf = env.tunables.tcp_rmem;
     c.snd_buf = env.tunables.tcp_wmem;
     c.timer.set_kind(timer_connection);
+    // Before the SYN, which may have to ask for ECN. The public names and the room's own stand in
+    // one order (static_assert in connection.cpp).
+    begin_control(env, c,
+                  static_cast<congestion::Algorithm>(env.tunables.tcp_congestion_control));
 }
 
 void open(Env& env, Connection& c, const Address& local, uint16_t link_mss) {

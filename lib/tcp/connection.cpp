@@ -41,6 +41,11 @@ void settle_sending(Env& env, Connection& c) {
     c.sending = nullptr;
 }
 
+bool begin_control(Env& env, Connection& c, Algorithm algorithm) {
+    c.control.release(env.bbrs);
+    return c.control.begin(algorithm, c.window, env.now, env.bbrs);
+}
+
 void release(Env& env, Connection& c) {
     if (c.sending != nullptr) env.sendings.give_back(c.sending);
     c.sending = nullptr;
@@ -57,6 +62,7 @@ void acknowledge_at_once(Env& env, Connection& c, const wire::SackBlock& dsack) 
         return;
     }
     snapshot->ack = c.rcv_nxt;
+    snapshot->ece = c.ece;
     if (c.sack) {
         wire::TcpOptions options;
         options.has_timestamps = c.timestamps;

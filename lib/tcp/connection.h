@@ -85,6 +85,10 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool fin_acked : 1 = false;        ///< our FIN has been acknowledged
     bool starved : 1 = false;          ///< waits for packet buffers, in `Env::starved`
     bool delivered_close : 1 = false;  ///< the application has been told of the end
+    bool ecn_asked : 1 = false;        ///< our SYN bore ECE and CWR (RFC 3168 section 6.1.1)
+    bool ecn : 1 = false;              ///< both sides agreed on ECN
+    bool ece : 1 = false;              ///< our ACKs bear ECE
+    bool cwr_due : 1 = false;          ///< the next new segment bears CWR
 
     uint16_t snd_mss = 536;  ///< payload of a full segment, options subtracted
     uint16_t link_mss = 536; ///< what we advertise: the link's MTU less the headers

@@ -65,6 +65,9 @@ void finish(Env& env, Connection& c, int error);
 Sending* borrow_sending(Env& env, Connection& c);
 /// Gives it back where nothing is queued, in flight or under suspicion.
 void settle_sending(Env& env, Connection& c);
+/// Another algorithm, or the same one anew; the window is kept. False: its pool is dry, and Reno
+/// has begun.
+bool begin_control(Env& env, Connection& c, congestion::Algorithm algorithm);
 /// Gives back all that a connection has borrowed: before its memory goes back.
 void release(Env& env, Connection& c);
 /// An ACK of its own goes out for the segment that is being processed. `dsack` empty: none.

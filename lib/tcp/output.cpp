@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tcp/ecn.h"
 #include "tcp/limits.h"
 #include "tcp/timers.h"
 
@@ -28,6 +29,8 @@ void start_plan(Env& env, Connection& c, TransmitPlan& plan, Seq seq, uint8_t fl
     if ((flags & TcpFlags::ack) != 0) {
         header.ack = c.rcv_nxt;
         header.window = advertise_window(env, c);
+        if (c.ece && (flags & (TcpFlags::syn | TcpFlags::rst)) == 0)
+            header.flags |= TcpFlags::ece;
     }
     if (c.timestamps) {
         header.options.has_timestamps = true;
@@ -53,6 +56,7 @@ void plan_syn(Env& env, Connection& c, TransmitPlan& plan) {
     // The window of a SYN is never scaled (RFC 7323 section 2.2).
     plan.header.window = static_cast<uint16_t>(std::min<uint32_t>(c.rcv_buf, 65535));
     plan.retransmission = c.snd_nxt > c.snd_una;
+    plan.header.flags |= ecn::syn_flags(env, c, plan.retransmission);
 }
 
 /// An empty segment at SND.UNA - 1: the peer must answer it (Linux's form of the probe).
@@ -127,6 +131,14 @@ void fit_options(TransmitPlan& plan) {
         plan.mss = static_cast<uint16_t>(plan.mss - bytes);
 }
 
+/// RFC 3168 sections 6.1.2 and 6.1.5: new data is ECN-capable and says that the window has come
+/// down; what is sent again, probes and pure ACKs are not and do not.
+void mark_new_data(const Connection& c, TransmitPlan& plan) {
+    if (!c.ecn || plan.payload_size == 0) return;
+    plan.ect = true;
+    if (c.cwr_due) plan.header.flags |= TcpFlags::cwr;
+}
+
 /// New data, and the FIN behind it.
 bool plan_data(Env& env, Connection& c, TransmitPlan& plan) {
     if (!is_synchronised(c.state) || c.sending == nullptr) return false;
@@ -152,6 +164,7 @@ bool plan_data(Env& env, Connection& c, TransmitPlan& plan) {
     if (last && size > 0) plan.header.flags |= TcpFlags::psh;  // MUST-61
     c.probe_due = false;
     fit_options(plan);
+    mark_new_data(c, plan);
     return true;
 }
 
@@ -203,6 +216,7 @@ bool plan_loss_probe(Env& env, Connection& c, TransmitPlan& plan) {
         if (offset + fresh == c.queued()) plan.header.flags |= TcpFlags::psh;
         plan.loss_probe = true;
         fit_options(plan);
+        mark_new_data(c, plan);
         return true;
     }
     SentRange* last = &s.sent.back();
@@ -223,6 +237,7 @@ bool plan_snapshot(Env& env, Connection& c, TransmitPlan& plan) {
     c.snapshots.pop_front();
     start_plan(env, c, plan, c.snd_nxt, TcpFlags::ack);
     plan.header.ack = snapshot.ack;
+    plan.header.flags = static_cast<uint8_t>(TcpFlags::ack | (snapshot.ece ? TcpFlags::ece : 0));
     plan.header.options.sack_count = snapshot.sack_count;
     plan.header.options.sack = snapshot.sack;
     env.snapshots.give_back(&snapshot);
@@ -344,6 +359,11 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
     } else {
         s.sent.append(begin, begin + length, env.now, buf::place_of(plan.payload), stamp);
         c.snd_nxt = begin + length;
+        if (plan.header.has(TcpFlags::cwr)) {  // on the first segment of the plan
+            c.cwr_due = false;
+            s.cwr_out = true;
+            s.cwr_end = begin + std::min<uint32_t>(length, plan.mss);
+        }
     }
     if (plan.loss_probe) {
         ++env.counters.tcp_loss_probes;

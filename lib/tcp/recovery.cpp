@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tcp/ecn.h"
 #include "tcp/limits.h"
 #include "tcp/rack.h"
 
@@ -34,6 +35,7 @@ void begin_reduction(Env& env, Connection& c, const AckWork& work) {
     s.prr_delivered = s.prr_out = 0;
     c.window.ssthresh = c.control.ssthresh(c.window, congestion_ack(env, c, work));
     s.tlp_out = false;
+    ecn::on_reduction(c);
 }
 
 /// The window is what congestion control wanted it to come down to.
@@ -73,6 +75,7 @@ void undo(Connection& c, bool unmark) {
     if (c.prior_ssthresh > c.window.ssthresh) c.window.ssthresh = c.prior_ssthresh;
     c.control.undo(c.window);
     c.undo_possible = false;
+    c.cwr_due = false;
 }
 
 void leave(Connection& c) {
@@ -274,6 +277,7 @@ void enter_loss(Env& env, Connection& c) {
         remember_for_undo(c);
         c.window.ssthresh = c.control.ssthresh(c.window, congestion_ack(env, c, work));
         c.control.on_timeout(c.window, congestion_ack(env, c, work));
+        ecn::on_reduction(c);
     }
     const uint32_t lost_before = s.sent.lost();
     // What went out less than a round trip ago may still arrive.
@@ -288,15 +292,15 @@ void enter_loss(Env& env, Connection& c) {
     s.tlp_out = false;
 }
 
-void enter_cwr(Env& env, Connection& c) {
+void enter_cwr(Env& env, Connection& c, const AckWork& work) {
     if (c.recovery != Recovery::open && c.recovery != Recovery::disorder) return;
-    AckWork work;
-    work.prior_una = c.snd_una;
-    work.prior_in_flight = c.in_flight();
     c.undo_possible = false;
     c.recover = c.snd_nxt;
     begin_reduction(env, c, work);
     c.recovery = Recovery::cwr;
+    if (c.outstanding() > 0) return;
+    end_reduction(env, c, work);  // no ACK is to come that would end it
+    leave(c);
 }
 
 void update_cwnd(Env& env, Connection& c, const AckWork& work, const congestion::Ack& ack) {
@@ -339,7 +343,10 @@ void on_probe_answered(Env& env, Connection& c, const AckWork& work) {
         // Acknowledged without a sign of the duplicate: the probe repaired a loss.
         s.tlp_out = false;
         ++env.counters.tcp_loss_probe_recovery;
-        enter_cwr(env, c);
+        AckWork probe;
+        probe.prior_una = c.snd_una;
+        probe.prior_in_flight = c.in_flight();
+        enter_cwr(env, c, probe);
         if (c.recovery == Recovery::cwr) {
             end_reduction(env, c, work);
             leave(c);

@@ -45,7 +45,7 @@ void recover(Env& env, Connection& c, AckWork& work);
 /// A retransmission timeout: everything is doubtful (RFC 6298 section 5, RFC 5682).
 void enter_loss(Env& env, Connection& c);
 /// The window comes down without a loss having been found (ECE, a probe that repaired a loss).
-void enter_cwr(Env& env, Connection& c);
+void enter_cwr(Env& env, Connection& c, const AckWork& work);
 /// Congestion window after an ACK: growth, or proportional rate reduction.
 void update_cwnd(Env& env, Connection& c, const AckWork& work, const congestion::Ack& ack);
 /// The tail loss probe has been answered, one way or another (RFC 8985 section 7.4.2).

@@ -74,8 +74,7 @@ void detect_loss(Env& env, Connection& c, AckWork& work) {
             continue;
         }
         if (range.retransmitted) ++env.counters.tcp_lost_retransmit;
-        work.lost += range.size();
-        c.lost += range.size();
+        note_lost(c, work, range);
         s.sent.mark_lost(range);
     }
     if (wait == Duration()) return;

@@ -54,8 +54,7 @@ void mark_head_lost(Connection& c, AckWork& work) {
     if (head.lost || head.sacked) return;
     if (head.size() > c.window.mss && s.sent.split(head, head.begin + c.window.mss) == nullptr)
         return;
-    work.lost += head.size();
-    c.lost += head.size();
+    note_lost(c, work, head);
     s.sent.mark_lost(head);
 }
 
@@ -87,9 +86,13 @@ void leave(Connection& c) {
 
 void enter_recovery(Env& env, Connection& c, const AckWork& work) {
     ++(c.sack ? env.counters.tcp_sack_recovery : env.counters.tcp_reno_recovery);
-    remember_for_undo(c);
+    // Once a window of data (RFC 3168 section 6.1.2): a mark has brought it down already, unless by
+    // DCTCP's small step (RFC 8257 section 3.5).
+    if (c.recovery != Recovery::cwr || c.control.wants_ecn()) {
+        remember_for_undo(c);
+        begin_reduction(env, c, work);
+    }
     c.recover = c.snd_nxt;
-    begin_reduction(env, c, work);
     c.recovery = Recovery::recovery;
     ++env.counters.tcp_fast_retrans;
 }
@@ -129,6 +132,8 @@ void in_loss(Env& env, Connection& c, AckWork& work) {
     if (may_undo(c, work)) {
         ++env.counters.tcp_loss_undo;
         undo(c, false);
+    } else {
+        c.control.on_recovery_exit(c.window, congestion_ack(env, c, work));
     }
     leave(c);
 }
@@ -190,6 +195,16 @@ void count_duplicates(Connection& c, AckWork& work) {
     s.reno_sacked = c.recovery == Recovery::recovery ? s.reno_sacked - stood_for : 0;
 }
 
+void note_lost(Connection& c, AckWork& work, const SentRange& range) {
+    const uint32_t size = range.size();
+    work.lost += size;
+    c.lost += size;
+    work.loss = {.tx_in_flight = range.stamp.in_flight,
+                 .lost = static_cast<uint32_t>(c.lost - range.stamp.lost),
+                 .size = size,
+                 .app_limited = range.stamp.app_limited};
+}
+
 congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& work) {
     congestion::Ack ack;
     ack.now = env.now;
@@ -211,6 +226,8 @@ congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& wor
     ack.window_limited = s.window_limited || (c.window.in_slow_start() &&
                                               c.window.cwnd < 2 * s.max_in_flight);
     ack.ece = work.ece;
+    ack.selective_acks = c.sack;
+    ack.loss = work.loss;
     ack.in_recovery = in_reduction(c) || c.recovery == Recovery::loss;
     if (work.has_newest) {
         const RateStamp& stamp = work.newest;

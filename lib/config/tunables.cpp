@@ -32,6 +32,7 @@ constexpr std::array tcp{
     FIELD(TcpTunables, tcp_slow_start_after_idle, 0, 1),
     FIELD(TcpTunables, tcp_ecn, 0, 2),
     FIELD(TcpTunables, tcp_ecn_fallback, 0, 1),
+    FIELD(TcpTunables, tcp_pacing, 0, 1),
     FIELD(TcpTunables, tcp_rmem, 4096, gib),
     FIELD(TcpTunables, tcp_rmem_max, 4096, gib),
     FIELD(TcpTunables, tcp_wmem, 4096, gib),

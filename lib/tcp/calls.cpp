@@ -114,6 +114,25 @@ void set_no_delay(Env& env, Connection& c, bool on) {
     if (on) env.mark_dirty(c);
 }
 
+Result<void> set_congestion_control(Env& env, Connection& c, std::string_view name) {
+    const auto algorithm = congestion::algorithm_named(name);
+    if (!algorithm) return error(ENOENT);
+    if (c.state == State::closed) return error(cannot_send(c));
+    if (*algorithm == c.control.algorithm()) return {};
+    if (!begin_control(env, c, *algorithm)) return error(ENOBUFS);
+    env.mark_dirty(c);  // it may send sooner than the one before
+    return {};
+}
+
+Result<void> set_max_pacing_rate(Env& env, Connection& c, uint64_t rate) {
+    if (rate == 0) return error(EINVAL);
+    c.max_pacing_rate = rate;
+    // What the old rate makes wait does not wait at the new one.
+    if (c.sending != nullptr) c.sending->pace_at = std::min(c.sending->pace_at, env.now);
+    env.mark_dirty(c);
+    return {};
+}
+
 void close(Env& env, Connection& c) {
     const bool unread = c.rcv_used > 0 && !c.receive_queue.empty();
     c.attached = false;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 
 #include "tcp/env.h"
 
@@ -29,6 +30,10 @@ bool at_end(const Connection& c);
 Result<void> shutdown_send(Env& env, Connection& c);
 /// TCP_NODELAY; what Nagle held back goes out when it is turned on.
 void set_no_delay(Env& env, Connection& c, bool on);
+/// TCP_CONGESTION: the window is kept. ENOENT for an unknown name, ENOBUFS where its pool is dry.
+Result<void> set_congestion_control(Env& env, Connection& c, std::string_view name);
+/// SO_MAX_PACING_RATE, bytes per second: turns pacing on and caps it; ~0: no cap. EINVAL for 0.
+Result<void> set_max_pacing_rate(Env& env, Connection& c, uint64_t rate);
 /// CLOSE: the application lets go. What is queued is still sent; unread data makes it a reset.
 void close(Env& env, Connection& c);
 /// ABORT: RST, at once.

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "tcp/env.h"
+#include "tcp/pacing.h"
 
 namespace millrace::tcp {
 
@@ -37,6 +38,8 @@ void settle_sending(Env& env, Connection& c) {
     if (c.fin_queued && !c.fin_acked) return;
     if (c.recovery == Recovery::disorder) c.recovery = Recovery::open;
     if (c.recovery != Recovery::open) return;
+    // Small writes, each acknowledged before the next, keep to the rate, too.
+    if (s->pace_at > env.now) return pacing::wait(env, c);
     env.sendings.give_back(s);
     c.sending = nullptr;
 }
@@ -91,7 +94,9 @@ void finish(Env& env, Connection& c, int error) {
 }
 
 void arm_timer(Env& env, Connection& c) {
-    const Instant deadline = std::min(c.retransmit_at, c.delayed_ack_due);
+    Instant deadline = std::min(c.retransmit_at, c.delayed_ack_due);
+    if (c.sending != nullptr && c.sending->pace_waiting)
+        deadline = std::min(deadline, c.sending->pace_at);
     if (deadline == Instant::never()) return;
     if (!c.timer.is_armed() || deadline < c.timer.due()) env.wheel.arm(c.timer, deadline);
 }

@@ -52,6 +52,9 @@ using AcceptHook = ListHook<struct AcceptTag>;
 struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     explicit Connection(const FlowKey& flow_key) : Flow(FlowKind::connection, flow_key) {}
 
+    /// As a `max_pacing_rate`: no cap (Linux's ~0).
+    static constexpr uint64_t unpaced = ~uint64_t{0};
+
     // --- used by nearly every segment
     State state = State::closed;
     uint8_t events = 0;          ///< `Event` bits not delivered yet
@@ -118,7 +121,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint32_t rcv_buf = 0;    ///< limit of `rcv_used`, bytes
     Instant retransmit_at = Instant::never();   ///< what for: `timer_mode`
     Instant delayed_ack_due = Instant::never();
-    time::WheelEntry timer;  ///< armed at or before the earlier of the two
+    time::WheelEntry timer;  ///< armed at or before the earliest of these and `pace_at`
 
     // --- rarely
     RttEstimator rtt;
@@ -134,6 +137,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     Seq reordering_round;
     uint64_t delivered = 0;  ///< bytes that have reached the peer
     uint64_t lost = 0;       ///< bytes marked lost, each time
+    uint64_t max_pacing_rate = unpaced;  ///< SO_MAX_PACING_RATE, bytes per second
+    uint32_t total_retrans = 0;   ///< segments sent again
     Seq fin_seq;
     Instant first_retransmit;  ///< when the present series of timeouts began
     Instant ts_recent_at;      ///< when `ts_recent` was taken, for PAWS after long idleness

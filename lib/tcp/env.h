@@ -74,7 +74,7 @@ void release(Env& env, Connection& c);
 void acknowledge_at_once(Env& env, Connection& c, const wire::SackBlock& dsack);
 /// Frees what is borrowed for data out of order.
 void release_reassembly(Env& env, Connection& c);
-/// Arms `c.timer` for the earlier of its deadlines if it is not armed early enough: traffic moves
+/// Arms `c.timer` for the earliest of its deadlines if it is not armed early enough: traffic moves
 /// deadlines back far more often than they are met, and need not touch the wheel for that.
 void arm_timer(Env& env, Connection& c);
 

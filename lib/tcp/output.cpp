@@ -4,6 +4,7 @@
 
 #include "tcp/ecn.h"
 #include "tcp/limits.h"
+#include "tcp/pacing.h"
 #include "tcp/timers.h"
 
 namespace millrace::tcp {
@@ -78,15 +79,15 @@ uint32_t window_left(const Connection& c, Seq from) {
     return edge > from ? distance(from, edge) : 0;
 }
 
-/// How many bytes of new data from `offset` of the queue may go now. Sender's silly-window avoidance
-/// (RFC 9293 section 3.8.6.2.1) with Nagle (RFC 1122 section 4.2.3.4).
-uint32_t sendable(Connection& c, uint32_t offset) {
+/// How many bytes of new data from `offset` of the queue may go now, at most `pace`: sender's
+/// silly-window avoidance (RFC 9293 section 3.8.6.2.1) with Nagle (RFC 1122 section 4.2.3.4).
+uint32_t sendable(Connection& c, uint32_t offset, uint32_t pace) {
     const uint32_t queued = c.queued() - offset;
     const uint32_t window = window_left(c, c.snd_nxt);
     const uint32_t allowed = quota(c);
     if (queued > 0 && allowed < std::min<uint32_t>({queued, window, c.snd_mss}))
         c.sending->window_limited = true;
-    const uint32_t usable = std::min({window, allowed, TransmitPlan::size_max});
+    const uint32_t usable = std::min({window, allowed, pace});
     if (queued > usable) {
         // Whole segments only, unless the window is smaller than one ever was.
         const uint32_t whole = usable - usable % c.snd_mss;
@@ -140,14 +141,14 @@ void mark_new_data(const Connection& c, TransmitPlan& plan) {
 }
 
 /// New data, and the FIN behind it.
-bool plan_data(Env& env, Connection& c, TransmitPlan& plan) {
+bool plan_data(Env& env, Connection& c, TransmitPlan& plan, uint32_t pace) {
     if (!is_synchronised(c.state) || c.sending == nullptr) return false;
     const bool data_state = may_send(c.state) || c.fin_queued;
     if (!data_state || c.fin_acked || c.fin_sent()) return false;
     if (!c.has_unsent()) return false;
     if (c.sending->sent.empty()) restart_after_idle(env, c);
     const uint32_t offset = distance(c.snd_una, c.snd_nxt);
-    const uint32_t size = sendable(c, offset);
+    const uint32_t size = sendable(c, offset, pace);
     const bool last = offset + size == c.queued();
     const bool fin = last && c.fin_queued && (size > 0 || c.snd_wnd > 0 || offset == 0);
     if (size == 0 && !fin) return false;
@@ -185,18 +186,39 @@ void plan_again(Env& env, Connection& c, TransmitPlan& plan, const SentRange& ra
 }
 
 /// The first of what is lost, as far as the windows allow.
-bool plan_retransmission(Env& env, Connection& c, TransmitPlan& plan) {
+bool plan_retransmission(Env& env, Connection& c, TransmitPlan& plan, uint32_t pace) {
     SentRange* range = c.sending->sent.first_lost();
     if (range == nullptr || c.sending->frto_new_data) return false;
     // SHLD-16: what lies beyond a window that has shrunk waits; SND.UNA itself never does.
     uint32_t window = window_left(c, range->begin);
     if (range->begin == c.snd_una) window = std::max<uint32_t>(window, c.snd_mss);
-    const uint32_t allowed = std::min({window, quota(c), TransmitPlan::size_max});
+    const uint32_t allowed = std::min({window, quota(c), pace});
     uint32_t size = range->size();
     if (size > allowed) size = allowed - allowed % c.snd_mss;
     if (size == 0) return false;
     plan_again(env, c, plan, *range, size);
     return true;
+}
+
+/// What the application has written: lost parts again, then what is new.
+bool plan_stream(Env& env, Connection& c, TransmitPlan& plan) {
+    Sending& s = *c.sending;
+    const SentRange* lost = s.sent.first_lost();
+    if (lost == nullptr && !c.has_unsent()) return false;
+    const uint32_t pace = pacing::allowance(env, c);
+    if (pace == 0) {
+        if (quota(c) > 0) pacing::wait(env, c);  // else the ACKs that make room come first
+        return false;
+    }
+    if (plan_retransmission(env, c, plan, pace)) return true;
+    // New data waits for what is lost, unless the peer's window holds that back.
+    const bool wait =
+        lost != nullptr && !s.frto_new_data && lost->begin < c.snd_una + c.snd_wnd;
+    if (!wait && plan_data(env, c, plan, pace)) return true;
+    // RFC 5682 section 3.1 step 2b wanted new data, and there is none that may go.
+    if (!s.frto_new_data || c.snd_nxt != c.recover) return false;
+    s.frto = s.frto_new_data = false;
+    return plan_retransmission(env, c, plan, pace);
 }
 
 /// RFC 8985 section 7.3: new data if there is any that may go, else the last segment again. The
@@ -302,17 +324,7 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
     if (plan_snapshot(env, c, plan)) return true;
     if (c.sending != nullptr) {
         if (c.sending->tlp_due && plan_loss_probe(env, c, plan)) return true;
-        if (plan_retransmission(env, c, plan)) return true;
-        // New data waits for what is lost, unless the peer's window holds that back.
-        const SentRange* lost = c.sending->sent.first_lost();
-        const bool wait = lost != nullptr && !c.sending->frto_new_data &&
-                          lost->begin < c.snd_una + c.snd_wnd;
-        if (!wait && plan_data(env, c, plan)) return true;
-        // RFC 5682 section 3.1 step 2b wanted new data, and there is none that may go.
-        if (c.sending->frto_new_data && c.snd_nxt == c.recover) {
-            c.sending->frto = c.sending->frto_new_data = false;
-            if (plan_retransmission(env, c, plan)) return true;
-        }
+        if (plan_stream(env, c, plan)) return true;
     }
     if (c.probe_due) {
         c.probe_due = false;
@@ -372,6 +384,7 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
         s.tlp_end = c.snd_nxt;
     }
     s.max_in_flight = std::max(s.max_in_flight, c.in_flight());
+    pacing::spend(env, c, length);
     // Everything is on its way and the window has room: what is measured now is the application.
     if (!c.has_unsent() && s.sent.lost() == 0 && c.in_flight() < c.window.cwnd)
         s.app_limited_until = c.delivered + c.in_flight();
@@ -385,8 +398,11 @@ void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_si
     // A snapshot may be behind what has come since.
     if (header.has_ack() && header.ack == c.rcv_nxt) ack_sent(c);
     if (header.rst()) ++env.counters.tcp_out_rsts;
-    if (plan.retransmission)
-        env.counters.tcp_retrans_segs += 1 + (payload_size > 0 ? (payload_size - 1) / plan.mss : 0);
+    if (plan.retransmission) {
+        const uint32_t segments = 1 + (payload_size > 0 ? (payload_size - 1) / plan.mss : 0);
+        env.counters.tcp_retrans_segs += segments;
+        c.total_retrans += segments;
+    }
     env.counters.payload_sent += payload_size;
     const bool fin = header.fin() && payload_size == plan.payload_size;
     const uint32_t length = payload_size + (fin ? 1 : 0);

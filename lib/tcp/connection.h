@@ -139,6 +139,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint64_t lost = 0;       ///< bytes marked lost, each time
     uint64_t max_pacing_rate = unpaced;  ///< SO_MAX_PACING_RATE, bytes per second
     uint32_t total_retrans = 0;   ///< segments sent again
+    uint32_t cwnd_used = 0;       ///< the most in flight since `cwnd_used_at`, bytes
+    Instant cwnd_used_at;         ///< when the window was last in full use, or taken down
     Seq fin_seq;
     Instant first_retransmit;  ///< when the present series of timeouts began
     Instant ts_recent_at;      ///< when `ts_recent` was taken, for PAWS after long idleness

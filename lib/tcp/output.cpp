@@ -343,6 +343,29 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
 
 namespace {
 
+/// RFC 7661 section 4.4 in Linux's form (tcp_cwnd_application_limited): a window that has not been
+/// needed for a round trip comes half-way down to what was. It may come back quickly: ssthresh
+/// remembers three quarters of it.
+void validate_window(Env& env, Connection& c) {
+    if (c.sending->window_limited) {
+        c.cwnd_used = 0;
+        c.cwnd_used_at = env.now;
+        return;
+    }
+    c.cwnd_used = std::max(c.cwnd_used, c.in_flight());
+    if (env.tunables.tcp_slow_start_after_idle == 0 || c.control.controls_recovery()) return;
+    if (env.now - c.cwnd_used_at < rto(env, c)) return;
+    if (c.recovery == Recovery::open && !c.want_writable) {
+        const uint32_t used = std::max(c.cwnd_used, env.tunables.initial_cwnd * c.window.mss);
+        if (used < c.window.cwnd) {
+            c.window.ssthresh = std::max(c.window.ssthresh, c.window.cwnd / 4 * 3);
+            c.window.set(c.window.cwnd / 2 + used / 2);
+        }
+    }
+    c.cwnd_used = 0;
+    c.cwnd_used_at = env.now;
+}
+
 /// Data or a FIN has gone out: the scoreboard, and what recovery and congestion control count.
 void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32_t length) {
     Sending& s = *c.sending;
@@ -385,6 +408,7 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
     }
     s.max_in_flight = std::max(s.max_in_flight, c.in_flight());
     pacing::spend(env, c, length);
+    validate_window(env, c);
     // Everything is on its way and the window has room: what is measured now is the application.
     if (!c.has_unsent() && s.sent.lost() == 0 && c.in_flight() < c.window.cwnd)
         s.app_limited_until = c.delivered + c.in_flight();

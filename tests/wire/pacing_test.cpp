@@ -235,5 +235,26 @@ TEST(MAY_18, an_algorithm_chosen_before_the_answer_is_kept) {
     EXPECT_FALSE(s.tcb().ecn);
 }
 
+// ---- RFC 7661 -----------------------------------------------------------------------------------
+
+/// The application needs two segments a round trip of a window of 80: it comes half-way down each
+/// timeout's time, and ssthresh remembers it.
+TEST_F(Pacing, a_window_that_is_not_needed_comes_down) {
+    s.tcb().window.set(80 * mss);
+    uint32_t sent = 0;
+    std::vector<uint32_t> windows;
+    for (int round = 0; round < 40; ++round) {
+        s.send(2 * mss);
+        s.forget_sent();
+        s.advance(100_ms);
+        s.inject(A(1, at(sent += 2)).window(65535));
+        windows.push_back(s.tcb().window.cwnd);
+    }
+    EXPECT_TRUE(std::ranges::is_sorted(windows, std::greater<>()));
+    EXPECT_LE(windows.back(), 12 * mss);
+    EXPECT_GE(windows.back(), 10 * mss);
+    EXPECT_GE(s.tcb().window.ssthresh, 60 * mss);
+}
+
 }  // namespace
 }  // namespace millrace::testing

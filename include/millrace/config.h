@@ -52,6 +52,9 @@ struct TcpTunables {
     uint32_t tcp_early_retrans = 3;          ///< 0: no tail loss probes, 3: probes; 0..4
     uint32_t tcp_frto = 2;                   ///< 0: never look for spurious timeouts; 0..2
     uint32_t tcp_slow_start_after_idle = 1;  ///< 1: the window decays while idle; 0..1
+    uint32_t tcp_ecn = 2;                    ///< 0: never, 1: ask and accept, 2: accept; 0..2
+    uint32_t tcp_ecn_fallback = 1;           ///< 1: a SYN sent again asks for no ECN; 0..1
+    uint32_t tcp_pacing = 0;                 ///< 1: pace whatever the algorithm is; 0..1
     CongestionControl tcp_congestion_control = CongestionControl::cubic;  ///< by Linux's name
     uint32_t tcp_rmem = 131072;              ///< receive buffer of a connection, bytes; 4096..2^30
     uint32_t tcp_rmem_max = 33554432;        ///< what it may grow to, bytes; 4096..2^30

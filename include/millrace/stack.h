@@ -66,6 +66,14 @@ struct ConnectionInfo {
     uint32_t receive_queued = 0; ///< bytes not consumed yet
     Duration rtt;                ///< smoothed; 0 before the first sample
     uint8_t backoffs = 0;        ///< timeouts in a row
+    std::string_view congestion_control;  ///< TCP_CONGESTION
+    uint32_t snd_ssthresh = 0;   ///< bytes; ~0: none yet
+    uint64_t pacing_rate = 0;    ///< bytes per second; 0: not paced
+    uint32_t total_retrans = 0;  ///< segments sent again
+    uint32_t in_flight = 0;      ///< bytes believed to be on their way
+    uint64_t delivered = 0;      ///< bytes that have reached the peer
+    uint64_t lost = 0;           ///< bytes taken for lost, each time
+    bool ecn = false;            ///< both sides agreed on ECN
 };
 
 /// When keep-alive probes go out; 0 stands for the tunable. Times count in whole seconds, rounded
@@ -128,6 +136,12 @@ public:
     /// TCP_LINGER2: how long the peer may take after `close` to close its side, in whole seconds.
     /// Zero: tcp_fin_timeout; negative: no time, a reset follows. EINVAL above 120 s.
     Result<void> set_linger2(Duration time);
+    /// TCP_CONGESTION: "reno", "cubic", "dctcp" or "bbr"; in mid-connection the window is kept.
+    /// ENOENT for another name.
+    Result<void> set_congestion_control(std::string_view name);
+    /// SO_MAX_PACING_RATE: data leaves evenly, at most so many bytes per second; ~0 takes the cap
+    /// away again. EINVAL for 0.
+    Result<void> set_max_pacing_rate(uint64_t bytes_per_second);
     /// Events go to another handler from now on.
     Result<void> set_handler(ConnectionHandler& handler);
 

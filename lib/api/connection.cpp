@@ -1,6 +1,7 @@
 #include <cerrno>
 
 #include "api/context.h"
+#include "tcp/pacing.h"
 
 namespace millrace {
 
@@ -86,6 +87,16 @@ Result<void> Connection::set_linger2(Duration time) {
     return tcp::set_linger2(*connection_, time);
 }
 
+Result<void> Connection::set_congestion_control(std::string_view name) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_congestion_control(context_->stack().env(), *connection_, name);
+}
+
+Result<void> Connection::set_max_pacing_rate(uint64_t bytes_per_second) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_max_pacing_rate(context_->stack().env(), *connection_, bytes_per_second);
+}
+
 Result<void> Connection::set_handler(ConnectionHandler& handler) {
     if (const int wrong = check()) return error(wrong);
     connection_->owner = &handler;
@@ -113,7 +124,15 @@ ConnectionInfo Connection::info() const {
             .send_queued = c.queued(),
             .receive_queued = c.rcv_used,
             .rtt = c.rtt.srtt(),
-            .backoffs = c.backoffs};
+            .backoffs = c.backoffs,
+            .congestion_control = congestion::name(c.control.algorithm()),
+            .snd_ssthresh = c.window.ssthresh,
+            .pacing_rate = tcp::pacing::rate(context_->stack().env(), c),
+            .total_retrans = c.total_retrans,
+            .in_flight = c.in_flight(),
+            .delivered = c.delivered,
+            .lost = c.lost,
+            .ecn = c.ecn};
 }
 
 std::optional<Connection> Listener::accept(ConnectionHandler& handler) {

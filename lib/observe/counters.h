@@ -18,6 +18,10 @@ namespace millrace::observe {
     X(icmp_in_errors, "IcmpInDestUnreachs")                         \
     X(ip_reasm_oks, "IpReasmOKs")                                   \
     X(ip_reasm_reqds, "IpReasmReqds")                               \
+    X(ip_in_no_ect_pkts, "IpExtInNoECTPkts")                        \
+    X(ip_in_ect1_pkts, "IpExtInECT1Pkts")                           \
+    X(ip_in_ect0_pkts, "IpExtInECT0Pkts")                           \
+    X(ip_in_ce_pkts, "IpExtInCEPkts")                               \
     X(tcp_active_opens, "TcpActiveOpens")                           \
     X(tcp_passive_opens, "TcpPassiveOpens")                         \
     X(tcp_attempt_fails, "TcpAttemptFails")                         \
@@ -62,6 +66,8 @@ namespace millrace::observe {
     X(tcp_keepalives, "TcpExtTCPKeepAlive")                         \
     X(tcp_zero_window_probes, "TcpExtTCPWinProbe")                  \
     X(tcp_skipped_acks, "TcpExtTCPACKSkipped")                      \
+    X(tcp_delivered_ce, "TcpExtTCPDeliveredCE")                     \
+    X(ecn_fallbacks, "EcnFallbacks")                                \
     X(payload_copied, "PayloadBytesCopied")                         \
     X(payload_received, "PayloadBytesReceived")                     \
     X(payload_sent, "PayloadBytesSent")                             \

@@ -63,6 +63,16 @@ bool impossible_flags(const wire::Segment& segment) {
     return segment.fin() && !segment.has_ack();
 }
 
+/// RFC 3168 section 5; Linux's IpExt counters.
+void count_ecn(observe::Counters& counters, uint8_t tos) {
+    switch (tos & 3) {
+        case 0: ++counters.ip_in_no_ect_pkts; return;
+        case 1: ++counters.ip_in_ect1_pkts; return;
+        case 2: ++counters.ip_in_ect0_pkts; return;
+        default: ++counters.ip_in_ce_pkts;
+    }
+}
+
 }  // namespace
 
 void Classifier::drop(Classified& out, Drop reason) const {
@@ -104,6 +114,7 @@ void Classifier::classify_ip(Classified& out) const {
                                     hardware == HardwareChecksum::unknown);
     if (!ip) return drop(out, reason_of(ip.error()));
     out.ip = *ip;
+    count_ecn(counters_, ip->tos);
     out.upper_at = static_cast<uint16_t>(out.ip_at + ip->header_size);
     if (!check_addresses(out)) return;
     // Ethernet pads short frames; what follows the datagram is not part of it.

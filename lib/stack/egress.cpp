@@ -1,5 +1,6 @@
 // Once a turn: every connection that may have something to say is asked.
 #include "stack/stack.h"
+#include "tcp/ecn.h"
 
 namespace millrace::stack {
 
@@ -42,7 +43,8 @@ bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
     buf::Cursor cursor = plan.payload;
     uint32_t done = 0;
     bool dry = false;
-    Segment segment{addresses_[c.key.local].address, c.key.remote, plan.header};
+    Segment segment{addresses_[c.key.local].address, c.key.remote, plan.header,
+                    plan.ect ? tcp::ecn::ect0 : tcp::ecn::not_ect};
     do {
         const uint32_t size = std::min<uint32_t>(plan.payload_size - done, plan.mss);
         const bool last = done + size == plan.payload_size;
@@ -51,6 +53,8 @@ bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
         if (!last)
             segment.header.flags &= static_cast<uint8_t>(
                 ~(wire::TcpFlags::fin | wire::TcpFlags::psh));
+        // RFC 3168 section 6.1.2: once, on the first that is new.
+        if (done > 0) segment.header.flags &= static_cast<uint8_t>(~wire::TcpFlags::cwr);
         buf::Frame frame = pools_.frame();
         buf::Cursor next = cursor;
         if (!frame || !pools_.append_payload(frame, next, size)) {

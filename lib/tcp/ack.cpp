@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tcp/ecn.h"
 #include "tcp/ingress.h"
 #include "tcp/limits.h"
 #include "tcp/rack.h"
@@ -189,6 +190,7 @@ void process_ack(Env& env, Connection& c, const Segment& segment, uint32_t windo
     work.has_ts_echo = c.timestamps && segment.options.has_timestamps;
     work.ts_echo = segment.options.ts_echo;
     work.duplicate = is_duplicate(c, segment, window_before);
+    work.ece = c.ecn && segment.has(wire::TcpFlags::ece) && segment.ack >= c.snd_una;
     if (c.sack && segment.options.sack_count > 0) take_sacks(env, c, work, segment);
     if (segment.ack > c.snd_una) take_ack(env, c, work, segment.ack);
     if (!c.sack) count_duplicates(c, work);
@@ -196,13 +198,17 @@ void process_ack(Env& env, Connection& c, const Segment& segment, uint32_t windo
         c.delivered += work.delivered;
         s.delivered_at = env.now;
         if (work.has_newest) s.first_sent_at = std::max(s.first_sent_at, work.newest_sent_at);
+        if (work.ece)
+            env.counters.tcp_delivered_ce += (work.delivered + c.window.mss - 1) / c.window.mss;
     }
+    if (c.ecn) c.control.on_ecn(c.window, congestion_ack(env, c, work));
     if (work.una_advanced || work.sacked_new) take_rtt(env, c, work);
     rack::on_dsack(c, work);
     on_probe_answered(env, c, work);
     if (c.sack && (work.delivered > 0 || c.recovery != Recovery::open))
         rack::detect_loss(env, c, work);
     recover(env, c, work);
+    if (work.ece) ecn::on_echo(env, c, work);
     update_cwnd(env, c, work, congestion_ack(env, c, work));
     if ((work.una_advanced || work.sacked_new || s.sent.empty()) && !work.timer_settled)
         restart_retransmit_timer(env, c);

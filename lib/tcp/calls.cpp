@@ -51,6 +51,10 @@ void initialise(Env& env, Connection& c, uint16_t link_mss) {
     c.snd_buf = env.tunables.tcp_wmem;
     c.timer.set_kind(timer_connection);
     c.slow_timer.set_kind(timer_connection_slow);
+    // Before the SYN, which may have to ask for ECN. The public names and the room's own stand in
+    // one order (static_assert in connection.cpp).
+    begin_control(env, c,
+                  static_cast<congestion::Algorithm>(env.tunables.tcp_congestion_control));
 }
 
 void open(Env& env, Connection& c, const Address& local, uint16_t link_mss) {
@@ -157,6 +161,25 @@ Result<void> set_linger2(Connection& c, Duration time) {
     const auto seconds = whole(time, Duration::from_s(1), linger2_seconds_max);
     if (!seconds && time >= Duration()) return error(EINVAL);
     c.linger2_s = seconds ? static_cast<int16_t>(*seconds) : int16_t{-1};
+    return {};
+}
+
+Result<void> set_congestion_control(Env& env, Connection& c, std::string_view name) {
+    const auto algorithm = congestion::algorithm_named(name);
+    if (!algorithm) return error(ENOENT);
+    if (c.state == State::closed) return error(cannot_send(c));
+    if (*algorithm == c.control.algorithm()) return {};
+    if (!begin_control(env, c, *algorithm)) return error(ENOBUFS);
+    env.mark_dirty(c);  // it may send sooner than the one before
+    return {};
+}
+
+Result<void> set_max_pacing_rate(Env& env, Connection& c, uint64_t rate) {
+    if (rate == 0) return error(EINVAL);
+    c.max_pacing_rate = rate;
+    // What the old rate makes wait does not wait at the new one.
+    if (c.sending != nullptr) c.sending->pace_at = std::min(c.sending->pace_at, env.now);
+    env.mark_dirty(c);
     return {};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 
 #include "tcp/env.h"
 
@@ -40,6 +41,10 @@ Result<void> set_user_timeout(Env& env, Connection& c, Duration timeout);
 Result<void> set_syn_retries(Connection& c, uint32_t retries);
 /// TCP_LINGER2: time in FIN-WAIT-2 after CLOSE; 0: `tcp_fin_timeout`, negative: a reset. EINVAL.
 Result<void> set_linger2(Connection& c, Duration time);
+/// TCP_CONGESTION: the window is kept. ENOENT for an unknown name, ENOBUFS where its pool is dry.
+Result<void> set_congestion_control(Env& env, Connection& c, std::string_view name);
+/// SO_MAX_PACING_RATE, bytes per second: turns pacing on and caps it; ~0: no cap. EINVAL for 0.
+Result<void> set_max_pacing_rate(Env& env, Connection& c, uint64_t rate);
 /// CLOSE: the application lets go. What is queued is still sent; unread data makes it a reset.
 void close(Env& env, Connection& c);
 /// ABORT: RST, at once.

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "tcp/env.h"
+#include "tcp/pacing.h"
 
 namespace millrace::tcp {
 
@@ -23,7 +24,10 @@ void release_reassembly(Env& env, Connection& c) {
 }
 
 Sending* borrow_sending(Env& env, Connection& c) {
-    if (c.sending == nullptr) c.sending = env.sendings.take(env.sent_ranges);
+    if (c.sending != nullptr) return c.sending;
+    c.sending = env.sendings.take(env.sent_ranges);
+    // Within reach of sequence comparison: nothing has overtaken anything yet.
+    if (c.sending != nullptr) c.sending->highest_sacked = c.snd_una;
     return c.sending;
 }
 
@@ -34,8 +38,15 @@ void settle_sending(Env& env, Connection& c) {
     if (c.fin_queued && !c.fin_acked) return;
     if (c.recovery == Recovery::disorder) c.recovery = Recovery::open;
     if (c.recovery != Recovery::open) return;
+    // Small writes, each acknowledged before the next, keep to the rate, too.
+    if (s->pace_at > env.now) return pacing::wait(env, c);
     env.sendings.give_back(s);
     c.sending = nullptr;
+}
+
+bool begin_control(Env& env, Connection& c, Algorithm algorithm) {
+    c.control.release(env.bbrs);
+    return c.control.begin(algorithm, c.window, env.now, env.bbrs);
 }
 
 void release(Env& env, Connection& c) {
@@ -54,6 +65,7 @@ void acknowledge_at_once(Env& env, Connection& c, const wire::SackBlock& dsack) 
         return;
     }
     snapshot->ack = c.rcv_nxt;
+    snapshot->ece = c.ece;
     if (c.sack) {
         wire::TcpOptions options;
         options.has_timestamps = c.timestamps;
@@ -89,7 +101,9 @@ void finish(Env& env, Connection& c, int error) {
 }
 
 void arm_timer(Env& env, Connection& c) {
-    const Instant deadline = std::min(c.retransmit_at, c.delayed_ack_due);
+    Instant deadline = std::min(c.retransmit_at, c.delayed_ack_due);
+    if (c.sending != nullptr && c.sending->pace_waiting)
+        deadline = std::min(deadline, c.sending->pace_at);
     if (deadline == Instant::never()) return;
     if (!c.timer.is_armed() || deadline < c.timer.due()) env.wheel.arm(c.timer, deadline);
 }

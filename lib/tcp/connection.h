@@ -52,6 +52,9 @@ using AcceptHook = ListHook<struct AcceptTag>;
 struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     explicit Connection(const FlowKey& flow_key) : Flow(FlowKind::connection, flow_key) {}
 
+    /// As a `max_pacing_rate`: no cap (Linux's ~0).
+    static constexpr uint64_t unpaced = ~uint64_t{0};
+
     // --- used by nearly every segment
     State state = State::closed;
     uint8_t events = 0;          ///< `Event` bits not delivered yet
@@ -91,6 +94,10 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool delivered_close : 1 = false;  ///< the application has been told of the end
     bool keepalive : 1 = false;        ///< SO_KEEPALIVE
     bool orphan : 1 = false;           ///< counted in `Env::orphans`
+    bool ecn_asked : 1 = false;        ///< our SYN bore ECE and CWR (RFC 3168 section 6.1.1)
+    bool ecn : 1 = false;              ///< both sides agreed on ECN
+    bool ece : 1 = false;              ///< our ACKs bear ECE
+    bool cwr_due : 1 = false;          ///< the next new segment bears CWR
 
     uint16_t snd_mss = 536;  ///< payload of a full segment, options subtracted
     uint16_t link_mss = 536; ///< what we advertise: the link's MTU less the headers
@@ -121,7 +128,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint32_t rcv_buf = 0;    ///< limit of `rcv_used`, bytes
     Instant retransmit_at = Instant::never();   ///< what for: `timer_mode`
     Instant delayed_ack_due = Instant::never();
-    time::WheelEntry timer;  ///< armed at or before the earlier of the two
+    time::WheelEntry timer;  ///< armed at or before the earliest of these and `pace_at`
     /// Keep-alive and FIN-WAIT-2: never moved by traffic, looks again when it fires.
     time::WheelEntry slow_timer;
 
@@ -139,6 +146,10 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     Seq reordering_round;
     uint64_t delivered = 0;  ///< bytes that have reached the peer
     uint64_t lost = 0;       ///< bytes marked lost, each time
+    uint64_t max_pacing_rate = unpaced;  ///< SO_MAX_PACING_RATE, bytes per second
+    uint32_t total_retrans = 0;   ///< segments sent again
+    uint32_t cwnd_used = 0;       ///< the most in flight since `cwnd_used_at`, bytes
+    Instant cwnd_used_at;         ///< when the window was last in full use, or taken down
     Seq fin_seq;
     Instant first_retransmit;  ///< when the present series of timeouts (or probes) began
     uint32_t user_timeout_ms = 0;      ///< TCP_USER_TIMEOUT; 0: off, `user_timeout_never`

@@ -75,13 +75,16 @@ void report(Env& env, Connection& c, int errno_value);
 Sending* borrow_sending(Env& env, Connection& c);
 /// Gives it back where nothing is queued, in flight or under suspicion.
 void settle_sending(Env& env, Connection& c);
+/// Another algorithm, or the same one anew; the window is kept. False: its pool is dry, and Reno
+/// has begun.
+bool begin_control(Env& env, Connection& c, congestion::Algorithm algorithm);
 /// Gives back all that a connection has borrowed: before its memory goes back.
 void release(Env& env, Connection& c);
 /// An ACK of its own goes out for the segment that is being processed. `dsack` empty: none.
 void acknowledge_at_once(Env& env, Connection& c, const wire::SackBlock& dsack);
 /// Frees what is borrowed for data out of order.
 void release_reassembly(Env& env, Connection& c);
-/// Arms `c.timer` for the earlier of its deadlines if it is not armed early enough: traffic moves
+/// Arms `c.timer` for the earliest of its deadlines if it is not armed early enough: traffic moves
 /// deadlines back far more often than they are met, and need not touch the wheel for that.
 void arm_timer(Env& env, Connection& c);
 

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "tcp/ack.h"
+#include "tcp/ecn.h"
 #include "tcp/limits.h"
 #include "tcp/slow_timer.h"
 
@@ -22,7 +23,9 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
     // The other half of a simultaneous open: its SYN we have had, what is left of it is an ACK.
     if (c.state == State::syn_received && segment.syn() && segment.has_ack() &&
         segment.seq + 1 == c.rcv_nxt && segment.ack == c.snd_nxt) {
-        segment.flags &= static_cast<uint8_t>(~wire::TcpFlags::syn);
+        c.ecn = c.ecn && ecn::is_setup_answer(segment);
+        segment.flags &= static_cast<uint8_t>(
+            ~(wire::TcpFlags::syn | wire::TcpFlags::ece | wire::TcpFlags::cwr));
         segment.seq += 1;
         segment.window = static_cast<uint16_t>(segment.window >> c.snd_wind_shift);  // unscaled
         c.ack_now = true;
@@ -74,9 +77,7 @@ void adopt_options(Env& env, Connection& c, const wire::TcpOptions& options, uin
     c.max_snd_wnd = std::max(c.max_snd_wnd, c.snd_wnd);
     c.sack = env.tunables.tcp_sack != 0 && options.sack_permitted;
     c.window = {.cwnd = env.tunables.initial_cwnd * c.snd_mss, .mss = c.snd_mss};
-    // The public names and the room's own stand in one order (static_assert in connection.cpp).
-    c.control.begin(static_cast<congestion::Algorithm>(env.tunables.tcp_congestion_control),
-                    c.window, env.now, env.bbrs);
+    begin_control(env, c, c.control.algorithm());
     c.quick_acks = quick_acks_initial;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tcp/calls.h"
+#include "tcp/ecn.h"
 #include "tcp/ingress.h"
 #include "tcp/limits.h"
 
@@ -33,6 +34,7 @@ void begin(Env& env, HalfOpen& entry, const Segment& syn, const Address& local,
     entry.timestamps = env.tunables.tcp_timestamps != 0 && options.has_timestamps;
     entry.ts_recent = options.ts_value;
     entry.sack = env.tunables.tcp_sack != 0 && options.sack_permitted;
+    entry.ecn = ecn::agrees(env, syn);
 }
 
 HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const Segment& segment) {
@@ -43,6 +45,8 @@ HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const Segment& segment) {
     if (segment.syn() && !segment.rst() && !segment.has_ack()) {
         if (segment.seq == entry.irs && entry.timestamps && segment.options.has_timestamps)
             entry.ts_recent = segment.options.ts_value;
+        // The peer has fallen back (RFC 3168 section 6.1.1.1): from now on there is no ECN.
+        if (!ecn::is_setup_syn(segment)) entry.ecn = false;
         return HalfOpenVerdict::answer;
     }
     // First, the sequence number.
@@ -106,7 +110,7 @@ Segment syn_ack(Env& env, HalfOpen& entry, const Address& local, uint16_t link_m
     segment.destination_port = entry.key.remote_port;
     segment.seq = entry.iss;
     segment.ack = entry.irs + 1;
-    segment.flags = TcpFlags::syn | TcpFlags::ack;
+    segment.flags = TcpFlags::syn | TcpFlags::ack | (entry.ecn ? TcpFlags::ece : 0);
     segment.window = static_cast<uint16_t>(offered_window(env));
     // Only what the peer offered (defaults.md: habits on the wire).
     segment.options.mss = link_mss;
@@ -132,6 +136,7 @@ void complete(Env& env, const HalfOpen& entry, Connection& c, const Address& loc
     options.sack_permitted = entry.sack;
     options.window_scale = entry.peer_shift;
     adopt_options(env, c, options, entry.peer_window);
+    c.ecn = entry.ecn;
     c.snd_una = c.snd_nxt = entry.iss + 1;
     c.snd_wl1 = entry.irs;
     c.snd_wl2 = entry.iss;

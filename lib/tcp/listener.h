@@ -34,6 +34,7 @@ struct HalfOpen : HashNode, SiblingHook {
     bool window_scaling : 1 = false;
     bool timestamps : 1 = false;
     bool sack : 1 = false;
+    bool ecn : 1 = false;       ///< its SYN asked for ECN and we agree
     bool answered : 1 = false;  ///< a SYN-ACK has gone out
     bool answer_due : 1 = false;
     uint8_t retransmissions = 0;

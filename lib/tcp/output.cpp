@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "tcp/ecn.h"
 #include "tcp/limits.h"
+#include "tcp/pacing.h"
 #include "tcp/timers.h"
 
 namespace millrace::tcp {
@@ -28,6 +30,8 @@ void start_plan(Env& env, Connection& c, TransmitPlan& plan, Seq seq, uint8_t fl
     if ((flags & TcpFlags::ack) != 0) {
         header.ack = c.rcv_nxt;
         header.window = advertise_window(env, c);
+        if (c.ece && (flags & (TcpFlags::syn | TcpFlags::rst)) == 0)
+            header.flags |= TcpFlags::ece;
     }
     if (c.timestamps) {
         header.options.has_timestamps = true;
@@ -53,6 +57,7 @@ void plan_syn(Env& env, Connection& c, TransmitPlan& plan) {
     // The window of a SYN is never scaled (RFC 7323 section 2.2).
     plan.header.window = static_cast<uint16_t>(std::min<uint32_t>(c.rcv_buf, 65535));
     plan.retransmission = c.snd_nxt > c.snd_una;
+    plan.header.flags |= ecn::syn_flags(env, c, plan.retransmission);
 }
 
 /// An empty segment at SND.UNA - 1: the peer must answer it (Linux's form of the probe).
@@ -79,15 +84,15 @@ uint32_t window_left(const Connection& c, Seq from) {
     return edge > from ? distance(from, edge) : 0;
 }
 
-/// How many bytes of new data from `offset` of the queue may go now. Sender's silly-window avoidance
-/// (RFC 9293 section 3.8.6.2.1) with Nagle (RFC 1122 section 4.2.3.4).
-uint32_t sendable(Connection& c, uint32_t offset) {
+/// How many bytes of new data from `offset` of the queue may go now, at most `pace`: sender's
+/// silly-window avoidance (RFC 9293 section 3.8.6.2.1) with Nagle (RFC 1122 section 4.2.3.4).
+uint32_t sendable(Connection& c, uint32_t offset, uint32_t pace) {
     const uint32_t queued = c.queued() - offset;
     const uint32_t window = window_left(c, c.snd_nxt);
     const uint32_t allowed = quota(c);
     if (queued > 0 && allowed < std::min<uint32_t>({queued, window, c.snd_mss}))
         c.sending->window_limited = true;
-    const uint32_t usable = std::min({window, allowed, TransmitPlan::size_max});
+    const uint32_t usable = std::min({window, allowed, pace});
     if (queued > usable) {
         // Whole segments only, unless the window is smaller than one ever was.
         const uint32_t whole = usable - usable % c.snd_mss;
@@ -132,15 +137,23 @@ void fit_options(TransmitPlan& plan) {
         plan.mss = static_cast<uint16_t>(plan.mss - bytes);
 }
 
+/// RFC 3168 sections 6.1.2 and 6.1.5: new data is ECN-capable and says that the window has come
+/// down; what is sent again, probes and pure ACKs are not and do not.
+void mark_new_data(const Connection& c, TransmitPlan& plan) {
+    if (!c.ecn || plan.payload_size == 0) return;
+    plan.ect = true;
+    if (c.cwr_due) plan.header.flags |= TcpFlags::cwr;
+}
+
 /// New data, and the FIN behind it.
-bool plan_data(Env& env, Connection& c, TransmitPlan& plan) {
+bool plan_data(Env& env, Connection& c, TransmitPlan& plan, uint32_t pace) {
     if (!is_synchronised(c.state) || c.sending == nullptr) return false;
     const bool data_state = may_send(c.state) || c.fin_queued;
     if (!data_state || c.fin_acked || c.fin_sent()) return false;
     if (!c.has_unsent()) return false;
     if (c.sending->sent.empty()) restart_after_idle(env, c);
     const uint32_t offset = distance(c.snd_una, c.snd_nxt);
-    const uint32_t size = sendable(c, offset);
+    const uint32_t size = sendable(c, offset, pace);
     const bool last = offset + size == c.queued();
     const bool fin = last && c.fin_queued && (size > 0 || c.snd_wnd > 0 || offset == 0);
     if (size == 0 && !fin) return false;
@@ -157,6 +170,7 @@ bool plan_data(Env& env, Connection& c, TransmitPlan& plan) {
     if (last && size > 0) plan.header.flags |= TcpFlags::psh;  // MUST-61
     c.probe_due = false;
     fit_options(plan);
+    mark_new_data(c, plan);
     return true;
 }
 
@@ -177,18 +191,39 @@ void plan_again(Env& env, Connection& c, TransmitPlan& plan, const SentRange& ra
 }
 
 /// The first of what is lost, as far as the windows allow.
-bool plan_retransmission(Env& env, Connection& c, TransmitPlan& plan) {
+bool plan_retransmission(Env& env, Connection& c, TransmitPlan& plan, uint32_t pace) {
     SentRange* range = c.sending->sent.first_lost();
     if (range == nullptr || c.sending->frto_new_data) return false;
     // SHLD-16: what lies beyond a window that has shrunk waits; SND.UNA itself never does.
     uint32_t window = window_left(c, range->begin);
     if (range->begin == c.snd_una) window = std::max<uint32_t>(window, c.snd_mss);
-    const uint32_t allowed = std::min({window, quota(c), TransmitPlan::size_max});
+    const uint32_t allowed = std::min({window, quota(c), pace});
     uint32_t size = range->size();
     if (size > allowed) size = allowed - allowed % c.snd_mss;
     if (size == 0) return false;
     plan_again(env, c, plan, *range, size);
     return true;
+}
+
+/// What the application has written: lost parts again, then what is new.
+bool plan_stream(Env& env, Connection& c, TransmitPlan& plan) {
+    Sending& s = *c.sending;
+    const SentRange* lost = s.sent.first_lost();
+    if (lost == nullptr && !c.has_unsent()) return false;
+    const uint32_t pace = pacing::allowance(env, c);
+    if (pace == 0) {
+        if (quota(c) > 0) pacing::wait(env, c);  // else the ACKs that make room come first
+        return false;
+    }
+    if (plan_retransmission(env, c, plan, pace)) return true;
+    // New data waits for what is lost, unless the peer's window holds that back.
+    const bool wait =
+        lost != nullptr && !s.frto_new_data && lost->begin < c.snd_una + c.snd_wnd;
+    if (!wait && plan_data(env, c, plan, pace)) return true;
+    // RFC 5682 section 3.1 step 2b wanted new data, and there is none that may go.
+    if (!s.frto_new_data || c.snd_nxt != c.recover) return false;
+    s.frto = s.frto_new_data = false;
+    return plan_retransmission(env, c, plan, pace);
 }
 
 /// RFC 8985 section 7.3: new data if there is any that may go, else the last segment again. The
@@ -208,6 +243,7 @@ bool plan_loss_probe(Env& env, Connection& c, TransmitPlan& plan) {
         if (offset + fresh == c.queued()) plan.header.flags |= TcpFlags::psh;
         plan.loss_probe = true;
         fit_options(plan);
+        mark_new_data(c, plan);
         return true;
     }
     SentRange* last = &s.sent.back();
@@ -231,6 +267,7 @@ bool plan_snapshot(Env& env, Connection& c, TransmitPlan& plan) {
     // What has come since moved RCV.NXT; the window's right edge stays where it is (SHLD-14).
     plan.header.window = static_cast<uint16_t>(std::min<uint32_t>(
         distance(snapshot.ack, max(c.rcv_adv, c.rcv_nxt)) >> c.rcv_wind_shift, 65535));
+    plan.header.flags = static_cast<uint8_t>(TcpFlags::ack | (snapshot.ece ? TcpFlags::ece : 0));
     plan.header.options.sack_count = snapshot.sack_count;
     plan.header.options.sack = snapshot.sack;
     env.snapshots.give_back(&snapshot);
@@ -294,17 +331,7 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
     if (plan_snapshot(env, c, plan)) return true;
     if (c.sending != nullptr) {
         if (c.sending->tlp_due && plan_loss_probe(env, c, plan)) return true;
-        if (plan_retransmission(env, c, plan)) return true;
-        // New data waits for what is lost, unless the peer's window holds that back.
-        const SentRange* lost = c.sending->sent.first_lost();
-        const bool wait = lost != nullptr && !c.sending->frto_new_data &&
-                          lost->begin < c.snd_una + c.snd_wnd;
-        if (!wait && plan_data(env, c, plan)) return true;
-        // RFC 5682 section 3.1 step 2b wanted new data, and there is none that may go.
-        if (c.sending->frto_new_data && c.snd_nxt == c.recover) {
-            c.sending->frto = c.sending->frto_new_data = false;
-            if (plan_retransmission(env, c, plan)) return true;
-        }
+        if (plan_stream(env, c, plan)) return true;
     }
     if (c.probe_due) {
         c.probe_due = false;
@@ -327,6 +354,29 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
 }
 
 namespace {
+
+/// RFC 7661 section 4.4 in Linux's form (tcp_cwnd_application_limited): a window that has not been
+/// needed for a round trip comes half-way down to what was. It may come back quickly: ssthresh
+/// remembers three quarters of it.
+void validate_window(Env& env, Connection& c) {
+    if (c.sending->window_limited) {
+        c.cwnd_used = 0;
+        c.cwnd_used_at = env.now;
+        return;
+    }
+    c.cwnd_used = std::max(c.cwnd_used, c.in_flight());
+    if (env.tunables.tcp_slow_start_after_idle == 0 || c.control.controls_recovery()) return;
+    if (env.now - c.cwnd_used_at < rto(env, c)) return;
+    if (c.recovery == Recovery::open && !c.want_writable) {
+        const uint32_t used = std::max(c.cwnd_used, env.tunables.initial_cwnd * c.window.mss);
+        if (used < c.window.cwnd) {
+            c.window.ssthresh = std::max(c.window.ssthresh, c.window.cwnd / 4 * 3);
+            c.window.set(c.window.cwnd / 2 + used / 2);
+        }
+    }
+    c.cwnd_used = 0;
+    c.cwnd_used_at = env.now;
+}
 
 /// Data or a FIN has gone out: the scoreboard, and what recovery and congestion control count.
 void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32_t length) {
@@ -356,6 +406,11 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
     } else {
         s.sent.append(begin, begin + length, env.now, buf::place_of(plan.payload), stamp);
         c.snd_nxt = begin + length;
+        if (plan.header.has(TcpFlags::cwr)) {  // on the first segment of the plan
+            c.cwr_due = false;
+            s.cwr_out = true;
+            s.cwr_end = begin + std::min<uint32_t>(length, plan.mss);
+        }
     }
     if (plan.loss_probe) {
         ++env.counters.tcp_loss_probes;
@@ -364,6 +419,8 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
         s.tlp_end = c.snd_nxt;
     }
     s.max_in_flight = std::max(s.max_in_flight, c.in_flight());
+    pacing::spend(env, c, length);
+    validate_window(env, c);
     // Everything is on its way and the window has room: what is measured now is the application.
     if (!c.has_unsent() && s.sent.lost() == 0 && c.in_flight() < c.window.cwnd)
         s.app_limited_until = c.delivered + c.in_flight();
@@ -377,8 +434,11 @@ void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_si
     // A snapshot may be behind what has come since.
     if (header.has_ack() && header.ack == c.rcv_nxt) ack_sent(c);
     if (header.rst()) ++env.counters.tcp_out_rsts;
-    if (plan.retransmission)
-        env.counters.tcp_retrans_segs += 1 + (payload_size > 0 ? (payload_size - 1) / plan.mss : 0);
+    if (plan.retransmission) {
+        const uint32_t segments = 1 + (payload_size > 0 ? (payload_size - 1) / plan.mss : 0);
+        env.counters.tcp_retrans_segs += segments;
+        c.total_retrans += segments;
+    }
     env.counters.payload_sent += payload_size;
     const bool fin = header.fin() && payload_size == plan.payload_size;
     const uint32_t length = payload_size + (fin ? 1 : 0);

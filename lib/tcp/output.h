@@ -18,6 +18,7 @@ struct TransmitPlan {
     uint16_t mss = 0;
     bool retransmission = false;  ///< of what `header.seq` names, with its place on record
     bool loss_probe = false;      ///< a tail loss probe (RFC 8985 section 7.3)
+    bool ect = false;             ///< its segments are ECN-capable: ECT(0)
 };
 
 /// The next thing to send now, if there is one. Ask again after `sent`.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tcp/limits.h"
+#include "tcp/pacing.h"
 #include "tcp/timers.h"
 
 namespace millrace::tcp::rack {
@@ -74,8 +75,7 @@ void detect_loss(Env& env, Connection& c, AckWork& work) {
             continue;
         }
         if (range.retransmitted) ++env.counters.tcp_lost_retransmit;
-        work.lost += range.size();
-        c.lost += range.size();
+        note_lost(c, work, range);
         s.sent.mark_lost(range);
     }
     if (wait == Duration()) return;
@@ -109,8 +109,9 @@ bool schedule_probe(Env& env, Connection& c) {
         timeout += Duration::from_us(env.tunables.tcp_rto_min_us);
     else
         timeout += probe_slack;
-    const Instant probe_at = env.now + timeout;
-    const Instant rto_at = env.now + rto(env, c);
+    const Instant paced_until = env.now + pacing::delay(env, c);
+    const Instant probe_at = paced_until + timeout;
+    const Instant rto_at = paced_until + rto(env, c);
     c.timer_mode = probe_at < rto_at ? TimerMode::loss_probe : TimerMode::retransmit;
     c.retransmit_at = std::min(probe_at, rto_at);
     arm_timer(env, c);

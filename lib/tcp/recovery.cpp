@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tcp/ecn.h"
 #include "tcp/limits.h"
 #include "tcp/rack.h"
 
@@ -34,6 +35,7 @@ void begin_reduction(Env& env, Connection& c, const AckWork& work) {
     s.prr_delivered = s.prr_out = 0;
     c.window.ssthresh = c.control.ssthresh(c.window, congestion_ack(env, c, work));
     s.tlp_out = false;
+    ecn::on_reduction(c);
 }
 
 /// The window is what congestion control wanted it to come down to.
@@ -52,8 +54,7 @@ void mark_head_lost(Connection& c, AckWork& work) {
     if (head.lost || head.sacked) return;
     if (head.size() > c.window.mss && s.sent.split(head, head.begin + c.window.mss) == nullptr)
         return;
-    work.lost += head.size();
-    c.lost += head.size();
+    note_lost(c, work, head);
     s.sent.mark_lost(head);
 }
 
@@ -73,6 +74,7 @@ void undo(Connection& c, bool unmark) {
     if (c.prior_ssthresh > c.window.ssthresh) c.window.ssthresh = c.prior_ssthresh;
     c.control.undo(c.window);
     c.undo_possible = false;
+    c.cwr_due = false;
 }
 
 void leave(Connection& c) {
@@ -84,9 +86,13 @@ void leave(Connection& c) {
 
 void enter_recovery(Env& env, Connection& c, const AckWork& work) {
     ++(c.sack ? env.counters.tcp_sack_recovery : env.counters.tcp_reno_recovery);
-    remember_for_undo(c);
+    // Once a window of data (RFC 3168 section 6.1.2): a mark has brought it down already, unless by
+    // DCTCP's small step (RFC 8257 section 3.5).
+    if (c.recovery != Recovery::cwr || c.control.wants_ecn()) {
+        remember_for_undo(c);
+        begin_reduction(env, c, work);
+    }
     c.recover = c.snd_nxt;
-    begin_reduction(env, c, work);
     c.recovery = Recovery::recovery;
     ++env.counters.tcp_fast_retrans;
 }
@@ -126,6 +132,8 @@ void in_loss(Env& env, Connection& c, AckWork& work) {
     if (may_undo(c, work)) {
         ++env.counters.tcp_loss_undo;
         undo(c, false);
+    } else {
+        c.control.on_recovery_exit(c.window, congestion_ack(env, c, work));
     }
     leave(c);
 }
@@ -187,6 +195,16 @@ void count_duplicates(Connection& c, AckWork& work) {
     s.reno_sacked = c.recovery == Recovery::recovery ? s.reno_sacked - stood_for : 0;
 }
 
+void note_lost(Connection& c, AckWork& work, const SentRange& range) {
+    const uint32_t size = range.size();
+    work.lost += size;
+    c.lost += size;
+    work.loss = {.tx_in_flight = range.stamp.in_flight,
+                 .lost = static_cast<uint32_t>(c.lost - range.stamp.lost),
+                 .size = size,
+                 .app_limited = range.stamp.app_limited};
+}
+
 congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& work) {
     congestion::Ack ack;
     ack.now = env.now;
@@ -209,6 +227,7 @@ congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& wor
                                               c.window.cwnd < 2 * s.max_in_flight);
     ack.ece = work.ece;
     ack.selective_acks = c.sack;
+    ack.loss = work.loss;
     ack.in_recovery = in_reduction(c) || c.recovery == Recovery::loss;
     if (work.has_newest) {
         const RateStamp& stamp = work.newest;
@@ -275,6 +294,7 @@ void enter_loss(Env& env, Connection& c) {
         remember_for_undo(c);
         c.window.ssthresh = c.control.ssthresh(c.window, congestion_ack(env, c, work));
         c.control.on_timeout(c.window, congestion_ack(env, c, work));
+        ecn::on_reduction(c);
     }
     const uint32_t lost_before = s.sent.lost();
     // What went out less than a round trip ago may still arrive.
@@ -289,15 +309,15 @@ void enter_loss(Env& env, Connection& c) {
     s.tlp_out = false;
 }
 
-void enter_cwr(Env& env, Connection& c) {
+void enter_cwr(Env& env, Connection& c, const AckWork& work) {
     if (c.recovery != Recovery::open && c.recovery != Recovery::disorder) return;
-    AckWork work;
-    work.prior_una = c.snd_una;
-    work.prior_in_flight = c.in_flight();
     c.undo_possible = false;
     c.recover = c.snd_nxt;
     begin_reduction(env, c, work);
     c.recovery = Recovery::cwr;
+    if (c.outstanding() > 0) return;
+    end_reduction(env, c, work);  // no ACK is to come that would end it
+    leave(c);
 }
 
 void update_cwnd(Env& env, Connection& c, const AckWork& work, const congestion::Ack& ack) {
@@ -340,7 +360,10 @@ void on_probe_answered(Env& env, Connection& c, const AckWork& work) {
         // Acknowledged without a sign of the duplicate: the probe repaired a loss.
         s.tlp_out = false;
         ++env.counters.tcp_loss_probe_recovery;
-        enter_cwr(env, c);
+        AckWork probe;
+        probe.prior_una = c.snd_una;
+        probe.prior_in_flight = c.in_flight();
+        enter_cwr(env, c, probe);
         if (c.recovery == Recovery::cwr) {
             end_reduction(env, c, work);
             leave(c);

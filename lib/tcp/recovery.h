@@ -30,6 +30,7 @@ struct AckWork {
     Instant first_sent_at;         ///< of the oldest and the newest not sent twice among what was
     Instant last_sent_at;          ///< acknowledged; Instant() where there is none
     Instant sacked_sent_at;        ///< of the oldest such among what was SACKed
+    congestion::LossSample loss;   ///< of what was sent last among what was marked lost
     RateStamp newest;              ///< of what was sent last among what was delivered
     Instant newest_sent_at;
     bool newest_retransmitted = false;
@@ -45,11 +46,13 @@ void recover(Env& env, Connection& c, AckWork& work);
 /// A retransmission timeout: everything is doubtful (RFC 6298 section 5, RFC 5682).
 void enter_loss(Env& env, Connection& c);
 /// The window comes down without a loss having been found (ECE, a probe that repaired a loss).
-void enter_cwr(Env& env, Connection& c);
+void enter_cwr(Env& env, Connection& c, const AckWork& work);
 /// Congestion window after an ACK: growth, or proportional rate reduction.
 void update_cwnd(Env& env, Connection& c, const AckWork& work, const congestion::Ack& ack);
 /// The tail loss probe has been answered, one way or another (RFC 8985 section 7.4.2).
 void on_probe_answered(Env& env, Connection& c, const AckWork& work);
+/// `range` is being marked lost.
+void note_lost(Connection& c, AckWork& work, const SentRange& range);
 /// What congestion control is told of this ACK.
 congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& work);
 

@@ -49,6 +49,14 @@ struct Sending {
     uint32_t max_in_flight = 0;   ///< in the window of data that ends at `usage_end`
     Seq usage_end;
 
+    Instant pace_at;              ///< nothing paced leaves before (pacing.h)
+    bool pace_waiting = false;    ///< the connection's timer is armed for it
+
+    // The peer has been told of a reduction (RFC 3168 section 6.1.2): once `cwr_end` has been
+    // acknowledged, an ECE speaks of another mark.
+    bool cwr_out = false;
+    Seq cwr_end;
+
     // Delivery rate (draft-cheng-iccrg-delivery-rate-estimation).
     Instant delivered_at;
     Instant first_sent_at;

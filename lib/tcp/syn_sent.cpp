@@ -2,6 +2,7 @@
 #include <cerrno>
 
 #include "tcp/ack.h"
+#include "tcp/ecn.h"
 #include "tcp/ingress.h"
 #include "tcp/limits.h"
 #include "tcp/timers.h"
@@ -40,6 +41,7 @@ Verdict syn_sent(Env& env, Connection& c, Segment& segment, BufferChain payload)
     c.rcv_adv = c.rcv_nxt + c.rcv_buf;
     c.last_ack_sent = c.rcv_nxt;
     adopt_options(env, c, segment.options, segment.window);
+    ecn::on_peer_syn(c, segment);
     c.snd_wl1 = segment.seq;
     c.snd_wl2 = segment.ack;
     if (!segment.has_ack()) {

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "tcp/ack.h"
+#include "tcp/ecn.h"
 #include "tcp/ingress.h"
 #include "tcp/limits.h"
 #include "tcp/timers.h"
@@ -77,6 +78,7 @@ void process_text(Env& env, Connection& c, const Segment& segment, BufferChain p
         finish(env, c, ECONNRESET);
         return;
     }
+    if (c.ecn) ecn::on_text(env, c, segment);
     if (segment.seq == c.rcv_nxt) {
         accept_in_order(env, c, std::move(payload));
         return;

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "tcp/limits.h"
+#include "tcp/pacing.h"
 #include "tcp/rack.h"
 #include "tcp/recovery.h"
 #include "tcp/slow_timer.h"
@@ -96,7 +97,7 @@ bool probing_given_up(Env& env, Connection& c, bool stalled) {
 
 void back_off(Env& env, Connection& c) {
     if (c.backoffs < UINT8_MAX) ++c.backoffs;
-    c.retransmit_at = within_user_timeout(env, c, rto(env, c));
+    c.retransmit_at = within_user_timeout(env, c, pacing::delay(env, c) + rto(env, c));
 }
 
 /// SYN and SYN-ACK of a simultaneous open (MUST-22): `tcp_syn_linear_timeouts` without backoff,
@@ -195,7 +196,7 @@ void restart_retransmit_timer(Env& env, Connection& c) {
     if (c.outstanding() > 0 || c.has_unsent()) {
         if (c.outstanding() > 0 && c.sending != nullptr && rack::schedule_probe(env, c)) return;
         c.timer_mode = c.outstanding() > 0 ? TimerMode::retransmit : TimerMode::probe;
-        c.retransmit_at = within_user_timeout(env, c, rto(env, c));
+    c.retransmit_at = within_user_timeout(env, c, pacing::delay(env, c) + rto(env, c));
         arm_timer(env, c);
     } else {
         c.retransmit_at = Instant::never();
@@ -210,11 +211,12 @@ void timer_after_transmission(Env& env, Connection& c, bool loss_probe) {
         if (c.timer_mode == TimerMode::retransmit && c.retransmit_at != Instant::never()) return;
     }
     c.timer_mode = TimerMode::retransmit;
-    c.retransmit_at = within_user_timeout(env, c, rto(env, c));
+    c.retransmit_at = within_user_timeout(env, c, pacing::delay(env, c) + rto(env, c));
     arm_timer(env, c);
 }
 
 void on_timer(Env& env, Connection& c) {
+    pacing::on_timer(env, c);
     if (c.delayed_ack_due <= env.now) on_delayed_ack_deadline(env, c);
     if (c.retransmit_at <= env.now) on_retransmit_deadline(env, c);
     if (c.state != State::closed) arm_timer(env, c);

@@ -77,6 +77,8 @@ struct IpTunables {
 struct Route {
     Prefix destination;
     Address gateway;
+    uint32_t mtu_expires = 600;             ///< s that ICMP's word on a path counts; 1..86400
+    uint32_t path_mtu_max = 4096;           ///< paths remembered so, per core; 1..1000000
 };
 
 struct PortConfig {

@@ -58,6 +58,8 @@ constexpr std::array ip{
 constexpr std::array pools{
     FIELD(PoolConfig, receive, 512, 16'777'216),
     FIELD(PoolConfig, header, 512, 16'777'216),
+    FIELD(IpTunables, mtu_expires, 1, 86'400),
+    FIELD(IpTunables, path_mtu_max, 1, 1'000'000),
     FIELD(PoolConfig, attach, 512, 16'777'216),
     FIELD(PoolConfig, payload, 512, 16'777'216),
 };

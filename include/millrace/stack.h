@@ -66,6 +66,7 @@ struct ConnectionInfo {
     uint32_t receive_queued = 0; ///< bytes not consumed yet
     Duration rtt;                ///< smoothed; 0 before the first sample
     uint8_t backoffs = 0;        ///< timeouts in a row
+    uint32_t path_mtu = 0;       ///< largest IP packet that is sent, bytes
 };
 
 class Connection {
@@ -103,6 +104,9 @@ public:
 
     /// TCP_NODELAY: small segments are not held back (RFC 9293 MUST-17).
     Result<void> set_no_delay(bool on);
+    /// `on_soft_error` is called from now on, or no longer (RFC 9293 SHLD-20); off at first, as
+    /// Linux's IP_RECVERR.
+    Result<void> set_soft_errors(bool on);
     /// Events go to another handler from now on.
     Result<void> set_handler(ConnectionHandler& handler);
 
@@ -157,6 +161,10 @@ public:
     virtual void on_readable(Connection) {}
     /// After a send that took less than it was given, or EAGAIN: there is room again.
     virtual void on_writable(Connection) {}
+    /// Something on the way to the peer is wrong and does not end the connection, say an ICMP error:
+    /// the errno that it would be (RFC 9293 MUST-47). Only where `set_soft_errors` asked for it; of
+    /// several in one turn of the loop the last.
+    virtual void on_soft_error(Connection, int) {}
     /// It is over, and not by this side's `close` or `abort`. The handle is dead when this returns.
     virtual void on_closed(Connection, CloseReason) {}
 };

@@ -65,6 +65,12 @@ Result<void> Connection::set_no_delay(bool on) {
     return {};
 }
 
+Result<void> Connection::set_soft_errors(bool on) {
+    if (const int wrong = check()) return error(wrong);
+    connection_->report_errors = on;
+    return {};
+}
+
 Result<void> Connection::set_handler(ConnectionHandler& handler) {
     if (const int wrong = check()) return error(wrong);
     connection_->owner = &handler;
@@ -92,7 +98,8 @@ ConnectionInfo Connection::info() const {
             .send_queued = c.queued(),
             .receive_queued = c.rcv_used,
             .rtt = c.rtt.srtt(),
-            .backoffs = c.backoffs};
+            .backoffs = c.backoffs,
+            .path_mtu = tcp::effective_mtu(c)};
 }
 
 std::optional<Connection> Listener::accept(ConnectionHandler& handler) {

@@ -15,6 +15,7 @@ constexpr std::array tcp{
     FIELD(TcpTunables, tcp_syn_retries, 1, 127),
     FIELD(TcpTunables, tcp_syn_linear_timeouts, 0, 127),
     FIELD(TcpTunables, tcp_synack_retries, 0, 127),
+    FIELD(TcpTunables, tcp_retries1, 1, 63),
     FIELD(TcpTunables, tcp_retries2, 1, 63),
     FIELD(TcpTunables, tcp_orphan_retries, 0, 63),
     FIELD(TcpTunables, tcp_fin_timeout, 1, 3600),
@@ -37,6 +38,10 @@ constexpr std::array tcp{
     FIELD(TcpTunables, tcp_rto_min_us, 1000, 60'000'000),
     FIELD(TcpTunables, tcp_rto_max_ms, 1000, 120'000),
     FIELD(TcpTunables, tcp_min_snd_mss, 48, 536),
+    FIELD(TcpTunables, tcp_mtu_probing, 0, 2),
+    FIELD(TcpTunables, tcp_base_mss, 48, 65000),
+    FIELD(TcpTunables, tcp_mtu_probe_floor, 48, 65000),
+    FIELD(TcpTunables, tcp_probe_interval, 1, 86'400),
     FIELD(TcpTunables, initial_cwnd, 1, 1000),
     FIELD(TcpTunables, ip_local_port_range_min, 1, 65535),
     FIELD(TcpTunables, ip_local_port_range_max, 1, 65535),
@@ -53,13 +58,13 @@ constexpr std::array ip{
     FIELD(IpTunables, neighbour_queue, 1, 64),
     FIELD(IpTunables, ipfrag_time, 1, 300),
     FIELD(IpTunables, ipfrag_max, 0, 65536),
+    FIELD(IpTunables, mtu_expires, 1, 86'400),
+    FIELD(IpTunables, path_mtu_max, 1, 1'000'000),
 };
 
 constexpr std::array pools{
     FIELD(PoolConfig, receive, 512, 16'777'216),
     FIELD(PoolConfig, header, 512, 16'777'216),
-    FIELD(IpTunables, mtu_expires, 1, 86'400),
-    FIELD(IpTunables, path_mtu_max, 1, 1'000'000),
     FIELD(PoolConfig, attach, 512, 16'777'216),
     FIELD(PoolConfig, payload, 512, 16'777'216),
 };

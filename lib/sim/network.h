@@ -30,6 +30,7 @@ struct NodeOptions {
     std::string name;
     std::vector<Prefix> addresses;
     uint16_t cores = 1;
+    uint16_t mtu = 1500;
     Config config;  ///< tunables and pools; ports are not looked at
     buf::PoolSizes pools{.receive = 4096, .header = 4096, .attach = 4096, .payload = 2048};
 };

@@ -193,6 +193,10 @@ tcp::Connection* Stack::add_connection(const tcp::FlowKey& key, uint32_t hash) {
         counters_.drop(Drop::no_connection);
         return nullptr;
     }
+    if (const ip::PathMtu* path = path_mtus_.find(key.remote, env_.now)) {
+        c->path_mtu = path->mtu;
+        c->path_mtu_expires = path->expires;
+    }
     c->in_table = true;
     flows_.insert(*c, hash);
     ++flows_changed_;

@@ -131,6 +131,7 @@ void take_ack(Env& env, Connection& c, AckWork& work, Seq ack) {
     work.acked = bytes;
     work.una_advanced = true;
     c.backoffs = 0;
+    if (c.probing != nullptr) check_probe_delivered(env, c);
     c.recover = max(c.recover, c.snd_una);      // kept within reach of sequence comparison
     c.reordering_round = max(c.reordering_round, c.snd_una);
 }
@@ -244,6 +245,8 @@ Verdict check_ack(Env& env, Connection& c, const Segment& segment) {
         challenge_ack(env, c);
         return Verdict::drop;
     }
+    // The peer is there: what was wrong on the way has passed. What is still to be told stays.
+    if ((c.events & Event::soft_error) == 0) c.soft_error = 0;
     const uint32_t window_before = c.snd_wnd;
     const Seq una_before = c.snd_una;
     if (segment.ack >= c.snd_una) update_window(env, c, segment);

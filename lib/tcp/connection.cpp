@@ -22,6 +22,11 @@ void release_reassembly(Env& env, Connection& c) {
     c.reassembly = nullptr;
 }
 
+void report(Env& env, Connection& c, int error) {
+    c.soft_error = static_cast<uint8_t>(error);
+    if (c.report_errors && c.attached) env.notify(c, Event::soft_error);
+}
+
 Sending* borrow_sending(Env& env, Connection& c) {
     if (c.sending == nullptr) c.sending = env.sendings.take(env.sent_ranges);
     return c.sending;
@@ -41,6 +46,8 @@ void settle_sending(Env& env, Connection& c) {
 void release(Env& env, Connection& c) {
     if (c.sending != nullptr) env.sendings.give_back(c.sending);
     c.sending = nullptr;
+    if (c.probing != nullptr) env.mtu_probings.give_back(c.probing);
+    c.probing = nullptr;
     c.snapshots.clear_and_dispose([&](AckSnapshot* s) { env.snapshots.give_back(s); });
     release_reassembly(env, c);
     c.control.release(env.bbrs);

@@ -12,6 +12,7 @@
 #include "ip/neighbours.h"
 #include "tcp/flow.h"
 #include "tcp/ack_snapshot.h"
+#include "tcp/path_mtu.h"
 #include "tcp/reassembly.h"
 #include "tcp/rtt.h"
 #include "tcp/sending.h"
@@ -36,6 +37,7 @@ struct Event {
     static constexpr uint8_t readable = 2;
     static constexpr uint8_t writable = 4;
     static constexpr uint8_t closed = 8;
+    static constexpr uint8_t soft_error = 16;  ///< `Connection::soft_error` says which
 };
 
 /// Singly linked membership in a list of connections; 8 bytes, null when in none.
@@ -84,10 +86,13 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool syn_acked : 1 = false;        ///< our SYN has been acknowledged
     bool fin_acked : 1 = false;        ///< our FIN has been acknowledged
     bool starved : 1 = false;          ///< waits for packet buffers, in `Env::starved`
+    bool report_errors : 1 = false;    ///< soft errors are told to the application (SHLD-20)
     bool delivered_close : 1 = false;  ///< the application has been told of the end
 
     uint16_t snd_mss = 536;  ///< payload of a full segment, options subtracted
     uint16_t link_mss = 536; ///< what we advertise: the link's MTU less the headers
+    uint16_t peer_mss = 0;   ///< as the peer offered it; 0: not at all
+    uint16_t path_mtu = UINT16_MAX;  ///< what ICMP has said of the path; the largest: nothing
     uint16_t rcv_mss = 536;  ///< estimate of the peer's full segment, for the ACK policy
 
     Seq snd_una;             ///< oldest unacknowledged
@@ -106,6 +111,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     congestion::Window window;
     congestion::Control control;
     uint8_t quick_acks = 0;  ///< how many more segments are acknowledged at once
+    uint8_t soft_error = 0;  ///< errno that did not end it, since the last progress (RFC 5461)
 
     // --- sending
     Sending* sending = nullptr;  ///< borrowed while something is queued or in flight
@@ -131,6 +137,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint64_t delivered = 0;  ///< bytes that have reached the peer
     uint64_t lost = 0;       ///< bytes marked lost, each time
     Seq fin_seq;
+    Instant path_mtu_expires;  ///< until when `path_mtu` is believed
+    MtuProbing* probing = nullptr;  ///< borrowed by who probes the path's MTU (RFC 4821)
     Instant first_retransmit;  ///< when the present series of timeouts began
     Instant ts_recent_at;      ///< when `ts_recent` was taken, for PAWS after long idleness
     Instant last_invalid_ack;  ///< tcp_invalid_ratelimit

@@ -65,8 +65,8 @@ void adopt_options(Env& env, Connection& c, const wire::TcpOptions& options, uin
         c.ts_recent = options.ts_value;
         c.ts_recent_at = env.now;
     }
-    c.snd_mss = effective_mss(env.tunables, c.link_mss, options.mss, c.key.remote.family(),
-                              c.timestamps);
+    c.peer_mss = options.mss;
+    begin_path_mtu(env, c);
     c.rcv_mss = c.snd_mss;
     c.snd_wnd = window;  // never scaled on a SYN (RFC 7323 section 2.2)
     c.max_snd_wnd = std::max(c.max_snd_wnd, c.snd_wnd);

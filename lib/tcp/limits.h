@@ -28,6 +28,12 @@ constexpr Duration delayed_ack_min = Duration::from_ms(40);
 constexpr Duration paws_idle_max = Duration::from_s(24 * 24 * 3600);
 /// Three duplicate ACKs mean a loss (RFC 5681 section 3.2).
 constexpr uint8_t duplicate_acks_for_loss = 3;
+/// Segments that the congestion window must hold before a path's MTU is probed, and those that
+/// follow a probe at once, so that its loss shows (Linux; RFC 4821 section 7.4).
+constexpr uint32_t mtu_probe_window_min = 11;
+constexpr uint32_t mtu_probe_followers = duplicate_acks_for_loss + 1;
+/// Where the search for the path's MTU is close enough, bytes (Linux's tcp_probe_threshold).
+constexpr uint32_t mtu_probe_threshold = 8;
 /// Linux's TCP_RTO_MAX-bounded model of `tcp_retries2`: with 15, at least 924.6 s.
 Duration retries_duration(const TcpTunables& tunables, uint32_t retries);
 

@@ -17,15 +17,23 @@ uint32_t retries_allowed(const Env& env, const Connection& c) {
     return env.tunables.tcp_orphan_retries != 0 ? env.tunables.tcp_orphan_retries : 8;
 }
 
+/// The present series of timeouts is as long as that many backoffs of the smallest RTO.
+bool timed_out(const Env& env, const Connection& c, uint32_t retries) {
+    const Duration started_before = Duration::from_us(env.tunables.tcp_rto_min_us);
+    return env.now - c.first_retransmit + started_before >=
+           retries_duration(env.tunables, retries);
+}
+
+/// What was reported last and not overtaken by progress says more than that nobody answered.
+int timeout_error(const Connection& c) { return c.soft_error != 0 ? c.soft_error : ETIMEDOUT; }
+
 /// RFC 9293 section 3.8.3's R2, measured as Linux measures it: by the time that the backoffs of the
 /// smallest RTO would take.
 bool given_up(Env& env, Connection& c) {
     if (c.backoffs == 0) c.first_retransmit = env.now;
-    const Duration limit = retries_duration(env.tunables, retries_allowed(env, c));
-    const Duration started_before = Duration::from_us(env.tunables.tcp_rto_min_us);
-    if (env.now - c.first_retransmit + started_before < limit) return false;
+    if (!timed_out(env, c, retries_allowed(env, c))) return false;
     ++env.counters.tcp_abort_on_timeout;
-    finish(env, c, ETIMEDOUT);
+    finish(env, c, timeout_error(c));
     return true;
 }
 
@@ -40,7 +48,7 @@ void on_syn_timeout(Env& env, Connection& c) {
     // The linear ones come on top of tcp_syn_retries, as in Linux: the last SYN goes at 67 s.
     if (c.backoffs >= env.tunables.tcp_syn_retries + env.tunables.tcp_syn_linear_timeouts) {
         ++env.counters.tcp_attempt_fails;
-        finish(env, c, ETIMEDOUT);
+        finish(env, c, timeout_error(c));
         return;
     }
     ++c.backoffs;
@@ -58,6 +66,7 @@ void on_syn_timeout(Env& env, Connection& c) {
 void on_retransmission_timeout(Env& env, Connection& c) {
     if (given_up(env, c)) return;
     ++env.counters.tcp_timeouts;
+    if (timed_out(env, c, env.tunables.tcp_retries1)) on_black_hole_suspected(env, c);
     enter_loss(env, c);
     back_off(env, c);
     env.mark_dirty(c);

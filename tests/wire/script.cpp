@@ -13,6 +13,7 @@ constexpr wire::MacAddress peer_mac{{0x02, 0, 0, 0, 0, 0x99}};
 Script::Script(Options options) : network(1), options_(options) {
     sim::NodeOptions node;
     node.config = options.config;
+    node.mtu = options.mtu;
     node_ = &network.add_node(Pair::named(std::move(node), "stack", 1));
     application_ = std::make_unique<Recorder>(*node_);
     application_->hold_accepts = true;

@@ -145,6 +145,7 @@ public:
         uint32_t peer_isn = 1000;
         uint16_t peer_port = 40000;
         uint16_t local_port = 80;
+        uint16_t mtu = 1500;
     };
     explicit Script(Options options);
     Script() : Script(Options{}) {}

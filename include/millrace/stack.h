@@ -67,6 +67,7 @@ struct ConnectionInfo {
     Duration rtt;                ///< smoothed; 0 before the first sample
     uint8_t backoffs = 0;        ///< timeouts in a row
     uint32_t path_mtu = 0;       ///< largest IP packet that is sent, bytes
+    uint8_t received_dscp = 0;   ///< of the segment that came last (RFC 9293 MAY-9)
 };
 
 class Connection {
@@ -104,6 +105,12 @@ public:
 
     /// TCP_NODELAY: small segments are not held back (RFC 9293 MUST-17).
     Result<void> set_no_delay(bool on);
+    /// DSCP of what is sent from now on, 0..63; right after `connect` that includes the SYN. It
+    /// reaches IP as it is (RFC 9293 MUST-48); changing it while data flows may reorder that.
+    /// EINVAL.
+    Result<void> set_dscp(uint8_t dscp);
+    /// TTL or hop limit of what is sent from now on, 1..255 (MUST-49). EINVAL.
+    Result<void> set_ttl(uint8_t ttl);
     /// `on_soft_error` is called from now on, or no longer (RFC 9293 SHLD-20); off at first, as
     /// Linux's IP_RECVERR.
     Result<void> set_soft_errors(bool on);
@@ -139,6 +146,11 @@ public:
     /// Stops listening; connections that nobody has accepted are reset. The handle is dead.
     Result<void> close();
     SocketAddress local() const;
+    /// DSCP of SYN-ACKs and of the connections that begin from now on, 0..63. EINVAL, EBADF,
+    /// EPERM.
+    Result<void> set_dscp(uint8_t dscp);
+    /// TTL or hop limit likewise, 1..255. EINVAL, EBADF, EPERM.
+    Result<void> set_ttl(uint8_t ttl);
 
 private:
     friend class api::Context;

@@ -65,6 +65,16 @@ Result<void> Connection::set_no_delay(bool on) {
     return {};
 }
 
+Result<void> Connection::set_dscp(uint8_t dscp) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_dscp(*connection_, dscp);
+}
+
+Result<void> Connection::set_ttl(uint8_t ttl) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_ttl(*connection_, ttl);
+}
+
 Result<void> Connection::set_soft_errors(bool on) {
     if (const int wrong = check()) return error(wrong);
     connection_->report_errors = on;
@@ -99,7 +109,8 @@ ConnectionInfo Connection::info() const {
             .receive_queued = c.rcv_used,
             .rtt = c.rtt.srtt(),
             .backoffs = c.backoffs,
-            .path_mtu = tcp::effective_mtu(c)};
+            .path_mtu = tcp::effective_mtu(c),
+            .received_dscp = c.rcv_dscp};
 }
 
 std::optional<Connection> Listener::accept(ConnectionHandler& handler) {
@@ -114,6 +125,22 @@ Result<void> Listener::close() {
     if (listener_ == nullptr) return error(EBADF);
     if (const int wrong = context_->check_thread()) return error(wrong);
     context_->stack().close_listener(*std::exchange(listener_, nullptr));
+    return {};
+}
+
+Result<void> Listener::set_dscp(uint8_t dscp) {
+    if (listener_ == nullptr) return error(EBADF);
+    if (const int wrong = context_->check_thread()) return error(wrong);
+    if (dscp > 63) return error(EINVAL);
+    listener_->dscp = dscp;
+    return {};
+}
+
+Result<void> Listener::set_ttl(uint8_t ttl) {
+    if (listener_ == nullptr) return error(EBADF);
+    if (const int wrong = context_->check_thread()) return error(wrong);
+    if (ttl == 0) return error(EINVAL);
+    listener_->ttl = ttl;
     return {};
 }
 

@@ -161,8 +161,11 @@ private:
         Address destination;
         wire::Segment header;
         uint8_t tos = 0;
+        uint8_t ttl = 0;  ///< 0: `ip_default_ttl`
+        std::optional<uint32_t> flow_label;  ///< none: it follows from the tuple
     };
     bool emit(Segment& segment, buf::Frame frame, ip::NeighbourRef* cached);
+    uint32_t flow_label(const Segment& segment) const;
     void emit_datagram(wire::Ip ip, buf::Frame frame, const ip::NextHop& hop,
                        ip::Neighbour* neighbour);
     void put_transport_checksum(buf::Frame& frame, const wire::Ip& ip, size_t field, bool offload);

@@ -29,6 +29,10 @@ bool at_end(const Connection& c);
 Result<void> shutdown_send(Env& env, Connection& c);
 /// TCP_NODELAY; what Nagle held back goes out when it is turned on.
 void set_no_delay(Env& env, Connection& c, bool on);
+/// DSCP of all that is sent from now on, the SYN included before it has left. EINVAL above 63.
+Result<void> set_dscp(Connection& c, uint32_t dscp);
+/// TTL or hop limit likewise. EINVAL outside 1..255.
+Result<void> set_ttl(Connection& c, uint32_t ttl);
 /// CLOSE: the application lets go. What is queued is still sent; unread data makes it a reset.
 void close(Env& env, Connection& c);
 /// ABORT: RST, at once.

@@ -112,6 +112,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     congestion::Control control;
     uint8_t quick_acks = 0;  ///< how many more segments are acknowledged at once
     uint8_t soft_error = 0;  ///< errno that did not end it, since the last progress (RFC 5461)
+    uint8_t rcv_dscp = 0;    ///< of the last segment that counted (MAY-9)
+    uint32_t flow_label = 0; ///< IPv6: 20 bits, the same on every segment (RFC 6437)
 
     // --- sending
     Sending* sending = nullptr;  ///< borrowed while something is queued or in flight

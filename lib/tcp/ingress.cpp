@@ -47,6 +47,7 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
     const Verdict verdict = steps::check_ack(env, c, segment);
     if (verdict != Verdict::done || c.state == State::closed) return verdict;
     steps::take_timestamp(env, c, segment, first);
+    c.rcv_dscp = segment.dscp;
     // Sixth, check the URG bit: urgent data is delivered in line, as with SO_OOBINLINE.
     // Seventh, process the segment text.
     if (!payload.empty()) steps::process_text(env, c, segment, std::move(payload));

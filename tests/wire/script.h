@@ -34,6 +34,7 @@ struct Packet {
     uint8_t salt = 1;
     std::optional<uint16_t> urg;  ///< the urgent pointer, as it stands in the header
     std::optional<uint8_t> ecn;   ///< the IP header's two ECN bits
+    uint8_t ds = 0;               ///< injected: and its six others
     /// SACK blocks, relative to the ISN of whose data they speak of: the stack's where the packet is
     /// injected, the peer's where it is expected. An empty list expects that there are none.
     std::optional<std::vector<std::pair<uint32_t, uint32_t>>> sacks;
@@ -87,6 +88,11 @@ struct Packet {
     Packet ecn_bits(uint8_t bits) const {
         Packet p = *this;
         p.ecn = bits;
+        return p;
+    }
+    Packet dscp(uint8_t bits) const {
+        Packet p = *this;
+        p.ds = bits;
         return p;
     }
     /// From (or, expected, to) another client on the peer's host.
@@ -176,6 +182,8 @@ public:
     void expect_silence();
     /// What it sends next, parsed; fails the test where there is nothing.
     wire::Segment next();
+    /// The IP header of what `next` or `expect` has seen last.
+    const wire::Ip& ip() const { return ip_; }
     bool anything_sent() const { return !sent_.empty(); }
     void forget_sent() { sent_.clear(); }
 
@@ -216,6 +224,7 @@ private:
     Endpoint* end_ = nullptr;
     std::map<uint16_t, uint32_t> isns_;  // the stack's towards each client, once seen
     std::deque<std::vector<uint8_t>> sent_;
+    wire::Ip ip_;
 };
 
 }  // namespace millrace::testing

@@ -173,9 +173,9 @@ public:
     virtual void on_readable(Connection) {}
     /// After a send that took less than it was given, or EAGAIN: there is room again.
     virtual void on_writable(Connection) {}
-    /// Something on the way to the peer is wrong and does not end the connection, say an ICMP error:
-    /// the errno that it would be (RFC 9293 MUST-47). Only where `set_soft_errors` asked for it; of
-    /// several in one turn of the loop the last.
+    /// Something on the way to the peer is wrong and does not end the connection, say an ICMP
+    /// error: the errno that it would be (RFC 9293 MUST-47). Only where `set_soft_errors` asked
+    /// for it; of several in one turn of the loop the last.
     virtual void on_soft_error(Connection, int) {}
     /// It is over, and not by this side's `close` or `abort`. The handle is dead when this returns.
     virtual void on_closed(Connection, CloseReason) {}

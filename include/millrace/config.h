@@ -32,7 +32,7 @@ struct TcpTunables {
     uint32_t tcp_syn_retries = 6;            ///< SYN retransmissions before ETIMEDOUT; 1..127
     uint32_t tcp_syn_linear_timeouts = 4;    ///< of these, how many come without backoff; 0..127
     uint32_t tcp_synack_retries = 5;         ///< SYN-ACK retransmissions; 0..127
-    uint32_t tcp_retries1 = 3;               ///< RTO backoffs before the route is doubted; 1..63
+    uint32_t tcp_retries1 = 3;               ///< RTO backoffs before the path is doubted; 1..63
     uint32_t tcp_retries2 = 15;              ///< RTO backoffs before giving up; 1..63
     uint32_t tcp_orphan_retries = 0;         ///< the same after close(); 0 acts as 8; 0..63
     uint32_t tcp_fin_timeout = 60;           ///< seconds an orphan stays in FIN-WAIT-2; 1..3600
@@ -63,6 +63,10 @@ struct TcpTunables {
     uint32_t tcp_rto_min_us = 200000;        ///< floor of the RTO, microseconds; 1000..60000000
     uint32_t tcp_rto_max_ms = 120000;        ///< ceiling of the RTO, ms; 1000..120000
     uint32_t tcp_min_snd_mss = 48;           ///< floor of the peer's MSS, bytes; 48..536
+    uint32_t tcp_mtu_probing = 0;            ///< 1: probe after a black hole, 2: always; 0..2
+    uint32_t tcp_base_mss = 1024;            ///< where probing begins, bytes; 48..65000
+    uint32_t tcp_mtu_probe_floor = 48;       ///< smallest MSS after black holes; 48..65000
+    uint32_t tcp_probe_interval = 600;       ///< s until a search is repeated; 1..86400
     uint32_t initial_cwnd = 10;              ///< segments (RFC 6928); 1..1000
     uint32_t ip_local_port_range_min = 32768;  ///< first ephemeral port; 1..65535
     uint32_t ip_local_port_range_max = 60999;  ///< last ephemeral port; 1..65535
@@ -80,6 +84,8 @@ struct IpTunables {
     uint32_t neighbour_queue = 64;          ///< frames that wait for one next hop; 1..64
     uint32_t ipfrag_time = 30;              ///< seconds a datagram may take to arrive; 1..300
     uint32_t ipfrag_max = 256;              ///< datagrams in reassembly per core; 0..65536
+    uint32_t mtu_expires = 600;             ///< s that ICMP's word on a path counts; 1..86400
+    uint32_t path_mtu_max = 4096;           ///< paths remembered so, per core; 1..1000000
 };
 
 struct Route {

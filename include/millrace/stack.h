@@ -74,6 +74,8 @@ struct ConnectionInfo {
     uint64_t delivered = 0;      ///< bytes that have reached the peer
     uint64_t lost = 0;           ///< bytes taken for lost, each time
     bool ecn = false;            ///< both sides agreed on ECN
+    uint32_t path_mtu = 0;       ///< largest IP packet that is sent, bytes
+    uint8_t received_dscp = 0;   ///< of the segment that came last (RFC 9293 MAY-9)
 };
 
 /// When keep-alive probes go out; 0 stands for the tunable. Times count in whole seconds, rounded
@@ -142,6 +144,15 @@ public:
     /// SO_MAX_PACING_RATE: data leaves evenly, at most so many bytes per second; ~0 takes the cap
     /// away again. EINVAL for 0.
     Result<void> set_max_pacing_rate(uint64_t bytes_per_second);
+    /// DSCP of what is sent from now on, 0..63; right after `connect` that includes the SYN. It
+    /// reaches IP as it is (RFC 9293 MUST-48); changing it while data flows may reorder that.
+    /// EINVAL.
+    Result<void> set_dscp(uint8_t dscp);
+    /// TTL or hop limit of what is sent from now on, 1..255 (MUST-49). EINVAL.
+    Result<void> set_ttl(uint8_t ttl);
+    /// `on_soft_error` is called from now on, or no longer (RFC 9293 SHLD-20); off at first, as
+    /// Linux's IP_RECVERR.
+    Result<void> set_soft_errors(bool on);
     /// Events go to another handler from now on.
     Result<void> set_handler(ConnectionHandler& handler);
 
@@ -174,6 +185,11 @@ public:
     /// Stops listening; connections that nobody has accepted are reset. The handle is dead.
     Result<void> close();
     SocketAddress local() const;
+    /// DSCP of SYN-ACKs and of the connections that begin from now on, 0..63. EINVAL, EBADF,
+    /// EPERM.
+    Result<void> set_dscp(uint8_t dscp);
+    /// TTL or hop limit likewise, 1..255. EINVAL, EBADF, EPERM.
+    Result<void> set_ttl(uint8_t ttl);
 
 private:
     friend class api::Context;
@@ -196,6 +212,10 @@ public:
     virtual void on_readable(Connection) {}
     /// After a send that took less than it was given, or EAGAIN: there is room again.
     virtual void on_writable(Connection) {}
+    /// Something on the way to the peer is wrong and does not end the connection, say an ICMP
+    /// error: the errno that it would be (RFC 9293 MUST-47). Only where `set_soft_errors` asked
+    /// for it; of several in one turn of the loop the last.
+    virtual void on_soft_error(Connection, int) {}
     /// It is over, and not by this side's `close` or `abort`. The handle is dead when this returns.
     virtual void on_closed(Connection, CloseReason) {}
 };

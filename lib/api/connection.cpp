@@ -97,6 +97,22 @@ Result<void> Connection::set_max_pacing_rate(uint64_t bytes_per_second) {
     return tcp::set_max_pacing_rate(context_->stack().env(), *connection_, bytes_per_second);
 }
 
+Result<void> Connection::set_dscp(uint8_t dscp) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_dscp(*connection_, dscp);
+}
+
+Result<void> Connection::set_ttl(uint8_t ttl) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_ttl(*connection_, ttl);
+}
+
+Result<void> Connection::set_soft_errors(bool on) {
+    if (const int wrong = check()) return error(wrong);
+    connection_->report_errors = on;
+    return {};
+}
+
 Result<void> Connection::set_handler(ConnectionHandler& handler) {
     if (const int wrong = check()) return error(wrong);
     connection_->owner = &handler;
@@ -132,7 +148,9 @@ ConnectionInfo Connection::info() const {
             .in_flight = c.in_flight(),
             .delivered = c.delivered,
             .lost = c.lost,
-            .ecn = c.ecn};
+            .ecn = c.ecn,
+            .path_mtu = tcp::effective_mtu(c),
+            .received_dscp = c.rcv_dscp};
 }
 
 std::optional<Connection> Listener::accept(ConnectionHandler& handler) {
@@ -147,6 +165,22 @@ Result<void> Listener::close() {
     if (listener_ == nullptr) return error(EBADF);
     if (const int wrong = context_->check_thread()) return error(wrong);
     context_->stack().close_listener(*std::exchange(listener_, nullptr));
+    return {};
+}
+
+Result<void> Listener::set_dscp(uint8_t dscp) {
+    if (listener_ == nullptr) return error(EBADF);
+    if (const int wrong = context_->check_thread()) return error(wrong);
+    if (dscp > 63) return error(EINVAL);
+    listener_->dscp = dscp;
+    return {};
+}
+
+Result<void> Listener::set_ttl(uint8_t ttl) {
+    if (listener_ == nullptr) return error(EBADF);
+    if (const int wrong = context_->check_thread()) return error(wrong);
+    if (ttl == 0) return error(EINVAL);
+    listener_->ttl = ttl;
     return {};
 }
 

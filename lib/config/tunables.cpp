@@ -45,6 +45,10 @@ constexpr std::array tcp{
     FIELD(TcpTunables, tcp_rto_min_us, 1000, 60'000'000),
     FIELD(TcpTunables, tcp_rto_max_ms, 1000, 120'000),
     FIELD(TcpTunables, tcp_min_snd_mss, 48, 536),
+    FIELD(TcpTunables, tcp_mtu_probing, 0, 2),
+    FIELD(TcpTunables, tcp_base_mss, 48, 65000),
+    FIELD(TcpTunables, tcp_mtu_probe_floor, 48, 65000),
+    FIELD(TcpTunables, tcp_probe_interval, 1, 86'400),
     FIELD(TcpTunables, initial_cwnd, 1, 1000),
     FIELD(TcpTunables, ip_local_port_range_min, 1, 65535),
     FIELD(TcpTunables, ip_local_port_range_max, 1, 65535),
@@ -61,6 +65,8 @@ constexpr std::array ip{
     FIELD(IpTunables, neighbour_queue, 1, 64),
     FIELD(IpTunables, ipfrag_time, 1, 300),
     FIELD(IpTunables, ipfrag_max, 0, 65536),
+    FIELD(IpTunables, mtu_expires, 1, 86'400),
+    FIELD(IpTunables, path_mtu_max, 1, 1'000'000),
 };
 
 constexpr std::array pools{

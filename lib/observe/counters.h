@@ -50,6 +50,8 @@ namespace millrace::observe {
     X(tcp_dsack_recv, "TcpExtTCPDSACKRecv")                         \
     X(tcp_dsack_old_sent, "TcpExtTCPDSACKOldSent")                  \
     X(tcp_dsack_ofo_sent, "TcpExtTCPDSACKOfoSent")                  \
+    X(tcp_mtup_fail, "TcpExtTCPMTUPFail")                           \
+    X(tcp_mtup_success, "TcpExtTCPMTUPSuccess")                     \
     X(tcp_ofo_queue, "TcpExtTCPOFOQueue")                           \
     X(tcp_ofo_drop, "TcpExtTCPOFODrop")                             \
     X(tcp_challenge_acks, "TcpExtTCPChallengeACK")                  \

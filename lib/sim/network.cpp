@@ -63,6 +63,7 @@ Node& Network::add_node(NodeOptions options) {
     interface.mac = node.mac_;
     interface.mtu = options.mtu;
     interface.addresses = options.addresses;
+    interface.mtu = options.mtu;
     for (uint16_t core = 0; core < options.cores; ++core) {
         auto pools = buf::Pools::create(unique_name(), options.pools);
         MILLRACE_ASSERT(pools.has_value());

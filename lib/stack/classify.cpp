@@ -184,6 +184,7 @@ void Classifier::classify_tcp(Classified& out, std::span<const uint8_t> bytes) c
     out.segment = *segment;
     if (impossible_flags(out.segment)) return drop(out, Drop::tcp_bad_flags);
     out.segment.ecn = out.ip.tos & 3;
+    out.segment.dscp = out.ip.tos >> 2;
     out.payload_at = static_cast<uint16_t>(out.upper_at + segment->header_size);
     out.key.remote = out.ip.source;
     out.key.remote_port = segment->source_port;

@@ -61,6 +61,8 @@ void Stack::receive_message(const Message& message) {
         const uint64_t bit = uint64_t{1} << listener->core;
         cores = listener->listening ? cores | bit : cores & ~bit;
         if (cores == 0) directory_.erase({listener->address, listener->port});
+    } else if (const auto* path = std::get_if<PathMtuNews>(&message)) {
+        path_mtus_.learn(path->destination, path->mtu, env_.now);
     } else if (const auto* news_of = std::get_if<ForwardNews>(&message)) {
         const uint32_t hash = hash_(news_of->key);
         Forward* known = forwards_.find(news_of->key, hash);
@@ -121,7 +123,7 @@ void Stack::send_ndp(uint16_t interface, const wire::Ndp& ndp, const Address& so
 void Stack::forward(uint16_t interface, buf::Frame frame) { output(interface, std::move(frame)); }
 
 /// A next hop does not answer: attempts through it fail (RFC 1122 section 2.4), connections that
-/// are established go on trying (RFC 9293 MUST-56).
+/// are established are told and go on trying (RFC 9293 MUST-56).
 void Stack::unreachable(const Address& address) { failed_hops_.push_back(address); }
 
 /// One walk over the flows a turn, however many next hops have failed in it.
@@ -130,9 +132,10 @@ void Stack::fail_attempts() {
     flows_.for_each([&](tcp::Flow& flow) {
         if (flow.kind != tcp::FlowKind::connection) return;
         auto& c = static_cast<tcp::Connection&>(flow);
-        if (c.state != tcp::State::syn_sent) return;
+        if (c.state == tcp::State::closed || c.state == tcp::State::time_wait) return;
         const auto hop = routes_.find(c.key.remote);
         if (!hop || std::ranges::find(failed_hops_, hop->address) == failed_hops_.end()) return;
+        if (c.state != tcp::State::syn_sent) return tcp::report(env_, c, EHOSTUNREACH);
         ++counters_.tcp_attempt_fails;
         tcp::finish(env_, c, EHOSTUNREACH);
     });
@@ -278,30 +281,43 @@ void Stack::on_icmp_error(Classified& in) {
     // Only for what is in flight: an outsider would have to guess that (RFC 5927 section 4.1).
     const Seq seq(wire::load32(header + 4));
     if (seq < c.snd_una || seq >= c.snd_nxt) return counters_.drop(Drop::icmp_unhandled);
-    std::array<uint8_t, 2> kind{};
-    in.frame.copy_out(in.upper_at, kind);
-    apply_icmp_error(c, in.ip.protocol == Protocol::icmp, kind[0], kind[1]);
+    std::array<uint8_t, wire::Icmp::size> header_bytes{};
+    in.frame.copy_out(in.upper_at, header_bytes);
+    const auto icmp = wire::Icmp::parse(header_bytes);
+    const bool v4 = in.ip.protocol == Protocol::icmp;
+    if (!v4 && icmp->type == wire::icmp6::packet_too_big) return on_packet_too_big(c, icmp->rest);
+    if (!v4 || icmp->type != wire::icmp4::destination_unreachable ||
+        icmp->code != wire::icmp4::code_fragmentation_needed)
+        return apply_icmp_error(c, v4, icmp->type, icmp->code);
+    uint32_t mtu = icmp->rest & 0xffff;
+    if (mtu == 0) {
+        // A router older than RFC 1191: what it names is less than what we sent (section 7.1).
+        const uint32_t sent = quoted->header_size + quoted->payload_size;
+        mtu = ip::plateau_below(std::min<uint32_t>(sent, tcp::effective_mtu(c)));
+    }
+    on_packet_too_big(c, mtu);
 }
 
-/// Linux's meaning of the codes; once established, an error is soft (RFC 5461).
+/// The path of a connection is narrower than what it sends; others of the same destination will
+/// begin with that, here and on the other cores.
+void Stack::on_packet_too_big(tcp::Connection& c, uint32_t mtu) {
+    const Instant expires = env_.now + Duration::from_s(config_.ip.mtu_expires);
+    const auto field = static_cast<uint16_t>(std::min<uint32_t>(mtu, UINT16_MAX));
+    if (!tcp::on_packet_too_big(env_, c, field, expires))
+        return counters_.drop(Drop::icmp_unhandled);
+    path_mtus_.learn(c.key.remote, c.path_mtu, env_.now);
+    for (uint16_t core = 0; core < steering_.cores(); ++core)
+        if (core != core_) host_.tell(core, PathMtuNews{c.key.remote, c.path_mtu});
+}
+
+/// An attempt fails whatever the code, as in Linux: the application may try another address at once
+/// (RFC 5461 section 4.1). Once established, every error is soft (MUST-56), those that RFC 1122
+/// calls hard, too (RFC 5927 section 5.2): told and kept.
 void Stack::apply_icmp_error(tcp::Connection& c, bool v4, uint8_t type, uint8_t code) {
-    int error = EHOSTUNREACH;
-    if (v4 && type == wire::icmp4::destination_unreachable) {
-        if (code == wire::icmp4::code_port_unreachable) error = ECONNREFUSED;
-        if (code == 2) error = ENOPROTOOPT;
-        if (code == 0 || code == 6 || code == 9 || code == 11) error = ENETUNREACH;
-        // The path's MTU is no reason to give an attempt up.
-        if (code == wire::icmp4::code_fragmentation_needed)
-            return counters_.drop(Drop::icmp_unhandled);
-    } else if (!v4) {
-        if (type == wire::icmp6::packet_too_big) return counters_.drop(Drop::icmp_unhandled);
-        if (type == wire::icmp6::destination_unreachable && code == 0) error = ENETUNREACH;
-        if (type == wire::icmp6::destination_unreachable && code == 1) error = EACCES;
-        if (type == wire::icmp6::destination_unreachable &&
-            code == wire::icmp6::code_port_unreachable)
-            error = ECONNREFUSED;
-    }
-    if (c.state != tcp::State::syn_sent) return;
+    const int error = v4 ? wire::icmp4::error_of(type, code) : wire::icmp6::error_of(type, code);
+    if (error == 0) return counters_.drop(Drop::icmp_unhandled);
+    if (c.state == tcp::State::closed) return;
+    if (c.state != tcp::State::syn_sent) return tcp::report(env_, c, error);
     ++counters_.tcp_attempt_fails;
     tcp::finish(env_, c, error);
 }

@@ -130,6 +130,8 @@ void Stack::deliver_time_wait(tcp::TimeWait& entry, Classified& in) {
     }
     Segment answer{in.ip.destination, in.ip.source,
                    tcp::time_wait_ack(env_, entry, in.ip.destination)};
+    answer.tos = static_cast<uint8_t>(entry.dscp << 2);
+    answer.ttl = entry.ttl;
     emit(answer, pools_.frame(), nullptr);
 }
 

@@ -43,8 +43,11 @@ bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
     buf::Cursor cursor = plan.payload;
     uint32_t done = 0;
     bool dry = false;
-    Segment segment{addresses_[c.key.local].address, c.key.remote, plan.header,
-                    plan.ect ? tcp::ecn::ect0 : tcp::ecn::not_ect};
+    Segment segment{addresses_[c.key.local].address, c.key.remote, plan.header};
+    segment.tos = static_cast<uint8_t>(
+        c.dscp << 2 | (plan.ect ? tcp::ecn::ect0 : tcp::ecn::not_ect));
+    segment.ttl = c.ttl;
+    segment.flow_label = c.flow_label;
     do {
         const uint32_t size = std::min<uint32_t>(plan.payload_size - done, plan.mss);
         const bool last = done + size == plan.payload_size;
@@ -91,6 +94,8 @@ void Stack::answer_half_open(tcp::HalfOpen& entry) {
     const Address& local = addresses_[entry.key.local].address;
     Segment answer{local, entry.key.remote,
                    tcp::syn_ack(env_, entry, local, link_mss(entry.key.remote))};
+    answer.tos = static_cast<uint8_t>(entry.listener->dscp << 2);
+    answer.ttl = entry.listener->ttl;
     emit(answer, pools_.frame(), nullptr);
 }
 

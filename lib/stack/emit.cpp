@@ -27,13 +27,23 @@ bool Stack::emit(Segment& segment, buf::Frame frame, ip::NeighbourRef* cached) {
     ip.source = segment.source;
     ip.destination = segment.destination;
     ip.protocol = wire::Protocol::tcp;
-    ip.ttl = static_cast<uint8_t>(config_.ip.ip_default_ttl);
+    ip.ttl = segment.ttl != 0 ? segment.ttl : static_cast<uint8_t>(config_.ip.ip_default_ttl);
     ip.tos = segment.tos;
+    ip.flow_label = flow_label(segment);
     ip.payload_size = static_cast<uint32_t>(frame.size());
     put_transport_checksum(frame, ip, wire::tcp_checksum_offset, out.offloads.tcp_checksum);
     ++counters_.tcp_out_segs;
     emit_datagram(ip, std::move(frame), hop, neighbour);
     return true;
+}
+
+/// One label for all segments of a tuple, those included that no connection sends.
+uint32_t Stack::flow_label(const Segment& segment) const {
+    if (segment.source.is_v4()) return 0;
+    if (segment.flow_label) return *segment.flow_label;
+    const tcp::FlowKey key{segment.destination, segment.header.destination_port,
+                           segment.header.source_port, 0, 0};
+    return env_.isn.flow_label(key, segment.source);
 }
 
 /// `frame` starts at the upper layer's header, its checksum field (at `field`) zero.

@@ -32,7 +32,12 @@ struct ForwardNews {
     uint16_t core;
     bool forward;
 };
-using Message = std::variant<NeighbourNews, ListenerNews, ForwardNews>;
+/// A path carries no packet larger than this; cores differ in the connections that find out.
+struct PathMtuNews {
+    Address destination;
+    uint16_t mtu;
+};
+using Message = std::variant<NeighbourNews, ListenerNews, ForwardNews, PathMtuNews>;
 
 /// Called by the stack from within its turn, on its own core.
 class Host {

@@ -195,6 +195,12 @@ tcp::Connection* Stack::add_connection(const tcp::FlowKey& key, uint32_t hash) {
         counters_.drop(Drop::no_connection);
         return nullptr;
     }
+    const Address& local = addresses_[key.local].address;
+    if (!local.is_v4()) c->flow_label = env_.isn.flow_label(key, local);
+    if (const ip::PathMtu* path = path_mtus_.find(key.remote, env_.now)) {
+        c->path_mtu = path->mtu;
+        c->path_mtu_expires = path->expires;
+    }
     c->in_table = true;
     flows_.insert(*c, hash);
     ++flows_changed_;

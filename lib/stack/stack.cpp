@@ -51,12 +51,14 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       neighbours_(config_.ip, options.secrets.table, wheel_, counters_, *this,
                   tcp::timer_neighbour),
       fragments_(config_.ip, counters_, options.secrets.table),
+      path_mtus_(config_.ip, options.secrets.table),
       ranges_(config_.pools.receive),
       reassemblies_(config_.tcp.max_connections),
       sendings_(config_.tcp.max_connections),
       sent_ranges_(sent_ranges_max(config_)),
       snapshots_(size_t{4} * buf::FrameBatch::capacity),
       bbrs_(config_.tcp.max_connections),
+      mtu_probings_(config_.tcp.max_connections),
       env_{.now = options.now,
            .tunables = config_.tcp,
            .counters = counters_,
@@ -69,6 +71,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
            .sent_ranges = sent_ranges_,
            .snapshots = snapshots_,
            .bbrs = bbrs_,
+           .mtu_probings = mtu_probings_,
            .isn = tcp::IsnGenerator(options.secrets),
            .dirty = {},
            .ready = {},
@@ -221,7 +224,9 @@ Stack::Population Stack::population() const {
             .fragments = fragments_.size(),
             .sendings = sendings_.in_use(),
             .sent_ranges = sent_ranges_.in_use(),
-            .reassemblies = reassemblies_.in_use()};
+            .reassemblies = reassemblies_.in_use(),
+            .path_mtus = path_mtus_.size(),
+            .mtu_probings = mtu_probings_.in_use()};
 }
 
 }  // namespace millrace::stack

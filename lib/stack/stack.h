@@ -9,6 +9,7 @@
 
 #include "ip/fragments.h"
 #include "ip/neighbours.h"
+#include "ip/path_mtu.h"
 #include "ip/routes.h"
 #include "stack/classify.h"
 #include "stack/host.h"
@@ -106,6 +107,8 @@ public:
         size_t sendings = 0;     ///< connections with something queued or in flight
         size_t sent_ranges = 0;
         size_t reassemblies = 0;
+        size_t path_mtus = 0;
+        size_t mtu_probings = 0;
     };
     Population population() const;
 
@@ -134,6 +137,7 @@ private:
     void on_icmp_error(Classified& in);
     void on_neighbour_message(Classified& in);
     void answer_echo(Classified& in);
+    void on_packet_too_big(tcp::Connection& c, uint32_t mtu);
     void apply_icmp_error(tcp::Connection& c, bool v4, uint8_t type, uint8_t code);
     void news(uint16_t interface, const Address& address, const wire::MacAddress& mac,
               bool confirmed, bool create);
@@ -157,8 +161,11 @@ private:
         Address destination;
         wire::Segment header;
         uint8_t tos = 0;
+        uint8_t ttl = 0;  ///< 0: `ip_default_ttl`
+        std::optional<uint32_t> flow_label;  ///< none: it follows from the tuple
     };
     bool emit(Segment& segment, buf::Frame frame, ip::NeighbourRef* cached);
+    uint32_t flow_label(const Segment& segment) const;
     void emit_datagram(wire::Ip ip, buf::Frame frame, const ip::NextHop& hop,
                        ip::Neighbour* neighbour);
     void put_transport_checksum(buf::Frame& frame, const wire::Ip& ip, size_t field, bool offload);
@@ -201,12 +208,14 @@ private:
     const ip::Routes routes_;
     ip::Neighbours neighbours_;
     ip::FragmentTable fragments_;
+    ip::PathMtus path_mtus_;
     tcp::Reassembly::Ranges ranges_;
     Pool<tcp::Reassembly> reassemblies_;
     Pool<tcp::Sending> sendings_;
     tcp::SentRanges::Ranges sent_ranges_;
     Pool<tcp::AckSnapshot> snapshots_;
     Pool<congestion::Bbr> bbrs_;
+    Pool<tcp::MtuProbing> mtu_probings_;
     tcp::Env env_;
     Classifier classifier_;
 

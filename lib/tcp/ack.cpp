@@ -138,6 +138,7 @@ void take_ack(Env& env, Connection& c, AckWork& work, Seq ack) {
     work.una_advanced = true;
     c.timed_out = false;
     c.first_retransmit = env.now;  // R2 counts from the last progress
+    if (c.probing != nullptr) check_probe_delivered(env, c);
     c.recover = max(c.recover, c.snd_una);      // kept within reach of sequence comparison
     c.reordering_round = max(c.reordering_round, c.snd_una);
 }
@@ -259,6 +260,8 @@ Verdict check_ack(Env& env, Connection& c, const Segment& segment) {
     }
     c.last_received_ms = env.ms();
     c.probes_out = 0;  // whoever answers probes lives (MUST-37)
+    // The peer is there: what was wrong on the way has passed. What is still to be told stays.
+    if ((c.events & Event::soft_error) == 0) c.soft_error = 0;
     const uint32_t window_before = c.snd_wnd;
     const Seq una_before = c.snd_una;
     if (segment.ack >= c.snd_una) update_window(env, c, segment);

@@ -183,6 +183,18 @@ Result<void> set_max_pacing_rate(Env& env, Connection& c, uint64_t rate) {
     return {};
 }
 
+Result<void> set_dscp(Connection& c, uint32_t dscp) {
+    if (dscp > 63) return error(EINVAL);
+    c.dscp = static_cast<uint8_t>(dscp);
+    return {};
+}
+
+Result<void> set_ttl(Connection& c, uint32_t ttl) {
+    if (ttl == 0 || ttl > 255) return error(EINVAL);
+    c.ttl = static_cast<uint8_t>(ttl);
+    return {};
+}
+
 void close(Env& env, Connection& c) {
     const bool unread = c.rcv_used > 0 && !c.receive_queue.empty();
     c.attached = false;

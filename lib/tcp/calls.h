@@ -45,6 +45,10 @@ Result<void> set_linger2(Connection& c, Duration time);
 Result<void> set_congestion_control(Env& env, Connection& c, std::string_view name);
 /// SO_MAX_PACING_RATE, bytes per second: turns pacing on and caps it; ~0: no cap. EINVAL for 0.
 Result<void> set_max_pacing_rate(Env& env, Connection& c, uint64_t rate);
+/// DSCP of all that is sent from now on, the SYN included before it has left. EINVAL above 63.
+Result<void> set_dscp(Connection& c, uint32_t dscp);
+/// TTL or hop limit likewise. EINVAL outside 1..255.
+Result<void> set_ttl(Connection& c, uint32_t ttl);
 /// CLOSE: the application lets go. What is queued is still sent; unread data makes it a reset.
 void close(Env& env, Connection& c);
 /// ABORT: RST, at once.

@@ -23,6 +23,11 @@ void release_reassembly(Env& env, Connection& c) {
     c.reassembly = nullptr;
 }
 
+void report(Env& env, Connection& c, int error) {
+    c.soft_error = static_cast<uint8_t>(error);
+    if (c.report_errors && c.attached) env.notify(c, Event::soft_error);
+}
+
 Sending* borrow_sending(Env& env, Connection& c) {
     if (c.sending != nullptr) return c.sending;
     c.sending = env.sendings.take(env.sent_ranges);
@@ -52,6 +57,8 @@ bool begin_control(Env& env, Connection& c, Algorithm algorithm) {
 void release(Env& env, Connection& c) {
     if (c.sending != nullptr) env.sendings.give_back(c.sending);
     c.sending = nullptr;
+    if (c.probing != nullptr) env.mtu_probings.give_back(c.probing);
+    c.probing = nullptr;
     c.snapshots.clear_and_dispose([&](AckSnapshot* s) { env.snapshots.give_back(s); });
     release_reassembly(env, c);
     c.control.release(env.bbrs);
@@ -79,10 +86,6 @@ void acknowledge_at_once(Env& env, Connection& c, const wire::SackBlock& dsack) 
         snapshot->sack = options.sack;
     }
     c.snapshots.push_back(*snapshot);
-}
-
-void report(Env&, Connection& c, int errno_value) {
-    c.soft_error = static_cast<uint8_t>(errno_value);
 }
 
 void finish(Env& env, Connection& c, int error) {

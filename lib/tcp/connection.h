@@ -12,6 +12,7 @@
 #include "ip/neighbours.h"
 #include "tcp/flow.h"
 #include "tcp/ack_snapshot.h"
+#include "tcp/path_mtu.h"
 #include "tcp/reassembly.h"
 #include "tcp/rtt.h"
 #include "tcp/sending.h"
@@ -36,6 +37,7 @@ struct Event {
     static constexpr uint8_t readable = 2;
     static constexpr uint8_t writable = 4;
     static constexpr uint8_t closed = 8;
+    static constexpr uint8_t soft_error = 16;  ///< `Connection::soft_error` says which
 };
 
 /// Singly linked membership in a list of connections; 8 bytes, null when in none.
@@ -91,6 +93,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool syn_acked : 1 = false;        ///< our SYN has been acknowledged
     bool fin_acked : 1 = false;        ///< our FIN has been acknowledged
     bool starved : 1 = false;          ///< waits for packet buffers, in `Env::starved`
+    bool report_errors : 1 = false;    ///< soft errors are told to the application (SHLD-20)
     bool delivered_close : 1 = false;  ///< the application has been told of the end
     bool keepalive : 1 = false;        ///< SO_KEEPALIVE
     bool orphan : 1 = false;           ///< counted in `Env::orphans`
@@ -101,6 +104,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
 
     uint16_t snd_mss = 536;  ///< payload of a full segment, options subtracted
     uint16_t link_mss = 536; ///< what we advertise: the link's MTU less the headers
+    uint16_t peer_mss = 0;   ///< as the peer offered it; 0: not at all
+    uint16_t path_mtu = UINT16_MAX;  ///< what ICMP has said of the path; the largest: nothing
     uint16_t rcv_mss = 536;  ///< estimate of the peer's full segment, for the ACK policy
 
     Seq snd_una;             ///< oldest unacknowledged
@@ -120,6 +125,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     congestion::Window window;
     congestion::Control control;
     uint8_t quick_acks = 0;  ///< how many more segments are acknowledged at once
+    uint8_t rcv_dscp = 0;    ///< of the last segment that counted (MAY-9)
+    uint32_t flow_label = 0; ///< IPv6: 20 bits, the same on every segment (RFC 6437)
 
     // --- sending
     Sending* sending = nullptr;  ///< borrowed while something is queued or in flight
@@ -158,6 +165,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     int16_t linger2_s = 0;             ///< TCP_LINGER2; negative: not at all
     uint8_t keepalive_probes = 0;      ///< TCP_KEEPCNT
     uint8_t syn_retries = 0;           ///< TCP_SYNCNT
+    Instant path_mtu_expires;  ///< until when `path_mtu` is believed
+    MtuProbing* probing = nullptr;  ///< borrowed by who probes the path's MTU (RFC 4821)
     Instant ts_recent_at;      ///< when `ts_recent` was taken, for PAWS after long idleness
     Instant last_invalid_ack;  ///< tcp_invalid_ratelimit
     BufferChain receive_queue;
@@ -187,7 +196,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
 
 // DESIGN.md's aim is 288 bytes for an idle connection. What is kept here for the disordered case
 // alone moves out to borrowed records together with loss recovery.
-static_assert(sizeof(Connection) <= 512);
+static_assert(sizeof(Connection) <= 576);
 
 using DirtyList = boost::intrusive::slist<Connection, boost::intrusive::base_hook<DirtyHook>,
                                           boost::intrusive::cache_last<true>,

@@ -36,6 +36,7 @@ struct Env {
     SentRanges::Ranges& sent_ranges;
     Pool<AckSnapshot>& snapshots;
     Pool<congestion::Bbr>& bbrs;
+    Pool<MtuProbing>& mtu_probings;
     IsnGenerator isn;
     DirtyList dirty;  ///< may have something to send; egress walks it once a turn
     ReadyList ready;  ///< have events for the application
@@ -68,9 +69,9 @@ void set_state(Connection& c, State to);
 /// The end of a connection: timers off, queues freed, the application told `error` (0: both sides
 /// closed in order). The stack takes it out of its tables at the end of the turn.
 void finish(Env& env, Connection& c, int error);
-/// Something is wrong that does not end the connection (RFC 9293 section 3.9.1.8): the application
-/// may want to know.
-void report(Env& env, Connection& c, int errno_value);
+/// Something is wrong that does not end the connection (RFC 9293 section 3.9.1.8, MUST-47): kept as
+/// what a timeout will have been, and told to an application that asked for it.
+void report(Env& env, Connection& c, int error);
 /// What sending needs, borrowed if it is not there yet. Null where the pool is dry.
 Sending* borrow_sending(Env& env, Connection& c);
 /// Gives it back where nothing is queued, in flight or under suspicion.

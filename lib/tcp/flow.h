@@ -33,6 +33,8 @@ struct Flow : HashNode {
     Flow(FlowKind k, const FlowKey& flow_key) : kind(k), key(flow_key) {}
     FlowKind kind;
     bool timestamps = false;  ///< both sides sent the option on their SYN
+    uint8_t dscp = 0;  ///< on every segment that is sent (RFC 9293 MUST-48); 6 bits
+    uint8_t ttl = 0;   ///< likewise TTL or hop limit (MUST-49); 0: `ip_default_ttl`
     FlowKey key;
 };
 static_assert(sizeof(Flow) == 40);

@@ -52,6 +52,7 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
     const Verdict verdict = steps::check_ack(env, c, segment);
     if (verdict != Verdict::done || c.state == State::closed) return verdict;
     steps::take_timestamp(env, c, segment, first);
+    c.rcv_dscp = segment.dscp;
     // Sixth, check the URG bit: urgent data is delivered in line, as with SO_OOBINLINE.
     // Seventh, process the segment text.
     if (!payload.empty()) steps::process_text(env, c, segment, std::move(payload));
@@ -70,8 +71,8 @@ void adopt_options(Env& env, Connection& c, const wire::TcpOptions& options, uin
         c.ts_recent = options.ts_value;
         c.ts_recent_at = env.now;
     }
-    c.snd_mss = effective_mss(env.tunables, c.link_mss, options.mss, c.key.remote.family(),
-                              c.timestamps);
+    c.peer_mss = options.mss;
+    begin_path_mtu(env, c);
     c.rcv_mss = c.snd_mss;
     c.snd_wnd = window;  // never scaled on a SYN (RFC 7323 section 2.2)
     c.max_snd_wnd = std::max(c.max_snd_wnd, c.snd_wnd);

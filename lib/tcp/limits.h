@@ -37,6 +37,12 @@ constexpr uint32_t probes_max = 127;
 constexpr int64_t linger2_seconds_max = 120;
 /// A timer met this late tells that the loop stood still, not that nobody has answered.
 constexpr Duration stall_min = Duration::from_s(1);
+/// Segments that the congestion window must hold before a path's MTU is probed, and those that
+/// follow a probe at once, so that its loss shows (Linux; RFC 4821 section 7.4).
+constexpr uint32_t mtu_probe_window_min = 11;
+constexpr uint32_t mtu_probe_followers = duplicate_acks_for_loss + 1;
+/// Where the search for the path's MTU is close enough, bytes (Linux's tcp_probe_threshold).
+constexpr uint32_t mtu_probe_threshold = 8;
 /// Linux's TCP_RTO_MAX-bounded model of `tcp_retries2`: with 15, at least 924.6 s.
 Duration retries_duration(const TcpTunables& tunables, uint32_t retries);
 

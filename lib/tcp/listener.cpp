@@ -127,6 +127,8 @@ void complete(Env& env, const HalfOpen& entry, Connection& c, const Address& loc
               uint16_t link_mss) {
     initialise(env, c, link_mss);
     c.listener = entry.listener;
+    c.dscp = entry.listener->dscp;
+    c.ttl = entry.listener->ttl;
     c.ts_offset = env.isn.timestamp_offset(entry.key, local);
     wire::TcpOptions options;
     options.mss = entry.peer_mss;

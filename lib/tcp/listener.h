@@ -57,6 +57,8 @@ struct Listener : HashNode {
     Siblings half_open;
     AcceptQueue accept_queue;
     void* owner = nullptr;      ///< the application's side
+    uint8_t dscp = 0;           ///< of SYN-ACKs, and what connections begin with
+    uint8_t ttl = 0;            ///< likewise; 0: `ip_default_ttl`
     bool accept_event = false;  ///< the owner is to be told of the queue
 
     /// As Linux counts: the queue is full when it holds more than the backlog.

@@ -151,6 +151,7 @@ bool plan_data(Env& env, Connection& c, TransmitPlan& plan, uint32_t pace) {
     const bool data_state = may_send(c.state) || c.fin_queued;
     if (!data_state || c.fin_acked || c.fin_sent()) return false;
     if (!c.has_unsent()) return false;
+    forget_stale_path_mtu(env, c);
     if (c.sending->sent.empty()) restart_after_idle(env, c);
     const uint32_t offset = distance(c.snd_una, c.snd_nxt);
     const uint32_t size = sendable(c, offset, pace);
@@ -171,6 +172,25 @@ bool plan_data(Env& env, Connection& c, TransmitPlan& plan, uint32_t pace) {
     c.probe_due = false;
     fit_options(plan);
     mark_new_data(c, plan);
+    return true;
+}
+
+/// New data as a probe of the path's MTU (RFC 4821 section 7.4). `wait`: what is in flight leaves
+/// it no room yet, and other new data must not take what ACKs will free.
+bool plan_mtu_probe(Env& env, Connection& c, TransmitPlan& plan, bool& wait) {
+    if (c.sending->sent.empty()) restart_after_idle(env, c);
+    const uint32_t size = probe_size(env, c);
+    if (size == 0 || !c.sending->sent.can_append()) return false;
+    if (quota(c) < size || window_left(c, c.snd_nxt) < size + mtu_probe_followers * c.snd_mss) {
+        wait = c.in_flight() > 0;
+        return false;
+    }
+    start_plan(env, c, plan, c.snd_nxt, TcpFlags::ack);
+    plan.offset = distance(c.snd_una, c.snd_nxt);
+    plan.payload_size = size;
+    plan.payload = c.sending->queue.seek(plan.offset);
+    plan.mss = static_cast<uint16_t>(size);
+    plan.mtu_probe = true;
     return true;
 }
 
@@ -217,8 +237,8 @@ bool plan_stream(Env& env, Connection& c, TransmitPlan& plan) {
     }
     if (plan_retransmission(env, c, plan, pace)) return true;
     // New data waits for what is lost, unless the peer's window holds that back.
-    const bool wait =
-        lost != nullptr && !s.frto_new_data && lost->begin < c.snd_una + c.snd_wnd;
+    bool wait = lost != nullptr && !s.frto_new_data && lost->begin < c.snd_una + c.snd_wnd;
+    if (!wait && c.probing != nullptr && plan_mtu_probe(env, c, plan, wait)) return true;
     if (!wait && plan_data(env, c, plan, pace)) return true;
     // RFC 5682 section 3.1 step 2b wanted new data, and there is none that may go.
     if (!s.frto_new_data || c.snd_nxt != c.recover) return false;
@@ -395,7 +415,10 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
                     .in_flight = c.in_flight() + length,
                     .app_limited = s.app_limited_until > c.delivered};
     if (c.recovery == Recovery::cwr || c.recovery == Recovery::recovery) s.prr_out += length;
+    if (plan.mtu_probe) probe_sent(c, begin, length);
     if (plan.retransmission) {
+        // What came of a probe is unclear once anything is sent again, as in Linux.
+        if (c.probing != nullptr) c.probing->size = 0;
         if (SentRange* range = s.sent.find(begin)) s.sent.sent_again(*range, length, env.now, stamp);
         if (c.undo_possible) c.undo_retransmitted = std::max(c.undo_retransmitted, 0) +
                                                     static_cast<int32_t>(length);

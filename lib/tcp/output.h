@@ -17,6 +17,7 @@ struct TransmitPlan {
     uint32_t offset = 0;       ///< of the range in the send queue
     uint16_t mss = 0;
     bool retransmission = false;  ///< of what `header.seq` names, with its place on record
+    bool mtu_probe = false;       ///< larger than a full segment, in one piece (RFC 4821)
     bool loss_probe = false;      ///< a tail loss probe (RFC 8985 section 7.3)
     bool ect = false;             ///< its segments are ECN-capable: ECT(0)
 };

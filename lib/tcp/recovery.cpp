@@ -271,6 +271,11 @@ void recover(Env& env, Connection& c, AckWork& work) {
     if (c.recovery == Recovery::recovery || !loss_found(c, work)) return;
     if (!c.sack) mark_head_lost(c, work);
     if (s.sent.lost() == 0) return;
+    if (c.probing != nullptr && take_lost_probe(env, c)) {
+        c.lost -= work.lost;
+        work.lost = 0;
+        return;
+    }
     enter_recovery(env, c, work);
 }
 

@@ -27,6 +27,7 @@ Secrets Secrets::from_system() {
     fill_random(secrets.isn);
     fill_random(secrets.timestamp);
     fill_random(secrets.port);
+    fill_random(secrets.flow_label);
     secrets.table = Random::from_system().next();
     return secrets;
 }
@@ -38,6 +39,7 @@ Secrets Secrets::from_seed(uint64_t seed) {
     random.fill(secrets.timestamp);
     random.fill(secrets.port);
     secrets.table = random.next();
+    random.fill(secrets.flow_label);
     return secrets;
 }
 
@@ -48,6 +50,11 @@ Seq IsnGenerator::isn(const FlowKey& key, const Address& local, Instant now) con
 
 uint32_t IsnGenerator::timestamp_offset(const FlowKey& key, const Address& local) const {
     return static_cast<uint32_t>(hash_tuple(timestamp_, key, local));
+}
+
+uint32_t IsnGenerator::flow_label(const FlowKey& key, const Address& local) const {
+    const auto label = static_cast<uint32_t>(hash_tuple(flow_label_, key, local) & 0xfffff);
+    return label != 0 ? label : 1;
 }
 
 uint32_t IsnGenerator::port_offset(const Address& local, const Address& remote,

@@ -16,6 +16,7 @@ struct Secrets {
     SecretHash::Key isn{};
     SecretHash::Key timestamp{};
     SecretHash::Key port{};
+    SecretHash::Key flow_label{};
     uint64_t table = 0;
 
     static Secrets from_system();
@@ -27,7 +28,10 @@ struct Secrets {
 class IsnGenerator {
 public:
     explicit IsnGenerator(const Secrets& secrets)
-        : isn_(secrets.isn), timestamp_(secrets.timestamp), port_(secrets.port) {}
+        : isn_(secrets.isn),
+          timestamp_(secrets.timestamp),
+          port_(secrets.port),
+          flow_label_(secrets.flow_label) {}
     Seq isn(const FlowKey& key, const Address& local, Instant now) const;
     /// Added to the millisecond clock: per tuple, so that no uptime can be read (RFC 7323
     /// section 5.4, attack case 37).
@@ -36,11 +40,15 @@ public:
     uint32_t port_offset(const Address& local, const Address& remote, uint16_t remote_port) const;
     /// Which counter a destination's ports go on from; another hash than the start's.
     uint32_t port_group(const Address& local, const Address& remote, uint16_t remote_port) const;
+    /// 20 bits of IPv6, never 0: the network tells flows apart by them, and nobody guesses them
+    /// (RFC 6437 section 3).
+    uint32_t flow_label(const FlowKey& key, const Address& local) const;
 
 private:
     SecretHash isn_;
     SecretHash timestamp_;
     SecretHash port_;
+    SecretHash flow_label_;
 };
 
 }  // namespace millrace::tcp

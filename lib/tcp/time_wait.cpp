@@ -14,6 +14,8 @@ void TimeWaitQueue::add(TimeWait& entry, Instant now, Duration length) {
 
 void begin(TimeWait& entry, const Connection& c) {
     entry.timestamps = c.timestamps;
+    entry.dscp = c.dscp;
+    entry.ttl = c.ttl;
     entry.rcv_nxt = c.rcv_nxt;
     entry.snd_nxt = c.snd_nxt;
     entry.ts_recent = c.ts_recent;

@@ -41,7 +41,8 @@ bool user_timed_out(const Env& env, const Connection& c) {
 
 void time_out(Env& env, Connection& c) {
     ++env.counters.tcp_abort_on_timeout;
-    finish(env, c, ETIMEDOUT);
+    // What was reported last and not overtaken by progress says more than that nobody answered.
+    finish(env, c, c.soft_error != 0 ? c.soft_error : ETIMEDOUT);
 }
 
 /// R1 of RFC 9293 section 3.8.3: IP is told to doubt the way (MUST-20), the application that there
@@ -60,6 +61,13 @@ bool is_one_too_many(const Env& env, const Connection& c) {
     return env.orphans * weight > env.tunables.tcp_max_orphans;
 }
 
+/// The present series of timeouts is as long as that many backoffs of the smallest RTO.
+bool has_lasted(const Env& env, const Connection& c, uint32_t retries) {
+    const Duration started_before = Duration::from_us(env.tunables.tcp_rto_min_us);
+    return env.now - c.first_retransmit + started_before >=
+           retries_duration(env.tunables, retries);
+}
+
 /// R2 of RFC 9293 section 3.8.3, measured as Linux measures it: by the time that the backoffs of
 /// the smallest RTO would take. A user timeout stands in for it. `stalled`: the loop itself stood
 /// still, and what goes out now gets its chance.
@@ -68,11 +76,8 @@ bool given_up(Env& env, Connection& c, bool stalled) {
     if (stalled || is_patient(c)) return false;
     const uint32_t retries =
         c.attached ? env.tunables.tcp_retries2 : orphan_retries(env, is_alive(env, c));
-    const Duration started_before = Duration::from_us(env.tunables.tcp_rto_min_us);
-    const bool over = has_user_timeout(c)
-                          ? user_timed_out(env, c)
-                          : env.now - c.first_retransmit + started_before >=
-                                retries_duration(env.tunables, retries);
+    const bool over =
+        has_user_timeout(c) ? user_timed_out(env, c) : has_lasted(env, c, retries);
     if (over) time_out(env, c);
     return over;
 }
@@ -129,6 +134,7 @@ void on_retransmission_timeout(Env& env, Connection& c, bool stalled) {
     if (given_up(env, c, stalled)) return;
     if (c.backoffs == env.tunables.tcp_retries1) doubt_path(env, c);
     ++env.counters.tcp_timeouts;
+    if (has_lasted(env, c, env.tunables.tcp_retries1)) on_black_hole_suspected(env, c);
     enter_loss(env, c);
     c.timed_out = true;
     back_off(env, c);

@@ -1,11 +1,35 @@
 #include "wire/icmp.h"
 
+#include <array>
+#include <cerrno>
+
 namespace millrace::wire {
 
 namespace {
 constexpr uint8_t option_source_link_address = 1;
 constexpr uint8_t option_target_link_address = 2;
 }  // namespace
+
+int icmp4::error_of(uint8_t type, uint8_t code) {
+    // Linux's icmp_err_convert; code 4 is the path MTU's affair.
+    constexpr std::array<int, 16> unreachable{
+        ENETUNREACH, EHOSTUNREACH, ENOPROTOOPT,  ECONNREFUSED, 0,           EOPNOTSUPP,
+        ENETUNREACH, EHOSTDOWN,    ENONET,       ENETUNREACH,  EHOSTUNREACH, ENETUNREACH,
+        EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH};
+    if (type == destination_unreachable) return code < unreachable.size() ? unreachable[code] : 0;
+    if (type == time_exceeded) return EHOSTUNREACH;
+    return type == parameter_problem ? EPROTO : 0;
+}
+
+int icmp6::error_of(uint8_t type, uint8_t code) {
+    // Linux's icmpv6_err_convert.
+    constexpr std::array<int, 7> unreachable{ENETUNREACH,  EACCES, EHOSTUNREACH, EHOSTUNREACH,
+                                             ECONNREFUSED, EACCES, EACCES};
+    if (type == destination_unreachable)
+        return code < unreachable.size() ? unreachable[code] : EPROTO;
+    if (type == time_exceeded) return EHOSTUNREACH;
+    return type == parameter_problem ? EPROTO : 0;
+}
 
 std::optional<Ndp> Ndp::parse(std::span<const uint8_t> bytes) {
     if (bytes.size() < size) return std::nullopt;

@@ -41,6 +41,8 @@ constexpr uint8_t time_exceeded = 11;
 constexpr uint8_t parameter_problem = 12;
 constexpr uint8_t code_port_unreachable = 3;
 constexpr uint8_t code_fragmentation_needed = 4;
+/// What an error means to a connection: Linux's errno, 0 where it means nothing.
+int error_of(uint8_t type, uint8_t code);
 }  // namespace icmp4
 
 namespace icmp6 {
@@ -53,6 +55,8 @@ constexpr uint8_t echo_reply = 129;
 constexpr uint8_t neighbour_solicitation = 135;
 constexpr uint8_t neighbour_advertisement = 136;
 constexpr uint8_t code_port_unreachable = 4;
+/// As for ICMP above.
+int error_of(uint8_t type, uint8_t code);
 }  // namespace icmp6
 
 /// A neighbour solicitation or advertisement with the one option that matters to a host.

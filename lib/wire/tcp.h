@@ -72,6 +72,7 @@ struct Segment {
     uint8_t flags = 0;
     uint8_t header_size = 0;
     uint8_t ecn = 0;       ///< the IP header's two ECN bits
+    uint8_t dscp = 0;      ///< and its six others
     uint32_t payload_size = 0;
     TcpOptions options;
 

@@ -38,6 +38,7 @@ struct Endpoint {
     bool close_at_end = false;  ///< close once the peer has closed and everything is sent
     bool consume = true;
     uint64_t unconsumed = 0;
+    std::vector<int> soft_errors;
 
     void pump() {
         while (connection != nullptr && sent < to_send) {
@@ -88,6 +89,7 @@ public:
         Endpoint& end = *static_cast<Endpoint*>(c.owner);
         ASSERT_EQ(end.connection, &c);
         if ((events & tcp::Event::connected) != 0) end.connected = true;
+        if ((events & tcp::Event::soft_error) != 0) end.soft_errors.push_back(c.soft_error);
         if ((events & tcp::Event::readable) != 0) end.drain();
         if (end.connection != nullptr) end.pump();
         if (end.connection != nullptr && (events & tcp::Event::closed) != 0) {

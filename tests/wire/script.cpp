@@ -15,6 +15,7 @@ Script::Script(Options options) : network(1), options_(options) {
     sim::NodeOptions node;
     node.config = options.config;
     node.addresses = options.addresses;
+    node.mtu = options.mtu;
     node_ = &network.add_node(Pair::named(std::move(node), "stack", 1));
     application_ = std::make_unique<Recorder>(*node_);
     application_->hold_accepts = true;
@@ -164,7 +165,7 @@ std::vector<uint8_t> Script::frame(const Packet& p) const {
     ip.source = peer();
     ip.destination = local();
     ip.protocol = wire::Protocol::tcp;
-    ip.tos = segment.ecn;
+    ip.tos = static_cast<uint8_t>(segment.ecn | p.ds << 2);
     ip.payload_size = static_cast<uint32_t>(header_size + size);
     const size_t ip_size = ip_header_size();
     std::vector<uint8_t> bytes(14 + ip_size + header_size + size);
@@ -292,6 +293,7 @@ wire::Segment Script::next() {
     if (segment->syn()) isns_[segment->destination_port] = segment->seq.value();
     wire::Segment answer = *segment;
     answer.ecn = ip->tos & 3;
+    ip_ = *ip;
     return answer;
 }
 

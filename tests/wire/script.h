@@ -34,6 +34,7 @@ struct Packet {
     uint8_t salt = 1;
     std::optional<uint16_t> urg;  ///< the urgent pointer, as it stands in the header
     std::optional<uint8_t> ecn;   ///< the IP header's two ECN bits
+    uint8_t ds = 0;               ///< injected: and its six others
     /// SACK blocks, relative to the ISN of whose data they speak of: the stack's where the packet is
     /// injected, the peer's where it is expected. An empty list expects that there are none.
     std::optional<std::vector<std::pair<uint32_t, uint32_t>>> sacks;
@@ -95,6 +96,11 @@ struct Packet {
         p.ecn = bits;
         return p;
     }
+    Packet dscp(uint8_t bits) const {
+        Packet p = *this;
+        p.ds = bits;
+        return p;
+    }
     /// From (or, expected, to) another client on the peer's host.
     Packet client(uint16_t port) const {
         Packet p = *this;
@@ -152,6 +158,7 @@ public:
         uint16_t peer_port = 40000;
         uint16_t local_port = 80;
         std::vector<Prefix> addresses;  ///< the stack's, where it has others than its usual two
+        uint16_t mtu = 1500;
     };
     explicit Script(Options options);
     Script() : Script(Options{}) {}
@@ -189,6 +196,8 @@ public:
     /// The frame that `expect` or `next` has looked at last, and the TCP options in it.
     const std::vector<uint8_t>& last_frame() const { return last_frame_; }
     std::span<const uint8_t> last_options() const;
+    /// The IP header of what `next` or `expect` has seen last.
+    const wire::Ip& ip() const { return ip_; }
     bool anything_sent() const { return !sent_.empty(); }
     void forget_sent() { sent_.clear(); }
 
@@ -236,6 +245,7 @@ private:
     std::map<uint16_t, uint32_t> isns_;  // the stack's towards each client, once seen
     std::deque<std::vector<uint8_t>> sent_;
     std::vector<uint8_t> last_frame_;
+    wire::Ip ip_;
 };
 
 /// A test that runs in both families; `BOTH_FAMILIES(Suite)` makes the suite of it.

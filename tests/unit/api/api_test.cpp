@@ -131,6 +131,33 @@ TEST_F(Api, timeouts_are_set_for_one_connection) {
     EXPECT_EQ(c->set_keepalive(false).error(), EBADF);
 }
 
+TEST_F(Api, dscp_and_ttl_go_with_every_segment) {  // RFC 9293 MUST-48, MUST-49, MAY-9
+    auto listener = server_->core(0).listen(target_, server_probe_);
+    ASSERT_TRUE(listener);
+    EXPECT_TRUE(listener->set_dscp(34));
+    EXPECT_TRUE(listener->set_ttl(9));
+    EXPECT_EQ(listener->set_dscp(64).error(), EINVAL);
+    EXPECT_EQ(listener->set_ttl(0).error(), EINVAL);
+    auto c = client_->core(0).connect(target_, client_probe_);
+    ASSERT_TRUE(c);
+    EXPECT_TRUE(c->set_dscp(46));
+    EXPECT_TRUE(c->set_ttl(1));
+    EXPECT_TRUE(c->set_soft_errors(true));
+    EXPECT_EQ(c->set_dscp(64).error(), EINVAL);
+    EXPECT_EQ(c->set_ttl(0).error(), EINVAL);
+    ASSERT_TRUE(turn_until([&] { return bool(server_probe_.last); }));
+    EXPECT_TRUE(c->send("x"));
+    ASSERT_TRUE(turn_until([&] { return server_probe_.received == "x"; }));
+    EXPECT_EQ(server_probe_.last.info().received_dscp, 46);
+    EXPECT_TRUE(server_probe_.last.send("y"));
+    ASSERT_TRUE(turn_until([&] { return client_probe_.received == "y"; }));
+    EXPECT_EQ(c->info().received_dscp, 34);
+    EXPECT_EQ(c->info().path_mtu, 1500U);
+    EXPECT_TRUE(c->abort());
+    EXPECT_EQ(c->set_dscp(1).error(), EBADF);
+    ASSERT_TRUE(turn_until([&] { return server_probe_.closed == 1; }));
+}
+
 TEST_F(Api, a_region_is_sent_by_reference_and_released) {
     ASSERT_TRUE(server_->core(0).listen(target_, server_probe_));
     auto c = client_->core(0).connect(target_, client_probe_);

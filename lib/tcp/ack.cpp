@@ -34,7 +34,8 @@ void update_window(Env& env, Connection& c, const Segment& segment) {
     if (opened) {
         // What was beyond the closed window was not taken: it goes again, and no timeout, no
         // congestion made it so.
-        if (c.backoffs > 0 && c.sending != nullptr) c.sending->sent.mark_all_lost(env.now);
+        if (c.timed_out && c.sending != nullptr) c.sending->sent.mark_all_lost(env.now);
+        c.timed_out = false;
         c.backoffs = 0;
         restart_retransmit_timer(env, c);
     }

@@ -144,7 +144,7 @@ Result<void> set_user_timeout(Env& env, Connection& c, Duration timeout) {
                         : whole(timeout, Duration::from_ms(1), INT32_MAX);  // Linux's is an int
     if (!ms) return error(EINVAL);
     c.user_timeout_ms = *ms;
-    if (c.backoffs == 0 || c.retransmit_at == Instant::never()) return {};
+    if (!c.timed_out || c.retransmit_at == Instant::never()) return {};
     // A series of timeouts is under way: it may have to end sooner.
     c.retransmit_at = std::min(c.retransmit_at, within_user_timeout(env, c, rto(env, c)));
     arm_timer(env, c);

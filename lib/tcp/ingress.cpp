@@ -87,6 +87,7 @@ void established(Env& env, Connection& c) {
     c.syn_acked = true;
     c.syn_due = false;  // the burst that made it due may have ended the handshake, too
     c.backoffs = 0;
+    c.timed_out = false;
     c.retransmit_at = Instant::never();
     c.recover = c.snd_una;
     c.last_received_ms = env.ms();

@@ -72,7 +72,7 @@ bool has_lasted(const Env& env, const Connection& c, uint32_t retries) {
 /// the smallest RTO would take. A user timeout stands in for it. `stalled`: the loop itself stood
 /// still, and what goes out now gets its chance.
 bool given_up(Env& env, Connection& c, bool stalled) {
-    if (c.backoffs == 0) c.first_retransmit = env.now;
+    if (!c.timed_out) c.first_retransmit = env.now;
     if (stalled || is_patient(c)) return false;
     const uint32_t retries =
         c.attached ? env.tunables.tcp_retries2 : orphan_retries(env, is_alive(env, c));
@@ -86,7 +86,7 @@ bool given_up(Env& env, Connection& c, bool stalled) {
 /// only unanswered probes count; but not longer than a user timeout, nor for an orphan once the
 /// intervals have grown to their ceiling.
 bool probing_given_up(Env& env, Connection& c, bool stalled) {
-    if (c.backoffs == 0) c.first_retransmit = env.now;
+    if (!c.timed_out) c.first_retransmit = env.now;
     if (stalled || is_patient(c)) return false;
     uint32_t retries = env.tunables.tcp_retries2;
     bool over = user_timed_out(env, c);
@@ -120,6 +120,7 @@ void on_syn_timeout(Env& env, Connection& c, bool stalled) {
     }
     if (c.backoffs == env.tunables.tcp_retries1) doubt_path(env, c);
     if (c.backoffs < UINT8_MAX) ++c.backoffs;
+    c.timed_out = true;
     ++env.counters.tcp_timeouts;
     c.syn_due = true;
     env.mark_dirty(c);
@@ -145,6 +146,7 @@ void on_retransmission_timeout(Env& env, Connection& c, bool stalled) {
 void on_probe_timeout(Env& env, Connection& c, bool stalled) {
     if (probing_given_up(env, c, stalled)) return;
     if (c.probes_out < UINT8_MAX) ++c.probes_out;
+    c.timed_out = true;
     c.probe_due = true;
     back_off(env, c);
     env.mark_dirty(c);
@@ -154,7 +156,7 @@ void on_retransmit_deadline(Env& env, Connection& c) {
     // Time in which our own loop stood still says nothing of the peer (attack case 64).
     const Duration late = env.now - c.retransmit_at;
     const bool stalled = late >= stall_min;
-    if (stalled && c.backoffs > 0) c.first_retransmit = c.first_retransmit + late;
+    if (stalled && c.timed_out) c.first_retransmit = c.first_retransmit + late;
     c.retransmit_at = Instant::never();
     if (!is_synchronised(c.state)) return on_syn_timeout(env, c, stalled);
     if (is_one_too_many(env, c)) return abort_for_memory(env, c);
@@ -188,7 +190,7 @@ Duration rto(const Env& env, const Connection& c) {
 }
 
 Instant within_user_timeout(const Env& env, const Connection& c, Duration wait) {
-    if (c.backoffs == 0 || !has_user_timeout(c)) return env.now + wait;
+    if (!c.timed_out || !has_user_timeout(c)) return env.now + wait;
     const Duration left =
         c.first_retransmit + Duration::from_ms(c.user_timeout_ms) - env.now;
     // It is over, and yet we go on: the loop stood still. What goes out now may be answered.

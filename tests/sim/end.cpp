@@ -221,7 +221,8 @@ void End::on_closed() {
     error_ = connection_->error;
     in_order_ = error_ == 0;
     note_end();
-    if (error_ == ETIMEDOUT) quiet_ = now() - world_.wire_.last_progress(local_, remote_);
+    if (error_ == ETIMEDOUT || error_ == EHOSTUNREACH)
+        quiet_ = now() - world_.wire_.last_progress(local_, remote_);
     let_go();
 }
 

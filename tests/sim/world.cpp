@@ -264,8 +264,12 @@ void World::judge_error(const End& end, bool strict) {
         case ECONNRESET:
         case EPIPE: break;
         case ECONNREFUSED: right = right && !end.connected_; break;
-        case EHOSTUNREACH: right = !end.connected_; break;
+        case EHOSTUNREACH:  // the next hop went silent: at once in an attempt, else at R2
         case ETIMEDOUT: {
+            if (end.error_ == EHOSTUNREACH && !end.connected_) {
+                right = true;
+                break;
+            }
             ++outcome_.timed_out;
             const uint32_t retries = tunables.tcp_retries2;
             if (end.connected_ && end.quiet_ < tcp::retries_duration(tunables, retries) / 2)

@@ -50,6 +50,7 @@ struct TcpTunables {
     CongestionControl tcp_congestion_control = CongestionControl::cubic;  ///< by Linux's name
     uint32_t tcp_rmem = 131072;              ///< receive buffer of a connection, bytes; 4096..2^30
     uint32_t tcp_rmem_max = 33554432;        ///< what it may grow to, bytes; 4096..2^30
+    uint32_t tcp_moderate_rcvbuf = 1;        ///< 1: the receive buffer grows by need; 0..1
     uint32_t tcp_wmem = 4194304;             ///< send buffer of a connection, bytes; 4096..2^30
     uint32_t tcp_invalid_ratelimit = 500;    ///< ms between ACKs to invalid segments; 0..60000
     uint32_t tcp_rto_min_us = 200000;        ///< floor of the RTO, microseconds; 1000..60000000

@@ -103,6 +103,10 @@ public:
 
     /// TCP_NODELAY: small segments are not held back (RFC 9293 MUST-17).
     Result<void> set_no_delay(bool on);
+    /// SO_RCVBUF, bytes that may wait to be consumed; from 4096 to tcp_rmem_max. Answers what was
+    /// set. Turns autotuning of this connection off; best set before there is traffic, since a
+    /// window that was offered is not taken back.
+    Result<uint32_t> set_receive_buffer(uint32_t bytes);
     /// Events go to another handler from now on.
     Result<void> set_handler(ConnectionHandler& handler);
 

@@ -1,6 +1,7 @@
 #include <cerrno>
 
 #include "api/context.h"
+#include "tcp/receive_window.h"
 
 namespace millrace {
 
@@ -63,6 +64,11 @@ Result<void> Connection::set_no_delay(bool on) {
     if (const int wrong = check()) return error(wrong);
     tcp::set_no_delay(context_->stack().env(), *connection_, on);
     return {};
+}
+
+Result<uint32_t> Connection::set_receive_buffer(uint32_t bytes) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_receive_buffer(context_->stack().env(), *connection_, bytes);
 }
 
 Result<void> Connection::set_handler(ConnectionHandler& handler) {

@@ -324,6 +324,10 @@ size_t Pools::available() const {
            rte_mempool_avail_count(region_) + rte_mempool_avail_count(holds_);
 }
 
+size_t Pools::receive_capacity() const {
+    return size_t{receive_->size} * (rte_pktmbuf_data_room_size(receive_) - headroom);
+}
+
 bool Pools::receive_is_low() const {
     return rte_mempool_avail_count(receive_) < receive_->size / 4;
 }

@@ -68,6 +68,8 @@ public:
     /// Buffers that lie in the pools now, and how many there are in all.
     size_t available() const;
     size_t capacity() const { return capacity_; }
+    /// Bytes of received frames that the receive pool can hold.
+    size_t receive_capacity() const;
     /// Receive buffers are short: queues must not pin more of them (DESIGN: a reserve). Not cheap:
     /// once a millisecond.
     bool receive_is_low() const;

@@ -95,7 +95,7 @@ void Stack::deliver_connection(tcp::Connection& c, Classified& in) {
     if (in.segment.payload_size > 0) {
         in.frame.trim_front(in.payload_at);
         payload = std::move(in.frame).into_chain();
-        if (receive_low_) {
+        if (env_.receive_low) {
             // A reserve of receive buffers is never held by queues: a counted copy, or the segment
             // is lost before it has been acknowledged.
             payload = pools_.copy_out_of_receive(payload);

@@ -52,6 +52,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       fragments_(config_.ip, counters_, options.secrets.table),
       ranges_(config_.pools.receive),
       reassemblies_(config_.tcp.max_connections),
+      tunings_(config_.tcp.max_connections),
       sendings_(config_.tcp.max_connections),
       sent_ranges_(sent_ranges_max(config_)),
       snapshots_(size_t{4} * buf::FrameBatch::capacity),
@@ -63,6 +64,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
            .buffers = pools_,
            .ranges = ranges_,
            .reassemblies = reassemblies_,
+           .tunings = tunings_,
            .sendings = sendings_,
            .sent_ranges = sent_ranges_,
            .snapshots = snapshots_,
@@ -116,7 +118,7 @@ void Stack::run_timers() {
     if (env_.now >= env_.retry_starved_at) retry_starved();
     if (env_.now >= next_housekeeping_) {
         next_housekeeping_ = env_.now + housekeeping;
-        receive_low_ = pools_.receive_is_low();
+        env_.receive_low = pools_.receive_is_low();
     }
     if (env_.now >= next_fragment_sweep_) {
         fragments_.expire(env_.now);

@@ -203,6 +203,7 @@ private:
     ip::FragmentTable fragments_;
     tcp::Reassembly::Ranges ranges_;
     Pool<tcp::Reassembly> reassemblies_;
+    Pool<tcp::ReceiveTuning> tunings_;
     Pool<tcp::Sending> sendings_;
     tcp::SentRanges::Ranges sent_ranges_;
     Pool<tcp::AckSnapshot> snapshots_;
@@ -238,7 +239,6 @@ private:
     std::vector<std::unique_ptr<buf::FrameBatch>> outputs_;
     std::vector<buf::Frame> loopback_;
     std::vector<Address> failed_hops_;  ///< of this turn
-    bool receive_low_ = false;  ///< as of the last housekeeping
     Instant next_housekeeping_;
     Instant next_fragment_sweep_;
 };

@@ -3,7 +3,7 @@
 #include <cerrno>
 
 #include "tcp/limits.h"
-#include "tcp/output.h"
+#include "tcp/receive_window.h"
 #include "tcp/timers.h"
 
 namespace millrace::tcp {
@@ -91,6 +91,7 @@ BufferChain receive(Env& env, Connection& c) {
 
 void consumed(Env& env, Connection& c, uint32_t bytes) {
     c.rcv_used -= std::min(bytes, c.rcv_used);
+    tune_receive_buffer(env, c);
     maybe_update_window(env, c);
 }
 

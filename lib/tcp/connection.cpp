@@ -43,6 +43,8 @@ void release(Env& env, Connection& c) {
     c.sending = nullptr;
     c.snapshots.clear_and_dispose([&](AckSnapshot* s) { env.snapshots.give_back(s); });
     release_reassembly(env, c);
+    if (c.tuning != nullptr) env.tunings.give_back(c.tuning);
+    c.tuning = nullptr;
     c.control.release(env.bbrs);
 }
 

@@ -21,6 +21,7 @@
 namespace millrace::tcp {
 
 struct Listener;
+struct ReceiveTuning;
 
 /// What the retransmission timer is armed for; one at a time, as in Linux.
 enum class TimerMode : uint8_t {
@@ -85,6 +86,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool fin_acked : 1 = false;        ///< our FIN has been acknowledged
     bool starved : 1 = false;          ///< waits for packet buffers, in `Env::starved`
     bool delivered_close : 1 = false;  ///< the application has been told of the end
+    bool rcv_buf_locked : 1 = false;   ///< the application has set `rcv_buf`: no autotuning
 
     uint16_t snd_mss = 536;  ///< payload of a full segment, options subtracted
     uint16_t link_mss = 536; ///< what we advertise: the link's MTU less the headers
@@ -111,7 +113,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     Sending* sending = nullptr;  ///< borrowed while something is queued or in flight
     ip::NeighbourRef next_hop;
     uint32_t snd_buf = 0;    ///< limit of the send queue, bytes
-    uint32_t rcv_buf = 0;    ///< limit of `rcv_used`, bytes
+    uint32_t rcv_buf = 0;    ///< limit of `rcv_used`, bytes; grows by autotuning
     Instant retransmit_at = Instant::never();   ///< what for: `timer_mode`
     Instant delayed_ack_due = Instant::never();
     time::WheelEntry timer;  ///< armed at or before the earlier of the two
@@ -136,6 +138,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     Instant last_invalid_ack;  ///< tcp_invalid_ratelimit
     BufferChain receive_queue;
     Reassembly* reassembly = nullptr;
+    ReceiveTuning* tuning = nullptr;   ///< borrowed once data comes in bulk
     AckSnapshots snapshots;        ///< ACKs of their own that this turn's egress sends first
     Listener* listener = nullptr;  ///< until accepted
     void* owner = nullptr;         ///< the application's side

@@ -8,6 +8,7 @@
 #include "buf/pools.h"
 #include "observe/counters.h"
 #include "tcp/connection.h"
+#include "tcp/receive_tuning.h"
 #include "tcp/secrets.h"
 #include "time/wheel.h"
 
@@ -26,6 +27,7 @@ struct Env {
     buf::Pools& buffers;
     Reassembly::Ranges& ranges;
     Pool<Reassembly>& reassemblies;
+    Pool<ReceiveTuning>& tunings;
     Pool<Sending>& sendings;
     SentRanges::Ranges& sent_ranges;
     Pool<AckSnapshot>& snapshots;
@@ -35,6 +37,7 @@ struct Env {
     ReadyList ready;  ///< have events for the application
     std::vector<Connection*> starved;  ///< met a dry pool; asked again after `starved_retry`
     Instant retry_starved_at = Instant::never();
+    bool receive_low = false;  ///< receive buffers are short, as of the last housekeeping
 
     uint32_t ms() const { return static_cast<uint32_t>(now.ns() / 1'000'000); }
 

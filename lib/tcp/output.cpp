@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tcp/limits.h"
+#include "tcp/receive_window.h"
 #include "tcp/timers.h"
 
 namespace millrace::tcp {
@@ -11,10 +12,6 @@ using wire::Segment;
 using wire::TcpFlags;
 
 namespace {
-
-uint32_t free_receive_space(const Connection& c) {
-    return c.rcv_buf > c.rcv_used ? c.rcv_buf - c.rcv_used : 0;
-}
 
 /// Header of a segment at `seq`, with the options that every segment of this connection carries.
 void start_plan(Env& env, Connection& c, TransmitPlan& plan, Seq seq, uint8_t flags) {
@@ -239,37 +236,6 @@ void ack_sent(Connection& c) {
 }
 
 }  // namespace
-
-uint16_t advertise_window(Env&, Connection& c) {
-    const Seq edge = max(c.rcv_adv, c.rcv_nxt);
-    const uint32_t offered = distance(c.rcv_nxt, edge);
-    uint32_t window = free_receive_space(c);
-    // Receiver's silly-window avoidance: the edge moves by a segment or half the buffer at least.
-    const uint32_t step = std::min<uint32_t>(c.rcv_buf / 2, c.rcv_mss);
-    if (window < offered + step) window = offered;
-    const uint32_t window_max = uint32_t{65535} << c.rcv_wind_shift;
-    window = std::min(window, window_max);
-    // Rounded up where rounding down would take back what was offered (SHLD-14).
-    const uint32_t unit = uint32_t{1} << c.rcv_wind_shift;
-    uint32_t field = window >> c.rcv_wind_shift;
-    if ((field << c.rcv_wind_shift) < offered && field < 65535 && window % unit != 0) ++field;
-    // What rounding up seems to offer is not counted as offered, or the edge would creep.
-    c.rcv_adv = max(edge, c.rcv_nxt + std::min(field << c.rcv_wind_shift, window));
-    return static_cast<uint16_t>(field);
-}
-
-void maybe_update_window(Env& env, Connection& c) {
-    if (!may_receive(c.state)) return;
-    const uint32_t offered = distance(c.rcv_nxt, max(c.rcv_adv, c.rcv_nxt));
-    const uint32_t space = free_receive_space(c);
-    // Linux and BSD: two segments, or half of the buffer, whichever comes first.
-    const uint32_t step = std::min<uint32_t>(c.rcv_buf / 2, 2U * c.rcv_mss);
-    if (space < offered + step) return;
-    // A sender with half a buffer still open needs no extra segment to tell him.
-    if (offered >= c.rcv_buf / 2) return;
-    c.ack_now = true;
-    env.mark_dirty(c);
-}
 
 bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
     if (c.rst_due) {

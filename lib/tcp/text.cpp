@@ -5,6 +5,7 @@
 #include "tcp/ack.h"
 #include "tcp/ingress.h"
 #include "tcp/limits.h"
+#include "tcp/receive_window.h"
 #include "tcp/timers.h"
 
 namespace millrace::tcp {
@@ -15,7 +16,7 @@ using wire::Segment;
 namespace {
 
 /// In-order data reaches the application's queue, with what it makes contiguous.
-void accept_in_order(Env& env, Connection& c, BufferChain payload) {
+void accept_in_order(Env& env, Connection& c, const Segment& segment, BufferChain payload) {
     const auto arrived = static_cast<uint32_t>(payload.size());
     const size_t before = c.receive_queue.size();
     if (c.reassembly != nullptr) {
@@ -37,6 +38,7 @@ void accept_in_order(Env& env, Connection& c, BufferChain payload) {
     } else {
         env.notify(c, Event::readable);
     }
+    measure_receive_rtt(env, c, segment);
     schedule_ack(env, c, arrived);
 }
 
@@ -78,7 +80,7 @@ void process_text(Env& env, Connection& c, const Segment& segment, BufferChain p
         return;
     }
     if (segment.seq == c.rcv_nxt) {
-        accept_in_order(env, c, std::move(payload));
+        accept_in_order(env, c, segment, std::move(payload));
         return;
     }
     const Seq end = segment.seq + static_cast<uint32_t>(payload.size());

@@ -103,6 +103,9 @@ public:
 
     /// TCP_NODELAY: small segments are not held back (RFC 9293 MUST-17).
     Result<void> set_no_delay(bool on);
+    /// TCP_QUICKACK: an ACK that is owed goes at once, and so do the next ones; off: ACKs wait, 40
+    /// to 200 ms, for an answer to carry them. Not for ever: the connection goes on learning.
+    Result<void> set_quick_ack(bool on);
     /// SO_RCVBUF, bytes that may wait to be consumed; from 4096 to tcp_rmem_max. Answers what was
     /// set. Turns autotuning of this connection off; best set before there is traffic, since a
     /// window that was offered is not taken back.

@@ -1,6 +1,7 @@
 #include <cerrno>
 
 #include "api/context.h"
+#include "tcp/delayed_ack.h"
 #include "tcp/receive_window.h"
 
 namespace millrace {
@@ -63,6 +64,12 @@ Result<void> Connection::abort() {
 Result<void> Connection::set_no_delay(bool on) {
     if (const int wrong = check()) return error(wrong);
     tcp::set_no_delay(context_->stack().env(), *connection_, on);
+    return {};
+}
+
+Result<void> Connection::set_quick_ack(bool on) {
+    if (const int wrong = check()) return error(wrong);
+    tcp::set_quick_ack(context_->stack().env(), *connection_, on);
     return {};
 }
 

@@ -86,6 +86,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool fin_acked : 1 = false;        ///< our FIN has been acknowledged
     bool starved : 1 = false;          ///< waits for packet buffers, in `Env::starved`
     bool delivered_close : 1 = false;  ///< the application has been told of the end
+    bool interactive : 1 = false;      ///< ACKs wait to be carried (Linux: pingpong mode)
     bool rcv_buf_locked : 1 = false;   ///< the application has set `rcv_buf`: no autotuning
 
     uint16_t snd_mss = 536;  ///< payload of a full segment, options subtracted
@@ -108,6 +109,9 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     congestion::Window window;
     congestion::Control control;
     uint8_t quick_acks = 0;  ///< how many more segments are acknowledged at once
+    uint16_t ato_ms = 0;     ///< how long an ACK may wait, ms; 0 before the first data
+    uint16_t last_small_segment = 0;  ///< size of the last segment that was below `rcv_mss`
+    uint32_t last_data_ms = 0;        ///< when data last came: `Env::ms`
 
     // --- sending
     Sending* sending = nullptr;  ///< borrowed while something is queued or in flight

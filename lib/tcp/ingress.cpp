@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "tcp/ack.h"
+#include "tcp/delayed_ack.h"
 #include "tcp/limits.h"
 
 namespace millrace::tcp {
@@ -154,7 +155,7 @@ bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payl
         // RFC 9293: "an acknowledgment should be sent in reply". Data is answered each time: its
         // sender is no party to an ACK loop; empty segments are answered with a limit.
         if (segment.payload_size != 0 || segment.fin()) {
-            c.quick_acks = std::max<uint8_t>(c.quick_acks, 2);
+            enter_quick_acks(c, quick_acks_initial);
             acknowledge_at_once(env, c, duplicate_of(c, segment));
         } else {
             challenge_ack(env, c);

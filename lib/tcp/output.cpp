@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tcp/delayed_ack.h"
 #include "tcp/limits.h"
 #include "tcp/receive_window.h"
 #include "tcp/timers.h"
@@ -226,15 +227,6 @@ bool plan_snapshot(Env& env, Connection& c, TransmitPlan& plan) {
     return true;
 }
 
-/// What every segment with an ACK settles.
-void ack_sent(Connection& c) {
-    c.ack_now = false;
-    c.ack_delayed = false;
-    c.delayed_ack_due = Instant::never();
-    c.rcv_unacked = 0;
-    c.last_ack_sent = c.rcv_nxt;
-}
-
 }  // namespace
 
 bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
@@ -329,7 +321,7 @@ void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_si
           const buf::Cursor& after) {
     const Segment& header = plan.header;
     // A snapshot may be behind what has come since.
-    if (header.has_ack() && header.ack == c.rcv_nxt) ack_sent(c);
+    if (header.has_ack() && header.ack == c.rcv_nxt) acknowledged(c);
     if (header.rst()) ++env.counters.tcp_out_rsts;
     if (plan.retransmission)
         env.counters.tcp_retrans_segs += 1 + (payload_size > 0 ? (payload_size - 1) / plan.mss : 0);
@@ -340,8 +332,10 @@ void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_si
     if (length == 0 && !header.syn()) return;
     const bool first = c.outstanding() == 0 || header.syn();
     if (length > 0) note_transmission(env, c, plan, length);
-    if (!plan.retransmission && payload_size > 0)
+    if (!plan.retransmission && payload_size > 0) {
         c.sending->queue.remember(after, plan.offset + payload_size);
+        note_answer(env, c);
+    }
     c.last_sent_at = env.now;
     if (header.syn() ? c.retransmit_at == Instant::never()
                      : first || !plan.retransmission || plan.loss_probe ||

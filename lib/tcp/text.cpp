@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "tcp/ack.h"
+#include "tcp/delayed_ack.h"
 #include "tcp/ingress.h"
 #include "tcp/limits.h"
 #include "tcp/receive_window.h"
@@ -39,7 +39,7 @@ void accept_in_order(Env& env, Connection& c, const Segment& segment, BufferChai
         env.notify(c, Event::readable);
     }
     measure_receive_rtt(env, c, segment);
-    schedule_ack(env, c, arrived);
+    schedule_ack(env, c, segment);
 }
 
 void keep_out_of_order(Env& env, Connection& c, Seq seq, BufferChain payload) {
@@ -88,7 +88,7 @@ void process_text(Env& env, Connection& c, const Segment& segment, BufferChain p
         c.reassembly == nullptr ? wire::SackBlock() : c.reassembly->held(segment.seq, end);
     keep_out_of_order(env, c, segment.seq, std::move(payload));
     // At once, one for each segment: the peer's fast retransmit counts them (RFC 5681 section 4.2).
-    c.quick_acks = std::max<uint8_t>(c.quick_acks, 1);
+    enter_quick_acks(c, quick_acks_disorder);
     acknowledge_at_once(env, c, duplicate);
 }
 
@@ -101,8 +101,7 @@ void check_fin(Env& env, Connection& c, const Segment& segment) {
     c.fin_pending = false;
     c.fin_received = true;
     c.rcv_nxt += 1;
-    c.ack_now = true;
-    env.mark_dirty(c);
+    acknowledge_fin(env, c);
     env.notify(c, Event::readable);  // the end of the stream is something to read
     switch (c.state) {
         case State::established: set_state(c, State::close_wait); break;

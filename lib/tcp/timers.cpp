@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "tcp/delayed_ack.h"
 #include "tcp/limits.h"
 #include "tcp/rack.h"
 #include "tcp/recovery.h"
@@ -97,14 +98,6 @@ void on_retransmit_deadline(Env& env, Connection& c) {
         on_probe_timeout(env, c);
 }
 
-void on_delayed_ack_deadline(Env& env, Connection& c) {
-    c.delayed_ack_due = Instant::never();
-    if (!c.ack_delayed) return;
-    ++env.counters.tcp_delayed_acks;
-    c.ack_now = true;
-    env.mark_dirty(c);
-}
-
 }  // namespace
 
 Duration rto(const Env& env, const Connection& c) {
@@ -143,7 +136,7 @@ void start_fin_wait_2_timer(Env& env, Connection& c) {
 }
 
 void on_timer(Env& env, Connection& c) {
-    if (c.delayed_ack_due <= env.now) on_delayed_ack_deadline(env, c);
+    if (c.delayed_ack_due <= env.now) on_delayed_ack_timeout(env, c);
     if (c.retransmit_at <= env.now) on_retransmit_deadline(env, c);
     if (c.state != State::closed) arm_timer(env, c);
 }

@@ -93,6 +93,14 @@ public:
     Result<size_t> send(std::span<const std::byte> data);
     Result<size_t> send(std::string_view data);
 
+    /// Sends a copy as urgent data (RFC 9293 section 3.8.5), of any length: the peer is told that
+    /// urgent data is under way, and where it ends. For old protocols; new ones should not use
+    /// it (RFC 6093). Answers and errors as above.
+    Result<size_t> send_urgent(std::span<const std::byte> data);
+    /// How many of the bytes that `receive` gives next are urgent, arrived or not. Ask before
+    /// `receive`: urgent data comes in line with the rest (SO_OOBINLINE).
+    uint32_t urgent_remaining() const;
+
     /// A FIN follows what has been sent; receiving goes on. ENOTCONN where it is not open.
     Result<void> shutdown();
     /// Lets go: what was sent still arrives, nothing more is told. Unread data makes it a reset.
@@ -160,6 +168,9 @@ public:
     virtual ~ConnectionHandler() = default;
     /// A `connect` has succeeded; not called for accepted connections.
     virtual void on_connected(Connection) {}
+    /// Urgent data has been announced, or more of it: `urgent_remaining` says how much there is.
+    /// The data itself comes by `on_readable`.
+    virtual void on_urgent(Connection) {}
     /// There is something to `receive`: data, or the end of the stream (`at_end`).
     virtual void on_readable(Connection) {}
     /// After a send that took less than it was given, or EAGAIN: there is room again.

@@ -3,6 +3,7 @@
 #include "api/context.h"
 #include "tcp/delayed_ack.h"
 #include "tcp/receive_window.h"
+#include "tcp/urgent.h"
 
 namespace millrace {
 
@@ -42,6 +43,15 @@ Result<size_t> Connection::send(std::span<const std::byte> data) {
 
 Result<size_t> Connection::send(std::string_view data) {
     return send(std::as_bytes(std::span(data.data(), data.size())));
+}
+
+Result<size_t> Connection::send_urgent(std::span<const std::byte> data) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::send_urgent(context_->stack().env(), *connection_, data);
+}
+
+uint32_t Connection::urgent_remaining() const {
+    return check() == 0 ? tcp::urgent_remaining(*connection_) : 0;
 }
 
 Result<void> Connection::shutdown() {

@@ -45,6 +45,8 @@ void Context::on_events(tcp::Connection& c, uint8_t events) {
     // end of the turn.
     const auto handler = [&] { return static_cast<ConnectionHandler*>(c.owner); };
     if ((events & tcp::Event::connected) != 0) handler()->on_connected(handle);
+    // Before the data itself: a handler asks how much of it is urgent, then takes it.
+    if ((events & tcp::Event::urgent) != 0 && c.attached) handler()->on_urgent(handle);
     if ((events & tcp::Event::readable) != 0 && c.attached) handler()->on_readable(handle);
     if ((events & tcp::Event::writable) != 0 && c.attached) handler()->on_writable(handle);
     if ((events & tcp::Event::closed) != 0 && c.attached)

@@ -1,5 +1,6 @@
 // Once a turn: every connection that may have something to say is asked.
 #include "stack/stack.h"
+#include "tcp/urgent.h"
 
 namespace millrace::stack {
 
@@ -51,6 +52,7 @@ bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
         if (!last)
             segment.header.flags &= static_cast<uint8_t>(
                 ~(wire::TcpFlags::fin | wire::TcpFlags::psh));
+        tcp::mark_urgent(c, segment.header);
         buf::Frame frame = pools_.frame();
         buf::Cursor next = cursor;
         if (!frame || !pools_.append_payload(frame, next, size)) {

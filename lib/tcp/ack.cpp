@@ -131,6 +131,7 @@ void take_ack(Env& env, Connection& c, AckWork& work, Seq ack) {
     work.acked = bytes;
     work.una_advanced = true;
     c.backoffs = 0;
+    if (s.urgent && s.snd_up <= ack) s.urgent = false;
     c.recover = max(c.recover, c.snd_una);      // kept within reach of sequence comparison
     c.reordering_round = max(c.reordering_round, c.snd_una);
 }

@@ -5,6 +5,7 @@
 #include "tcp/limits.h"
 #include "tcp/receive_window.h"
 #include "tcp/timers.h"
+#include "tcp/urgent.h"
 
 namespace millrace::tcp {
 
@@ -83,6 +84,7 @@ Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> dat
 
 BufferChain receive(Env& env, Connection& c) {
     BufferChain data = std::move(c.receive_queue);
+    urgent_read(c);
     // The end of an orderly close is held back until everything has been read.
     if (c.state == State::closed && c.attached && !c.delivered_close)
         env.notify(c, Event::closed);

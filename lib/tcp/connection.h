@@ -37,6 +37,7 @@ struct Event {
     static constexpr uint8_t readable = 2;
     static constexpr uint8_t writable = 4;
     static constexpr uint8_t closed = 8;
+    static constexpr uint8_t urgent = 16;
 };
 
 /// Singly linked membership in a list of connections; 8 bytes, null when in none.
@@ -87,6 +88,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool starved : 1 = false;          ///< waits for packet buffers, in `Env::starved`
     bool delivered_close : 1 = false;  ///< the application has been told of the end
     bool interactive : 1 = false;      ///< ACKs wait to be carried (Linux: pingpong mode)
+    bool urgent_pending : 1 = false;   ///< `rcv_up` is ahead of what the application has taken
     bool rcv_buf_locked : 1 = false;   ///< the application has set `rcv_buf`: no autotuning
 
     uint16_t snd_mss = 536;  ///< payload of a full segment, options subtracted
@@ -137,6 +139,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint64_t delivered = 0;  ///< bytes that have reached the peer
     uint64_t lost = 0;       ///< bytes marked lost, each time
     Seq fin_seq;
+    Seq rcv_up;              ///< RCV.UP, while `urgent_pending`
     Instant first_retransmit;  ///< when the present series of timeouts began
     Instant ts_recent_at;      ///< when `ts_recent` was taken, for PAWS after long idleness
     Instant last_invalid_ack;  ///< tcp_invalid_ratelimit

@@ -6,6 +6,7 @@
 #include "tcp/ack.h"
 #include "tcp/delayed_ack.h"
 #include "tcp/limits.h"
+#include "tcp/urgent.h"
 
 namespace millrace::tcp {
 
@@ -48,7 +49,8 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
     const Verdict verdict = steps::check_ack(env, c, segment);
     if (verdict != Verdict::done || c.state == State::closed) return verdict;
     steps::take_timestamp(env, c, segment, first);
-    // Sixth, check the URG bit: urgent data is delivered in line, as with SO_OOBINLINE.
+    // Sixth, check the URG bit.
+    check_urgent(env, c, segment, first);
     // Seventh, process the segment text.
     if (!payload.empty()) steps::process_text(env, c, segment, std::move(payload));
     // Eighth, check the FIN bit.

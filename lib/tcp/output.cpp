@@ -89,7 +89,8 @@ uint32_t sendable(Connection& c, uint32_t offset) {
         // A probe is due: the override timeout of section 3.8.6.2.1, what fits goes.
         return c.probe_due || 2 * usable >= c.max_snd_wnd ? usable : 0;
     }
-    if (queued % c.snd_mss == 0 || c.no_delay || c.outstanding() == 0 || c.fin_queued)
+    if (queued % c.snd_mss == 0 || c.no_delay || c.outstanding() == 0 || c.fin_queued ||
+        c.sending->urgent)
         return queued;
     return queued - queued % c.snd_mss;  // Nagle holds the last, partial segment back
 }

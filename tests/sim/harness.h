@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "sim/network.h"
+#include "tcp/urgent.h"
 
 namespace millrace::testing {
 
@@ -38,6 +39,8 @@ struct Endpoint {
     bool close_at_end = false;  ///< close once the peer has closed and everything is sent
     bool consume = true;
     uint64_t unconsumed = 0;
+    uint32_t urgent_notices = 0;
+    uint32_t urgent_ahead = 0;  ///< as the last notice found it
 
     void pump() {
         while (connection != nullptr && sent < to_send) {
@@ -88,6 +91,10 @@ public:
         Endpoint& end = *static_cast<Endpoint*>(c.owner);
         ASSERT_EQ(end.connection, &c);
         if ((events & tcp::Event::connected) != 0) end.connected = true;
+        if ((events & tcp::Event::urgent) != 0) {
+            ++end.urgent_notices;
+            end.urgent_ahead = tcp::urgent_remaining(c);
+        }
         if ((events & tcp::Event::readable) != 0) end.drain();
         if (end.connection != nullptr) end.pump();
         if (end.connection != nullptr && (events & tcp::Event::closed) != 0) {

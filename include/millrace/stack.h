@@ -111,9 +111,18 @@ public:
 
     /// TCP_NODELAY: small segments are not held back (RFC 9293 MUST-17).
     Result<void> set_no_delay(bool on);
+    /// TCP_CORK: no partial segment leaves, for at most 200 ms; off: what was held leaves. What is
+    /// sent within one turn shares segments without it.
+    Result<void> set_cork(bool on);
     /// TCP_QUICKACK: an ACK that is owed goes at once, and so do the next ones; off: ACKs wait, 40
     /// to 200 ms, for an answer to carry them. Not for ever: the connection goes on learning.
     Result<void> set_quick_ack(bool on);
+    /// TCP_NOTSENT_LOWAT, bytes: with so much unsent the send buffer counts as full; `on_writable`
+    /// comes below half of it. 0: tcp_notsent_lowat of the configuration.
+    Result<void> set_not_sent_low_water_mark(uint32_t bytes);
+    /// SO_SNDBUF, bytes that may wait for their acknowledgment; from 4096 to tcp_wmem_max. Answers
+    /// what was set.
+    Result<uint32_t> set_send_buffer(uint32_t bytes);
     /// SO_RCVBUF, bytes that may wait to be consumed; from 4096 to tcp_rmem_max. Answers what was
     /// set. Turns autotuning of this connection off; best set before there is traffic, since a
     /// window that was offered is not taken back.

@@ -83,6 +83,23 @@ Result<void> Connection::set_quick_ack(bool on) {
     return {};
 }
 
+Result<void> Connection::set_cork(bool on) {
+    if (const int wrong = check()) return error(wrong);
+    tcp::set_cork(context_->stack().env(), *connection_, on);
+    return {};
+}
+
+Result<void> Connection::set_not_sent_low_water_mark(uint32_t bytes) {
+    if (const int wrong = check()) return error(wrong);
+    tcp::set_not_sent_low_water_mark(context_->stack().env(), *connection_, bytes);
+    return {};
+}
+
+Result<uint32_t> Connection::set_send_buffer(uint32_t bytes) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_send_buffer(context_->stack().env(), *connection_, bytes);
+}
+
 Result<uint32_t> Connection::set_receive_buffer(uint32_t bytes) {
     if (const int wrong = check()) return error(wrong);
     return tcp::set_receive_buffer(context_->stack().env(), *connection_, bytes);

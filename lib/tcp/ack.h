@@ -6,7 +6,7 @@
 
 namespace millrace::tcp {
 
-/// There is room again for an application that met a full send buffer.
+/// There is room again for an application that met a full send buffer, or too much unsent.
 void wake_writer(Env& env, Connection& c);
 
 }  // namespace millrace::tcp

@@ -1,7 +1,9 @@
 #include "tcp/calls.h"
 
+#include <algorithm>
 #include <cerrno>
 
+#include "tcp/ack.h"
 #include "tcp/limits.h"
 #include "tcp/receive_window.h"
 #include "tcp/timers.h"
@@ -20,9 +22,14 @@ int cannot_send(const Connection& c) {
 
 /// Room in the send buffer; notes that the application waits where there is none.
 uint32_t send_room(Connection& c) {
-    if (c.queued() < c.snd_buf) return c.snd_buf - c.queued();
-    c.want_writable = true;
-    return 0;
+    const uint32_t unsent = c.unsent();
+    if (c.queued() >= c.snd_buf || unsent >= c.not_sent_low_water) {
+        c.want_writable = true;
+        return 0;
+    }
+    // What finds room under the low-water mark may pass it by a segment: no dribbles.
+    const uint32_t to_mark = std::max<uint32_t>(c.not_sent_low_water - unsent, c.snd_mss);
+    return std::min(c.snd_buf - c.queued(), to_mark);
 }
 
 /// A FIN follows what is queued.
@@ -41,6 +48,7 @@ void initialise(Env& env, Connection& c, uint16_t link_mss) {
     c.snd_mss = c.rcv_mss = link_mss;
     c.rcv_buf = env.tunables.tcp_rmem;
     c.snd_buf = env.tunables.tcp_wmem;
+    c.not_sent_low_water = env.tunables.tcp_notsent_lowat;
     c.timer.set_kind(timer_connection);
 }
 
@@ -111,6 +119,28 @@ Result<void> shutdown_send(Env& env, Connection& c) {
 void set_no_delay(Env& env, Connection& c, bool on) {
     c.no_delay = on;
     if (on) env.mark_dirty(c);
+}
+
+void set_cork(Env& env, Connection& c, bool on) {
+    c.corked = on;
+    if (on) return;
+    if (c.sending != nullptr) {
+        c.sending->cork_due = Instant::never();
+        c.sending->cork_over = false;
+    }
+    env.mark_dirty(c);
+}
+
+uint32_t set_send_buffer(Env& env, Connection& c, uint32_t bytes) {
+    const uint32_t most = std::max(env.tunables.tcp_wmem_max, env.tunables.tcp_wmem);
+    c.snd_buf = std::clamp(bytes, buffer_min, most);
+    wake_writer(env, c);
+    return c.snd_buf;
+}
+
+void set_not_sent_low_water_mark(Env& env, Connection& c, uint32_t bytes) {
+    c.not_sent_low_water = bytes != 0 ? bytes : env.tunables.tcp_notsent_lowat;
+    wake_writer(env, c);
 }
 
 void close(Env& env, Connection& c) {

@@ -29,6 +29,14 @@ bool at_end(const Connection& c);
 Result<void> shutdown_send(Env& env, Connection& c);
 /// TCP_NODELAY; what Nagle held back goes out when it is turned on.
 void set_no_delay(Env& env, Connection& c, bool on);
+/// TCP_CORK: a partial segment waits for more, at most 200 ms; what was held goes when it is turned
+/// off, as far as Nagle lets it.
+void set_cork(Env& env, Connection& c, bool on);
+/// SO_SNDBUF: from 4096 to `tcp_wmem_max` bytes; answers what was set.
+uint32_t set_send_buffer(Env& env, Connection& c, uint32_t bytes);
+/// TCP_NOTSENT_LOWAT: with so much unsent, nothing more is taken; below half of it, a `writable`
+/// event follows. 0: what the tunable says.
+void set_not_sent_low_water_mark(Env& env, Connection& c, uint32_t bytes);
 /// CLOSE: the application lets go. What is queued is still sent; unread data makes it a reset.
 void close(Env& env, Connection& c);
 /// ABORT: RST, at once.

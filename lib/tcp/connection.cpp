@@ -84,7 +84,8 @@ void finish(Env& env, Connection& c, int error) {
 }
 
 void arm_timer(Env& env, Connection& c) {
-    const Instant deadline = std::min(c.retransmit_at, c.delayed_ack_due);
+    Instant deadline = std::min(c.retransmit_at, c.delayed_ack_due);
+    if (c.corked && c.sending != nullptr) deadline = std::min(deadline, c.sending->cork_due);
     if (deadline == Instant::never()) return;
     if (!c.timer.is_armed() || deadline < c.timer.due()) env.wheel.arm(c.timer, deadline);
 }

@@ -87,6 +87,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool fin_acked : 1 = false;        ///< our FIN has been acknowledged
     bool starved : 1 = false;          ///< waits for packet buffers, in `Env::starved`
     bool delivered_close : 1 = false;  ///< the application has been told of the end
+    bool corked : 1 = false;           ///< TCP_CORK
     bool interactive : 1 = false;      ///< ACKs wait to be carried (Linux: pingpong mode)
     bool urgent_pending : 1 = false;   ///< `rcv_up` is ahead of what the application has taken
     bool rcv_buf_locked : 1 = false;   ///< the application has set `rcv_buf`: no autotuning
@@ -139,6 +140,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint64_t delivered = 0;  ///< bytes that have reached the peer
     uint64_t lost = 0;       ///< bytes marked lost, each time
     Seq fin_seq;
+    uint32_t not_sent_low_water = UINT32_MAX;  ///< TCP_NOTSENT_LOWAT, bytes
     Seq rcv_up;              ///< RCV.UP, while `urgent_pending`
     Instant first_retransmit;  ///< when the present series of timeouts began
     Instant ts_recent_at;      ///< when `ts_recent` was taken, for PAWS after long idleness
@@ -154,6 +156,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint32_t outstanding() const { return distance(snd_una, snd_nxt); }
     /// Bytes of the application's that are not acknowledged.
     uint32_t queued() const { return sending == nullptr ? 0 : sending->queue.size(); }
+    /// Bytes of these that have not been sent yet.
+    uint32_t unsent() const { return snd_nxt < data_end() ? distance(snd_nxt, data_end()) : 0; }
     /// Sequence number behind the last byte of the send queue (where a FIN would stand).
     Seq data_end() const { return snd_una + (syn_acked ? 0 : 1) + queued(); }
     bool fin_sent() const { return fin_queued && !fin_acked && snd_nxt > data_end(); }

@@ -31,6 +31,8 @@ constexpr Duration delayed_ack_max = Duration::from_ms(200);
 /// smaller one on (Linux: TCP_MSS_DEFAULT, TCP_MIN_MSS).
 constexpr uint32_t rcv_mss_small = 536;
 constexpr uint32_t rcv_mss_min = 88;
+/// How long TCP_CORK holds a partial segment back at most.
+constexpr Duration cork_max = Duration::from_ms(200);
 /// The least that a send or receive buffer may be set to, bytes (Linux: tcp_rmem[0], tcp_wmem[0]).
 constexpr uint32_t buffer_min = 4096;
 /// One connection's receive buffer grows to at most this fraction of the core's receive buffers.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tcp/ack.h"
 #include "tcp/delayed_ack.h"
 #include "tcp/limits.h"
 #include "tcp/receive_window.h"
@@ -72,9 +73,20 @@ uint32_t window_left(const Connection& c, Seq from) {
     return edge > from ? distance(from, edge) : 0;
 }
 
+/// TCP_CORK: a partial segment waits for more, at most 200 ms from when it first could have gone.
+bool held_by_cork(Env& env, Connection& c) {
+    Sending& s = *c.sending;
+    if (!c.corked || s.cork_over) return false;
+    if (s.cork_due == Instant::never()) {
+        s.cork_due = env.now + cork_max;
+        arm_timer(env, c);
+    }
+    return true;
+}
+
 /// How many bytes of new data from `offset` of the queue may go now. Sender's silly-window avoidance
 /// (RFC 9293 section 3.8.6.2.1) with Nagle (RFC 1122 section 4.2.3.4).
-uint32_t sendable(Connection& c, uint32_t offset) {
+uint32_t sendable(Env& env, Connection& c, uint32_t offset) {
     const uint32_t queued = c.queued() - offset;
     const uint32_t window = window_left(c, c.snd_nxt);
     const uint32_t allowed = quota(c);
@@ -89,10 +101,11 @@ uint32_t sendable(Connection& c, uint32_t offset) {
         // A probe is due: the override timeout of section 3.8.6.2.1, what fits goes.
         return c.probe_due || 2 * usable >= c.max_snd_wnd ? usable : 0;
     }
-    if (queued % c.snd_mss == 0 || c.no_delay || c.outstanding() == 0 || c.fin_queued ||
-        c.sending->urgent)
-        return queued;
-    return queued - queued % c.snd_mss;  // Nagle holds the last, partial segment back
+    if (queued % c.snd_mss == 0 || c.fin_queued || c.sending->urgent) return queued;
+    const uint32_t whole = queued - queued % c.snd_mss;
+    if (c.corked) return held_by_cork(env, c) ? whole : queued;
+    if (c.no_delay || c.outstanding() == 0) return queued;
+    return whole;  // Nagle holds the last, partial segment back
 }
 
 /// Linux's tcp_slow_start_after_idle (RFC 2861 section 3.1): after silence the window says little of
@@ -134,7 +147,7 @@ bool plan_data(Env& env, Connection& c, TransmitPlan& plan) {
     if (!c.has_unsent()) return false;
     if (c.sending->sent.empty()) restart_after_idle(env, c);
     const uint32_t offset = distance(c.snd_una, c.snd_nxt);
-    const uint32_t size = sendable(c, offset);
+    const uint32_t size = sendable(env, c, offset);
     const bool last = offset + size == c.queued();
     const bool fin = last && c.fin_queued && (size > 0 || c.snd_wnd > 0 || offset == 0);
     if (size == 0 && !fin) return false;
@@ -268,7 +281,8 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
         return true;
     }
     // Something waits for a window that nothing in flight will open: probe in time.
-    if (c.outstanding() == 0 && c.has_unsent() && c.retransmit_at == Instant::never())
+    if (c.outstanding() == 0 && c.has_unsent() && c.retransmit_at == Instant::never() &&
+        (c.sending == nullptr || c.sending->cork_due == Instant::never()))
         restart_retransmit_timer(env, c);
     return false;
 }
@@ -335,7 +349,10 @@ void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_si
     if (length > 0) note_transmission(env, c, plan, length);
     if (!plan.retransmission && payload_size > 0) {
         c.sending->queue.remember(after, plan.offset + payload_size);
+        c.sending->cork_due = Instant::never();
+        c.sending->cork_over = false;
         note_answer(env, c);
+        if (c.want_writable) wake_writer(env, c);
     }
     c.last_sent_at = env.now;
     if (header.syn() ? c.retransmit_at == Instant::never()

@@ -98,6 +98,13 @@ void on_retransmit_deadline(Env& env, Connection& c) {
         on_probe_timeout(env, c);
 }
 
+/// TCP_CORK holds a partial segment no longer.
+void on_cork_deadline(Env& env, Connection& c) {
+    c.sending->cork_due = Instant::never();
+    c.sending->cork_over = true;
+    env.mark_dirty(c);
+}
+
 }  // namespace
 
 Duration rto(const Env& env, const Connection& c) {
@@ -137,6 +144,7 @@ void start_fin_wait_2_timer(Env& env, Connection& c) {
 
 void on_timer(Env& env, Connection& c) {
     if (c.delayed_ack_due <= env.now) on_delayed_ack_timeout(env, c);
+    if (c.sending != nullptr && c.sending->cork_due <= env.now) on_cork_deadline(env, c);
     if (c.retransmit_at <= env.now) on_retransmit_deadline(env, c);
     if (c.state != State::closed) arm_timer(env, c);
 }

@@ -48,6 +48,10 @@ namespace millrace::observe {
     X(tcp_dsack_ofo_sent, "TcpExtTCPDSACKOfoSent")                  \
     X(tcp_ofo_queue, "TcpExtTCPOFOQueue")                           \
     X(tcp_ofo_drop, "TcpExtTCPOFODrop")                             \
+    X(tcp_ofo_pruned, "TcpExtOfoPruned")                            \
+    X(tcp_rcv_collapsed, "TcpExtTCPRcvCollapsed")                   \
+    X(tcp_rcv_pruned, "TcpExtRcvPruned")                            \
+    X(tcp_rcv_q_drop, "TcpExtTCPRcvQDrop")                          \
     X(tcp_challenge_acks, "TcpExtTCPChallengeACK")                  \
     X(tcp_syn_challenge, "TcpExtTCPSYNChallenge")                   \
     X(tcp_paws_estab_rejected, "TcpExtPAWSEstab")                   \

@@ -118,12 +118,17 @@ void Stack::run_timers() {
     if (env_.now >= env_.retry_starved_at) retry_starved();
     if (env_.now >= next_housekeeping_) {
         next_housekeeping_ = env_.now + housekeeping;
-        env_.receive_low = pools_.receive_is_low();
+        count_receive_buffers();
     }
     if (env_.now >= next_fragment_sweep_) {
         fragments_.expire(env_.now);
         next_fragment_sweep_ = env_.now + fragment_sweep;
     }
+}
+
+void Stack::count_receive_buffers() {
+    frames_unchecked_ = 0;
+    env_.receive_low = pools_.receive_is_low();
 }
 
 void Stack::retry_starved() {

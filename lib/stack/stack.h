@@ -186,6 +186,7 @@ private:
     void remove_time_wait(tcp::TimeWait& entry);
     void claim(const tcp::FlowKey& key, bool forward);
     void retry_starved();
+    void count_receive_buffers();
     void expire_timer(time::WheelEntry& entry);
 
     const Config config_;
@@ -240,6 +241,7 @@ private:
     std::vector<buf::Frame> loopback_;
     std::vector<Address> failed_hops_;  ///< of this turn
     Instant next_housekeeping_;
+    size_t frames_unchecked_ = 0;  ///< received since the receive buffers were last counted
     Instant next_fragment_sweep_;
 };
 

@@ -92,6 +92,7 @@ Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> dat
 
 BufferChain receive(Env& env, Connection& c) {
     BufferChain data = std::move(c.receive_queue);
+    c.rcv_pinned = 0;
     urgent_read(c);
     // The end of an orderly close is held back until everything has been read.
     if (c.state == State::closed && c.attached && !c.delivered_close)
@@ -150,6 +151,7 @@ void close(Env& env, Connection& c) {
     c.events = 0;
     c.reading_stopped = true;
     c.receive_queue.clear();
+    c.rcv_pinned = 0;
     switch (c.state) {
         case State::closed: env.mark_dirty(c); return;  // only its remains are left
         case State::syn_sent: finish(env, c, 0); return;  // nothing is sent

@@ -90,6 +90,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool corked : 1 = false;           ///< TCP_CORK
     bool interactive : 1 = false;      ///< ACKs wait to be carried (Linux: pingpong mode)
     bool urgent_pending : 1 = false;   ///< `rcv_up` is ahead of what the application has taken
+    bool queue_copied : 1 = false;     ///< no receive buffer is in this connection's queues
     bool rcv_buf_locked : 1 = false;   ///< the application has set `rcv_buf`: no autotuning
 
     uint16_t snd_mss = 536;  ///< payload of a full segment, options subtracted
@@ -105,6 +106,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     Seq rcv_nxt;
     Seq rcv_adv;             ///< right edge of the window as last advertised; never moves left
     uint32_t rcv_used = 0;   ///< received in order, not `consumed` yet, bytes
+    uint32_t rcv_pinned = 0; ///< buffers that `receive_queue` pins, bytes
     uint32_t rcv_unacked = 0;///< received in order since our last ACK, bytes
     uint32_t ts_recent = 0;
     uint32_t ts_offset = 0;
@@ -140,8 +142,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint64_t delivered = 0;  ///< bytes that have reached the peer
     uint64_t lost = 0;       ///< bytes marked lost, each time
     Seq fin_seq;
-    uint32_t not_sent_low_water = UINT32_MAX;  ///< TCP_NOTSENT_LOWAT, bytes
     Seq rcv_up;              ///< RCV.UP, while `urgent_pending`
+    uint32_t not_sent_low_water = UINT32_MAX;  ///< TCP_NOTSENT_LOWAT, bytes
     Instant first_retransmit;  ///< when the present series of timeouts began
     Instant ts_recent_at;      ///< when `ts_recent` was taken, for PAWS after long idleness
     Instant last_invalid_ack;  ///< tcp_invalid_ratelimit

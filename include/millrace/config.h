@@ -58,7 +58,12 @@ struct TcpTunables {
     CongestionControl tcp_congestion_control = CongestionControl::cubic;  ///< by Linux's name
     uint32_t tcp_rmem = 131072;              ///< receive buffer of a connection, bytes; 4096..2^30
     uint32_t tcp_rmem_max = 33554432;        ///< what it may grow to, bytes; 4096..2^30
+    uint32_t tcp_moderate_rcvbuf = 1;        ///< 1: the receive buffer grows by need; 0..1
     uint32_t tcp_wmem = 4194304;             ///< send buffer of a connection, bytes; 4096..2^30
+    uint32_t tcp_wmem_max = 4194304;         ///< what it may be set to, bytes; 4096..2^30
+    /// Unsent bytes from which on a connection is not writable; 4294967295: no such mark;
+    /// 1..4294967295
+    uint32_t tcp_notsent_lowat = UINT32_MAX;
     uint32_t tcp_invalid_ratelimit = 500;    ///< ms between ACKs to invalid segments; 0..60000
     uint32_t tcp_rto_min_us = 200000;        ///< floor of the RTO, microseconds; 1000..60000000
     uint32_t tcp_rto_max_ms = 120000;        ///< ceiling of the RTO, ms; 1000..120000

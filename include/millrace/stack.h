@@ -111,6 +111,14 @@ public:
     Result<size_t> send(std::span<const std::byte> data);
     Result<size_t> send(std::string_view data);
 
+    /// Sends a copy as urgent data (RFC 9293 section 3.8.5), of any length: the peer is told that
+    /// urgent data is under way, and where it ends. For old protocols; new ones should not use
+    /// it (RFC 6093). Answers and errors as above.
+    Result<size_t> send_urgent(std::span<const std::byte> data);
+    /// How many of the bytes that `receive` gives next are urgent, arrived or not. Ask before
+    /// `receive`: urgent data comes in line with the rest (SO_OOBINLINE).
+    uint32_t urgent_remaining() const;
+
     /// A FIN follows what has been sent; receiving goes on. ENOTCONN where it is not open.
     Result<void> shutdown();
     /// Lets go: what was sent still arrives, nothing more is told. Unread data makes it a reset.
@@ -153,6 +161,22 @@ public:
     /// `on_soft_error` is called from now on, or no longer (RFC 9293 SHLD-20); off at first, as
     /// Linux's IP_RECVERR.
     Result<void> set_soft_errors(bool on);
+    /// TCP_CORK: no partial segment leaves, for at most 200 ms; off: what was held leaves. What is
+    /// sent within one turn shares segments without it.
+    Result<void> set_cork(bool on);
+    /// TCP_QUICKACK: an ACK that is owed goes at once, and so do the next ones; off: ACKs wait, 40
+    /// to 200 ms, for an answer to carry them. Not for ever: the connection goes on learning.
+    Result<void> set_quick_ack(bool on);
+    /// TCP_NOTSENT_LOWAT, bytes: with so much unsent the send buffer counts as full; `on_writable`
+    /// comes below half of it. 0: tcp_notsent_lowat of the configuration.
+    Result<void> set_not_sent_low_water_mark(uint32_t bytes);
+    /// SO_SNDBUF, bytes that may wait for their acknowledgment; from 4096 to tcp_wmem_max. Answers
+    /// what was set.
+    Result<uint32_t> set_send_buffer(uint32_t bytes);
+    /// SO_RCVBUF, bytes that may wait to be consumed; from 4096 to tcp_rmem_max. Answers what was
+    /// set. Turns autotuning of this connection off; best set before there is traffic, since a
+    /// window that was offered is not taken back.
+    Result<uint32_t> set_receive_buffer(uint32_t bytes);
     /// Events go to another handler from now on.
     Result<void> set_handler(ConnectionHandler& handler);
 
@@ -208,6 +232,9 @@ public:
     virtual ~ConnectionHandler() = default;
     /// A `connect` has succeeded; not called for accepted connections.
     virtual void on_connected(Connection) {}
+    /// Urgent data has been announced, or more of it: `urgent_remaining` says how much there is.
+    /// The data itself comes by `on_readable`.
+    virtual void on_urgent(Connection) {}
     /// There is something to `receive`: data, or the end of the stream (`at_end`).
     virtual void on_readable(Connection) {}
     /// After a send that took less than it was given, or EAGAIN: there is room again.

@@ -1,7 +1,10 @@
 #include <cerrno>
 
 #include "api/context.h"
+#include "tcp/delayed_ack.h"
 #include "tcp/pacing.h"
+#include "tcp/receive_window.h"
+#include "tcp/urgent.h"
 
 namespace millrace {
 
@@ -41,6 +44,15 @@ Result<size_t> Connection::send(std::span<const std::byte> data) {
 
 Result<size_t> Connection::send(std::string_view data) {
     return send(std::as_bytes(std::span(data.data(), data.size())));
+}
+
+Result<size_t> Connection::send_urgent(std::span<const std::byte> data) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::send_urgent(context_->stack().env(), *connection_, data);
+}
+
+uint32_t Connection::urgent_remaining() const {
+    return check() == 0 ? tcp::urgent_remaining(*connection_) : 0;
 }
 
 Result<void> Connection::shutdown() {
@@ -111,6 +123,34 @@ Result<void> Connection::set_soft_errors(bool on) {
     if (const int wrong = check()) return error(wrong);
     connection_->report_errors = on;
     return {};
+}
+
+Result<void> Connection::set_quick_ack(bool on) {
+    if (const int wrong = check()) return error(wrong);
+    tcp::set_quick_ack(context_->stack().env(), *connection_, on);
+    return {};
+}
+
+Result<void> Connection::set_cork(bool on) {
+    if (const int wrong = check()) return error(wrong);
+    tcp::set_cork(context_->stack().env(), *connection_, on);
+    return {};
+}
+
+Result<void> Connection::set_not_sent_low_water_mark(uint32_t bytes) {
+    if (const int wrong = check()) return error(wrong);
+    tcp::set_not_sent_low_water_mark(context_->stack().env(), *connection_, bytes);
+    return {};
+}
+
+Result<uint32_t> Connection::set_send_buffer(uint32_t bytes) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_send_buffer(context_->stack().env(), *connection_, bytes);
+}
+
+Result<uint32_t> Connection::set_receive_buffer(uint32_t bytes) {
+    if (const int wrong = check()) return error(wrong);
+    return tcp::set_receive_buffer(context_->stack().env(), *connection_, bytes);
 }
 
 Result<void> Connection::set_handler(ConnectionHandler& handler) {

@@ -47,6 +47,8 @@ void Context::on_events(tcp::Connection& c, uint8_t events) {
     if ((events & tcp::Event::connected) != 0) handler()->on_connected(handle);
     if ((events & tcp::Event::soft_error) != 0 && c.attached)
         handler()->on_soft_error(handle, c.soft_error);
+    // Before the data itself: a handler asks how much of it is urgent, then takes it.
+    if ((events & tcp::Event::urgent) != 0 && c.attached) handler()->on_urgent(handle);
     if ((events & tcp::Event::readable) != 0 && c.attached) handler()->on_readable(handle);
     if ((events & tcp::Event::writable) != 0 && c.attached) handler()->on_writable(handle);
     if ((events & tcp::Event::closed) != 0 && c.attached)

@@ -21,6 +21,7 @@ namespace {
 constexpr uint32_t cache_size = 256;
 // A pool's own tables: a cache for each of EAL's 128 threads, and its ring.
 constexpr uint64_t per_pool = 3 << 19;
+constexpr size_t payload_room = 2048 + Pools::headroom;
 constexpr size_t mbuf_overhead = sizeof(rte_mbuf) + 64;  // with the pool's own header per element
 
 /// Keeps a region alive while one buffer of it, or a copy of that buffer in flight, exists. It
@@ -119,7 +120,7 @@ uint64_t PoolSizes::memory() const {
     };
     return bytes(receive, receive_room + Pools::headroom) +
            bytes(header, Pools::headroom + Pools::copy_max) + bytes(attach, 0) +
-           bytes(payload, 2048 + Pools::headroom) + 2 * bytes(region, 0);
+           bytes(payload, payload_room) + 2 * bytes(region, 0);
 }
 
 Started<Pools> Pools::create(const std::string& name, const PoolSizes& sizes) {
@@ -140,7 +141,7 @@ Started<Pools> Pools::create(const std::string& name, const PoolSizes& sizes) {
     if (pools.header_ == nullptr) return failed("header", sizes.header);
     pools.attach_ = make_pool(name + "_at", sizes.attach, 0, socket);
     if (pools.attach_ == nullptr) return failed("attach", sizes.attach);
-    pools.payload_ = make_pool(name + "_pl", sizes.payload, 2048 + headroom, socket);
+    pools.payload_ = make_pool(name + "_pl", sizes.payload, payload_room, socket);
     if (pools.payload_ == nullptr) return failed("payload", sizes.payload);
     pools.region_ = make_pool(name + "_re", sizes.region, 0, socket);
     if (pools.region_ == nullptr) return failed("region", sizes.region);
@@ -326,6 +327,12 @@ size_t Pools::available() const {
            rte_mempool_avail_count(region_) + rte_mempool_avail_count(holds_);
 }
 
+size_t Pools::receive_buffers() const { return receive_->size; }
+
+size_t Pools::receive_capacity() const {
+    return receive_buffers() * (rte_pktmbuf_data_room_size(receive_) - headroom);
+}
+
 bool Pools::receive_is_low() const {
     return rte_mempool_avail_count(receive_) < receive_->size / 4;
 }
@@ -338,6 +345,38 @@ BufferChain Pools::copy_out_of_receive(const BufferChain& chain) {
         if (append_copy(copy, bytes) != bytes.size()) return {};
     }
     return copy;
+}
+
+Pools::Collapsed Pools::collapse(BufferChain& chain) {
+    Collapsed done;
+    BufferChain out;
+    while (!chain.empty()) {
+        const rte_mbuf* mbuf = mbuf_of(BufferAccess::head(chain));
+        const rte_mbuf* tail = mbuf_of(BufferAccess::tail(out));
+        const bool tail_full =
+            tail == nullptr || tail->pool != payload_ || rte_pktmbuf_tailroom(tail) == 0;
+        // Full already, or where a new one would begin: what follows is copied behind it.
+        if (mbuf->pool == payload_ && (tail_full || rte_pktmbuf_tailroom(mbuf) == 0)) {
+            out.append(chain.pop_front());
+            continue;
+        }
+        const size_t size = mbuf->data_len;
+        const size_t copied = append_copy(out, chain.front());
+        done.copied += copied;
+        if (copied < size) {
+            chain.trim_front(copied);
+            out.append(std::move(chain));
+            break;
+        }
+        chain.pop_front();
+        ++done.buffers;
+    }
+    chain = std::move(out);
+    return done;
+}
+
+size_t Pools::collapsed_bytes(size_t bytes, size_t chains) {
+    return (bytes / payload_room + chains) * (payload_room + mbuf_overhead);
 }
 
 void advance(Cursor& cursor, size_t bytes) {

@@ -68,9 +68,22 @@ public:
     /// Buffers that lie in the pools now, and how many there are in all.
     size_t available() const;
     size_t capacity() const { return capacity_; }
+    /// Receive buffers in all, and the bytes of received frames that they can hold.
+    size_t receive_buffers() const;
+    size_t receive_capacity() const;
     /// Receive buffers are short: queues must not pin more of them (DESIGN: a reserve). Not cheap:
     /// once a millisecond.
     bool receive_is_low() const;
+    /// What a collapse did: buffers that were given up, bytes that were copied for it.
+    struct Collapsed {
+        size_t buffers = 0;
+        size_t copied = 0;
+    };
+    /// The same bytes, in as few buffers of the payload pool as there can be. Where that runs dry,
+    /// the rest stays as it is.
+    Collapsed collapse(BufferChain& chain);
+    /// What `bytes` in so many chains pin once these are collapsed, at most.
+    static size_t collapsed_bytes(size_t bytes, size_t chains);
     /// The same bytes in buffers of the payload pool, counted by the caller; empty where it is dry.
     BufferChain copy_out_of_receive(const BufferChain& chain);
 

@@ -54,6 +54,10 @@ namespace millrace::observe {
     X(tcp_mtup_success, "TcpExtTCPMTUPSuccess")                     \
     X(tcp_ofo_queue, "TcpExtTCPOFOQueue")                           \
     X(tcp_ofo_drop, "TcpExtTCPOFODrop")                             \
+    X(tcp_ofo_pruned, "TcpExtOfoPruned")                            \
+    X(tcp_rcv_collapsed, "TcpExtTCPRcvCollapsed")                   \
+    X(tcp_rcv_pruned, "TcpExtRcvPruned")                            \
+    X(tcp_rcv_q_drop, "TcpExtTCPRcvQDrop")                          \
     X(tcp_challenge_acks, "TcpExtTCPChallengeACK")                  \
     X(tcp_syn_challenge, "TcpExtTCPSYNChallenge")                   \
     X(tcp_paws_estab_rejected, "TcpExtPAWSEstab")                   \

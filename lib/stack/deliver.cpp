@@ -18,6 +18,9 @@ void Stack::receive(uint16_t interface, buf::FrameBatch& batch) {
         if (burst_[i].kind == Kind::tcp) flows_.prefetch(burst_[i].hash);
     }
     batch.filled(0);
+    // A fast link could take the whole reserve between two rounds of housekeeping.
+    frames_unchecked_ += count;
+    if (frames_unchecked_ >= pools_.receive_buffers() / 16) count_receive_buffers();
     deliver_burst(count);
 }
 
@@ -95,13 +98,6 @@ void Stack::deliver_connection(tcp::Connection& c, Classified& in) {
     if (in.segment.payload_size > 0) {
         in.frame.trim_front(in.payload_at);
         payload = std::move(in.frame).into_chain();
-        if (receive_low_) {
-            // A reserve of receive buffers is never held by queues: a counted copy, or the segment
-            // is lost before it has been acknowledged.
-            payload = pools_.copy_out_of_receive(payload);
-            if (payload.empty()) return counters_.drop(Drop::no_buffer);
-            counters_.payload_copied += payload.size();
-        }
     }
     if (tcp::ingress(env_, c, in.segment, std::move(payload)) == tcp::Verdict::reset)
         reply_reset(in);

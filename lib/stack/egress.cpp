@@ -1,6 +1,7 @@
 // Once a turn: every connection that may have something to say is asked.
 #include "stack/stack.h"
 #include "tcp/ecn.h"
+#include "tcp/urgent.h"
 
 namespace millrace::stack {
 
@@ -58,6 +59,7 @@ bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
                 ~(wire::TcpFlags::fin | wire::TcpFlags::psh));
         // RFC 3168 section 6.1.2: once, on the first that is new.
         if (done > 0) segment.header.flags &= static_cast<uint8_t>(~wire::TcpFlags::cwr);
+        tcp::mark_urgent(c, segment.header);
         buf::Frame frame = pools_.frame();
         buf::Cursor next = cursor;
         if (!frame || !pools_.append_payload(frame, next, size)) {

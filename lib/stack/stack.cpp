@@ -54,6 +54,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       path_mtus_(config_.ip, options.secrets.table),
       ranges_(config_.pools.receive),
       reassemblies_(config_.tcp.max_connections),
+      tunings_(config_.tcp.max_connections),
       sendings_(config_.tcp.max_connections),
       sent_ranges_(sent_ranges_max(config_)),
       snapshots_(size_t{4} * buf::FrameBatch::capacity),
@@ -67,6 +68,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
            .buffers = pools_,
            .ranges = ranges_,
            .reassemblies = reassemblies_,
+           .tunings = tunings_,
            .sendings = sendings_,
            .sent_ranges = sent_ranges_,
            .snapshots = snapshots_,
@@ -121,12 +123,17 @@ void Stack::run_timers() {
     if (env_.now >= env_.retry_starved_at) retry_starved();
     if (env_.now >= next_housekeeping_) {
         next_housekeeping_ = env_.now + housekeeping;
-        receive_low_ = pools_.receive_is_low();
+        count_receive_buffers();
     }
     if (env_.now >= next_fragment_sweep_) {
         fragments_.expire(env_.now);
         next_fragment_sweep_ = env_.now + fragment_sweep;
     }
+}
+
+void Stack::count_receive_buffers() {
+    frames_unchecked_ = 0;
+    env_.receive_low = pools_.receive_is_low();
 }
 
 void Stack::retry_starved() {

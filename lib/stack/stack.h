@@ -193,6 +193,7 @@ private:
     void remove_time_wait(tcp::TimeWait& entry);
     void claim(const tcp::FlowKey& key, bool forward);
     void retry_starved();
+    void count_receive_buffers();
     void expire_timer(time::WheelEntry& entry);
 
     const Config config_;
@@ -211,6 +212,7 @@ private:
     ip::PathMtus path_mtus_;
     tcp::Reassembly::Ranges ranges_;
     Pool<tcp::Reassembly> reassemblies_;
+    Pool<tcp::ReceiveTuning> tunings_;
     Pool<tcp::Sending> sendings_;
     tcp::SentRanges::Ranges sent_ranges_;
     Pool<tcp::AckSnapshot> snapshots_;
@@ -249,8 +251,8 @@ private:
     std::vector<std::unique_ptr<buf::FrameBatch>> outputs_;
     std::vector<buf::Frame> loopback_;
     std::vector<Address> failed_hops_;  ///< of this turn
-    bool receive_low_ = false;  ///< as of the last housekeeping
     Instant next_housekeeping_;
+    size_t frames_unchecked_ = 0;  ///< received since the receive buffers were last counted
     Instant next_fragment_sweep_;
 };
 

@@ -140,6 +140,7 @@ void take_ack(Env& env, Connection& c, AckWork& work, Seq ack) {
     c.timed_out = false;
     c.first_retransmit = env.now;  // R2 counts from the last progress
     if (c.probing != nullptr) check_probe_delivered(env, c);
+    if (s.urgent && s.snd_up <= ack) s.urgent = false;
     c.recover = max(c.recover, c.snd_una);      // kept within reach of sequence comparison
     c.reordering_round = max(c.reordering_round, c.snd_una);
 }
@@ -162,12 +163,6 @@ void take_rtt(Env& env, Connection& c, const AckWork& work) {
     }
 }
 
-void wake_writer(Env& env, Connection& c) {
-    if (!c.want_writable || c.queued() >= c.snd_buf - c.snd_buf / 3) return;
-    c.want_writable = false;
-    env.notify(c, Event::writable);
-}
-
 /// What an acknowledged FIN of ours means, by state. True: the connection is over.
 bool on_fin_acked(Env& env, Connection& c) {
     switch (c.state) {
@@ -182,6 +177,14 @@ bool on_fin_acked(Env& env, Connection& c) {
 }
 
 }  // namespace
+
+void wake_writer(Env& env, Connection& c) {
+    if (!c.want_writable || c.queued() >= c.snd_buf - c.snd_buf / 3) return;
+    // Linux's hysteresis: below half of the mark (tcp_stream_memory_free).
+    if (uint64_t{2} * c.unsent() >= c.not_sent_low_water) return;
+    c.want_writable = false;
+    env.notify(c, Event::writable);
+}
 
 /// The whole of it, for a segment whose ACK is acceptable: scoreboard, RACK, recovery, window.
 void process_ack(Env& env, Connection& c, const Segment& segment, uint32_t window_before) {
@@ -216,24 +219,6 @@ void process_ack(Env& env, Connection& c, const Segment& segment, uint32_t windo
         restart_retransmit_timer(env, c);
     wake_writer(env, c);
     env.mark_dirty(c);
-}
-
-void schedule_ack(Env& env, Connection& c, uint32_t payload_size) {
-    c.rcv_unacked += payload_size;
-    // The peer's full segment, as far as we have seen one; small writes do not lower it.
-    c.rcv_mss = static_cast<uint16_t>(
-        std::max<uint32_t>(c.rcv_mss, std::min<uint32_t>(payload_size, UINT16_MAX)));
-    // At least every second full-size segment (SHLD-19), at once while the peer is in slow start.
-    if (c.quick_acks > 0 || c.rcv_unacked >= 2U * c.rcv_mss) {
-        if (c.quick_acks > 0) --c.quick_acks;
-        c.ack_now = true;
-        env.mark_dirty(c);
-        return;
-    }
-    if (c.ack_delayed) return;
-    c.ack_delayed = true;
-    c.delayed_ack_due = env.now + delayed_ack_min;
-    arm_timer(env, c);
 }
 
 namespace steps {

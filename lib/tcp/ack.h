@@ -1,4 +1,4 @@
-// What an acknowledgment does, and when we acknowledge.
+// What an acknowledgment does.
 #pragma once
 
 #include "tcp/env.h"
@@ -6,7 +6,7 @@
 
 namespace millrace::tcp {
 
-/// In-order data has been taken in: when does its ACK go out? (RFC 9293 section 3.8.6.3)
-void schedule_ack(Env& env, Connection& c, uint32_t payload_size);
+/// There is room again for an application that met a full send buffer, or too much unsent.
+void wake_writer(Env& env, Connection& c);
 
 }  // namespace millrace::tcp

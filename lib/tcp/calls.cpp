@@ -4,10 +4,13 @@
 #include <cerrno>
 #include <optional>
 
+#include "tcp/ack.h"
 #include "tcp/limits.h"
 #include "tcp/output.h"
+#include "tcp/receive_window.h"
 #include "tcp/slow_timer.h"
 #include "tcp/timers.h"
+#include "tcp/urgent.h"
 
 namespace millrace::tcp {
 
@@ -22,9 +25,14 @@ int cannot_send(const Connection& c) {
 
 /// Room in the send buffer; notes that the application waits where there is none.
 uint32_t send_room(Connection& c) {
-    if (c.queued() < c.snd_buf) return c.snd_buf - c.queued();
-    c.want_writable = true;
-    return 0;
+    const uint32_t unsent = c.unsent();
+    if (c.queued() >= c.snd_buf || unsent >= c.not_sent_low_water) {
+        c.want_writable = true;
+        return 0;
+    }
+    // What finds room under the low-water mark may pass it by a segment: no dribbles.
+    const uint32_t to_mark = std::max<uint32_t>(c.not_sent_low_water - unsent, c.snd_mss);
+    return std::min(c.snd_buf - c.queued(), to_mark);
 }
 
 /// `time` in whole units, rounded up; nothing where it is negative or above `most` of them.
@@ -49,6 +57,7 @@ void initialise(Env& env, Connection& c, uint16_t link_mss) {
     c.snd_mss = c.rcv_mss = link_mss;
     c.rcv_buf = env.tunables.tcp_rmem;
     c.snd_buf = env.tunables.tcp_wmem;
+    c.not_sent_low_water = env.tunables.tcp_notsent_lowat;
     c.timer.set_kind(timer_connection);
     c.slow_timer.set_kind(timer_connection_slow);
     // Before the SYN, which may have to ask for ECN. The public names and the room's own stand in
@@ -97,6 +106,8 @@ Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> dat
 
 BufferChain receive(Env& env, Connection& c) {
     BufferChain data = std::move(c.receive_queue);
+    c.rcv_pinned = 0;
+    urgent_read(c);
     // The end of an orderly close is held back until everything has been read.
     if (c.state == State::closed && c.attached && !c.delivered_close)
         env.notify(c, Event::closed);
@@ -105,6 +116,7 @@ BufferChain receive(Env& env, Connection& c) {
 
 void consumed(Env& env, Connection& c, uint32_t bytes) {
     c.rcv_used -= std::min(bytes, c.rcv_used);
+    tune_receive_buffer(env, c);
     maybe_update_window(env, c);
 }
 
@@ -195,6 +207,28 @@ Result<void> set_ttl(Connection& c, uint32_t ttl) {
     return {};
 }
 
+void set_cork(Env& env, Connection& c, bool on) {
+    c.corked = on;
+    if (on) return;
+    if (c.sending != nullptr) {
+        c.sending->cork_due = Instant::never();
+        c.sending->cork_over = false;
+    }
+    env.mark_dirty(c);
+}
+
+uint32_t set_send_buffer(Env& env, Connection& c, uint32_t bytes) {
+    const uint32_t most = std::max(env.tunables.tcp_wmem_max, env.tunables.tcp_wmem);
+    c.snd_buf = std::clamp(bytes, buffer_min, most);
+    wake_writer(env, c);
+    return c.snd_buf;
+}
+
+void set_not_sent_low_water_mark(Env& env, Connection& c, uint32_t bytes) {
+    c.not_sent_low_water = bytes != 0 ? bytes : env.tunables.tcp_notsent_lowat;
+    wake_writer(env, c);
+}
+
 void close(Env& env, Connection& c) {
     const bool unread = c.rcv_used > 0 && !c.receive_queue.empty();
     c.attached = false;
@@ -202,6 +236,7 @@ void close(Env& env, Connection& c) {
     c.events = 0;
     c.reading_stopped = true;
     c.receive_queue.clear();
+    c.rcv_pinned = 0;
     switch (c.state) {
         case State::closed: env.mark_dirty(c); return;  // only its remains are left
         case State::syn_sent: finish(env, c, 0); return;  // nothing is sent

@@ -49,6 +49,14 @@ Result<void> set_max_pacing_rate(Env& env, Connection& c, uint64_t rate);
 Result<void> set_dscp(Connection& c, uint32_t dscp);
 /// TTL or hop limit likewise. EINVAL outside 1..255.
 Result<void> set_ttl(Connection& c, uint32_t ttl);
+/// TCP_CORK: a partial segment waits for more, at most 200 ms; what was held goes when it is turned
+/// off, as far as Nagle lets it.
+void set_cork(Env& env, Connection& c, bool on);
+/// SO_SNDBUF: from 4096 to `tcp_wmem_max` bytes; answers what was set.
+uint32_t set_send_buffer(Env& env, Connection& c, uint32_t bytes);
+/// TCP_NOTSENT_LOWAT: with so much unsent, nothing more is taken; below half of it, a `writable`
+/// event follows. 0: what the tunable says.
+void set_not_sent_low_water_mark(Env& env, Connection& c, uint32_t bytes);
 /// CLOSE: the application lets go. What is queued is still sent; unread data makes it a reset.
 void close(Env& env, Connection& c);
 /// ABORT: RST, at once.

@@ -61,6 +61,8 @@ void release(Env& env, Connection& c) {
     c.probing = nullptr;
     c.snapshots.clear_and_dispose([&](AckSnapshot* s) { env.snapshots.give_back(s); });
     release_reassembly(env, c);
+    if (c.tuning != nullptr) env.tunings.give_back(c.tuning);
+    c.tuning = nullptr;
     c.control.release(env.bbrs);
 }
 
@@ -107,6 +109,7 @@ void arm_timer(Env& env, Connection& c) {
     Instant deadline = std::min(c.retransmit_at, c.delayed_ack_due);
     if (c.sending != nullptr && c.sending->pace_waiting)
         deadline = std::min(deadline, c.sending->pace_at);
+    if (c.corked && c.sending != nullptr) deadline = std::min(deadline, c.sending->cork_due);
     if (deadline == Instant::never()) return;
     if (!c.timer.is_armed() || deadline < c.timer.due()) env.wheel.arm(c.timer, deadline);
 }

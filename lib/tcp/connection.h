@@ -22,6 +22,7 @@
 namespace millrace::tcp {
 
 struct Listener;
+struct ReceiveTuning;
 
 /// What the retransmission timer is armed for; one at a time, as in Linux.
 enum class TimerMode : uint8_t {
@@ -38,6 +39,7 @@ struct Event {
     static constexpr uint8_t writable = 4;
     static constexpr uint8_t closed = 8;
     static constexpr uint8_t soft_error = 16;  ///< `Connection::soft_error` says which
+    static constexpr uint8_t urgent = 32;
 };
 
 /// Singly linked membership in a list of connections; 8 bytes, null when in none.
@@ -101,6 +103,11 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool ecn : 1 = false;              ///< both sides agreed on ECN
     bool ece : 1 = false;              ///< our ACKs bear ECE
     bool cwr_due : 1 = false;          ///< the next new segment bears CWR
+    bool corked : 1 = false;           ///< TCP_CORK
+    bool interactive : 1 = false;      ///< ACKs wait to be carried (Linux: pingpong mode)
+    bool urgent_pending : 1 = false;   ///< `rcv_up` is ahead of what the application has taken
+    bool queue_copied : 1 = false;     ///< no receive buffer is in this connection's queues
+    bool rcv_buf_locked : 1 = false;   ///< the application has set `rcv_buf`: no autotuning
 
     uint16_t snd_mss = 536;  ///< payload of a full segment, options subtracted
     uint16_t link_mss = 536; ///< what we advertise: the link's MTU less the headers
@@ -117,6 +124,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     Seq rcv_nxt;
     Seq rcv_adv;             ///< right edge of the window as last advertised; never moves left
     uint32_t rcv_used = 0;   ///< received in order, not `consumed` yet, bytes
+    uint32_t rcv_pinned = 0; ///< buffers that `receive_queue` pins, bytes
     uint32_t rcv_unacked = 0;///< received in order since our last ACK, bytes
     uint32_t ts_recent = 0;
     uint32_t ts_offset = 0;
@@ -127,12 +135,15 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint8_t quick_acks = 0;  ///< how many more segments are acknowledged at once
     uint8_t rcv_dscp = 0;    ///< of the last segment that counted (MAY-9)
     uint32_t flow_label = 0; ///< IPv6: 20 bits, the same on every segment (RFC 6437)
+    uint16_t ato_ms = 0;     ///< how long an ACK may wait, ms; 0 before the first data
+    uint16_t last_small_segment = 0;  ///< size of the last segment that was below `rcv_mss`
+    uint32_t last_data_ms = 0;        ///< when data last came: `Env::ms`
 
     // --- sending
     Sending* sending = nullptr;  ///< borrowed while something is queued or in flight
     ip::NeighbourRef next_hop;
     uint32_t snd_buf = 0;    ///< limit of the send queue, bytes
-    uint32_t rcv_buf = 0;    ///< limit of `rcv_used`, bytes
+    uint32_t rcv_buf = 0;    ///< limit of `rcv_used`, bytes; grows by autotuning
     Instant retransmit_at = Instant::never();   ///< what for: `timer_mode`
     Instant delayed_ack_due = Instant::never();
     time::WheelEntry timer;  ///< armed at or before the earliest of these and `pace_at`
@@ -158,6 +169,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint32_t cwnd_used = 0;       ///< the most in flight since `cwnd_used_at`, bytes
     Instant cwnd_used_at;         ///< when the window was last in full use, or taken down
     Seq fin_seq;
+    Seq rcv_up;              ///< RCV.UP, while `urgent_pending`
+    uint32_t not_sent_low_water = UINT32_MAX;  ///< TCP_NOTSENT_LOWAT, bytes
     Instant first_retransmit;  ///< when the present series of timeouts (or probes) began
     uint32_t user_timeout_ms = 0;      ///< TCP_USER_TIMEOUT; 0: off, `user_timeout_never`
     uint16_t keepalive_idle_s = 0;     ///< TCP_KEEPIDLE; 0, here and below: the tunable
@@ -171,6 +184,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     Instant last_invalid_ack;  ///< tcp_invalid_ratelimit
     BufferChain receive_queue;
     Reassembly* reassembly = nullptr;
+    ReceiveTuning* tuning = nullptr;   ///< borrowed once data comes in bulk
     AckSnapshots snapshots;        ///< ACKs of their own that this turn's egress sends first
     Listener* listener = nullptr;  ///< until accepted
     void* owner = nullptr;         ///< the application's side
@@ -179,6 +193,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint32_t outstanding() const { return distance(snd_una, snd_nxt); }
     /// Bytes of the application's that are not acknowledged.
     uint32_t queued() const { return sending == nullptr ? 0 : sending->queue.size(); }
+    /// Bytes of these that have not been sent yet.
+    uint32_t unsent() const { return snd_nxt < data_end() ? distance(snd_nxt, data_end()) : 0; }
     /// Sequence number behind the last byte of the send queue (where a FIN would stand).
     Seq data_end() const { return snd_una + (syn_acked ? 0 : 1) + queued(); }
     bool fin_sent() const { return fin_queued && !fin_acked && snd_nxt > data_end(); }

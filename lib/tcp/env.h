@@ -8,6 +8,7 @@
 #include "buf/pools.h"
 #include "observe/counters.h"
 #include "tcp/connection.h"
+#include "tcp/receive_tuning.h"
 #include "tcp/secrets.h"
 #include "time/wheel.h"
 
@@ -32,6 +33,7 @@ struct Env {
     buf::Pools& buffers;
     Reassembly::Ranges& ranges;
     Pool<Reassembly>& reassemblies;
+    Pool<ReceiveTuning>& tunings;
     Pool<Sending>& sendings;
     SentRanges::Ranges& sent_ranges;
     Pool<AckSnapshot>& snapshots;
@@ -43,6 +45,7 @@ struct Env {
     std::vector<Connection*> starved;  ///< met a dry pool; asked again after `starved_retry`
     Instant retry_starved_at = Instant::never();
     uint32_t orphans = 0;  ///< connections that the application has let go of, not over yet
+    bool receive_low = false;  ///< receive buffers are short, as of the last housekeeping
 
     uint32_t ms() const { return static_cast<uint32_t>(now.ns() / 1'000'000); }
 

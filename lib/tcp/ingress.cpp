@@ -4,9 +4,11 @@
 #include <cerrno>
 
 #include "tcp/ack.h"
+#include "tcp/delayed_ack.h"
 #include "tcp/ecn.h"
 #include "tcp/limits.h"
 #include "tcp/slow_timer.h"
+#include "tcp/urgent.h"
 
 namespace millrace::tcp {
 
@@ -53,7 +55,8 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
     if (verdict != Verdict::done || c.state == State::closed) return verdict;
     steps::take_timestamp(env, c, segment, first);
     c.rcv_dscp = segment.dscp;
-    // Sixth, check the URG bit: urgent data is delivered in line, as with SO_OOBINLINE.
+    // Sixth, check the URG bit.
+    check_urgent(env, c, segment, first);
     // Seventh, process the segment text.
     if (!payload.empty()) steps::process_text(env, c, segment, std::move(payload));
     // Eighth, check the FIN bit.
@@ -162,7 +165,7 @@ bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payl
         // RFC 9293: "an acknowledgment should be sent in reply". Data is answered each time: its
         // sender is no party to an ACK loop; empty segments are answered with a limit.
         if (segment.payload_size != 0 || segment.fin()) {
-            c.quick_acks = std::max<uint8_t>(c.quick_acks, 2);
+            enter_quick_acks(c, quick_acks_initial);
             acknowledge_at_once(env, c, duplicate_of(c, segment));
         } else {
             challenge_ack(env, c);

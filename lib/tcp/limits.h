@@ -22,8 +22,21 @@ constexpr uint32_t timestamp_rtt_max_ms = 600'000;
 constexpr size_t sent_ranges_spare = 64;
 /// Segments that are acknowledged at once when a connection starts (Linux: TCP_MAX_QUICKACKS).
 constexpr uint8_t quick_acks_initial = 16;
-/// Linux's TCP_DELACK_MIN; well below the half second of RFC 9293 MUST-40.
+/// And after data that came out of order.
+constexpr uint8_t quick_acks_disorder = 2;
+/// Linux's TCP_DELACK_MIN and TCP_DELACK_MAX; well below the half second of RFC 9293 MUST-40.
 constexpr Duration delayed_ack_min = Duration::from_ms(40);
+constexpr Duration delayed_ack_max = Duration::from_ms(200);
+/// Segments from this size on may be the peer's full ones, whatever PSH says; without PSH, from the
+/// smaller one on (Linux: TCP_MSS_DEFAULT, TCP_MIN_MSS).
+constexpr uint32_t rcv_mss_small = 536;
+constexpr uint32_t rcv_mss_min = 88;
+/// How long TCP_CORK holds a partial segment back at most.
+constexpr Duration cork_max = Duration::from_ms(200);
+/// The least that a send or receive buffer may be set to, bytes (Linux: tcp_rmem[0], tcp_wmem[0]).
+constexpr uint32_t buffer_min = 4096;
+/// One connection's receive buffer grows to at most this fraction of the core's receive buffers.
+constexpr uint32_t receive_share = 8;
 /// After 24 days of idleness a timestamp says nothing any more (RFC 7323 section 5.5).
 constexpr Duration paws_idle_max = Duration::from_s(24 * 24 * 3600);
 /// Three duplicate ACKs mean a loss (RFC 5681 section 3.2).

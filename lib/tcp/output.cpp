@@ -2,9 +2,12 @@
 
 #include <algorithm>
 
+#include "tcp/ack.h"
+#include "tcp/delayed_ack.h"
 #include "tcp/ecn.h"
 #include "tcp/limits.h"
 #include "tcp/pacing.h"
+#include "tcp/receive_window.h"
 #include "tcp/timers.h"
 
 namespace millrace::tcp {
@@ -13,10 +16,6 @@ using wire::Segment;
 using wire::TcpFlags;
 
 namespace {
-
-uint32_t free_receive_space(const Connection& c) {
-    return c.rcv_buf > c.rcv_used ? c.rcv_buf - c.rcv_used : 0;
-}
 
 /// Header of a segment at `seq`, with the options that every segment of this connection carries.
 void start_plan(Env& env, Connection& c, TransmitPlan& plan, Seq seq, uint8_t flags) {
@@ -84,9 +83,20 @@ uint32_t window_left(const Connection& c, Seq from) {
     return edge > from ? distance(from, edge) : 0;
 }
 
+/// TCP_CORK: a partial segment waits for more, at most 200 ms from when it first could have gone.
+bool held_by_cork(Env& env, Connection& c) {
+    Sending& s = *c.sending;
+    if (!c.corked || s.cork_over) return false;
+    if (s.cork_due == Instant::never()) {
+        s.cork_due = env.now + cork_max;
+        arm_timer(env, c);
+    }
+    return true;
+}
+
 /// How many bytes of new data from `offset` of the queue may go now, at most `pace`: sender's
 /// silly-window avoidance (RFC 9293 section 3.8.6.2.1) with Nagle (RFC 1122 section 4.2.3.4).
-uint32_t sendable(Connection& c, uint32_t offset, uint32_t pace) {
+uint32_t sendable(Env& env, Connection& c, uint32_t offset, uint32_t pace) {
     const uint32_t queued = c.queued() - offset;
     const uint32_t window = window_left(c, c.snd_nxt);
     const uint32_t allowed = quota(c);
@@ -101,9 +111,11 @@ uint32_t sendable(Connection& c, uint32_t offset, uint32_t pace) {
         // A probe is due: the override timeout of section 3.8.6.2.1, what fits goes.
         return c.probe_due || 2 * usable >= c.max_snd_wnd ? usable : 0;
     }
-    if (queued % c.snd_mss == 0 || c.no_delay || c.outstanding() == 0 || c.fin_queued)
-        return queued;
-    return queued - queued % c.snd_mss;  // Nagle holds the last, partial segment back
+    if (queued % c.snd_mss == 0 || c.fin_queued || c.sending->urgent) return queued;
+    const uint32_t whole = queued - queued % c.snd_mss;
+    if (c.corked) return held_by_cork(env, c) ? whole : queued;
+    if (c.no_delay || c.outstanding() == 0) return queued;
+    return whole;  // Nagle holds the last, partial segment back
 }
 
 /// Linux's tcp_slow_start_after_idle (RFC 2861 section 3.1): after silence the window says little of
@@ -154,7 +166,7 @@ bool plan_data(Env& env, Connection& c, TransmitPlan& plan, uint32_t pace) {
     forget_stale_path_mtu(env, c);
     if (c.sending->sent.empty()) restart_after_idle(env, c);
     const uint32_t offset = distance(c.snd_una, c.snd_nxt);
-    const uint32_t size = sendable(c, offset, pace);
+    const uint32_t size = sendable(env, c, offset, pace);
     const bool last = offset + size == c.queued();
     const bool fin = last && c.fin_queued && (size > 0 || c.snd_wnd > 0 || offset == 0);
     if (size == 0 && !fin) return false;
@@ -294,46 +306,7 @@ bool plan_snapshot(Env& env, Connection& c, TransmitPlan& plan) {
     return true;
 }
 
-/// What every segment with an ACK settles.
-void ack_sent(Connection& c) {
-    c.ack_now = false;
-    c.ack_delayed = false;
-    c.delayed_ack_due = Instant::never();
-    c.rcv_unacked = 0;
-    c.last_ack_sent = c.rcv_nxt;
-}
-
 }  // namespace
-
-uint16_t advertise_window(Env&, Connection& c) {
-    const Seq edge = max(c.rcv_adv, c.rcv_nxt);
-    const uint32_t offered = distance(c.rcv_nxt, edge);
-    uint32_t window = free_receive_space(c);
-    // Receiver's silly-window avoidance: the edge moves by a segment or half the buffer at least.
-    const uint32_t step = std::min<uint32_t>(c.rcv_buf / 2, c.rcv_mss);
-    if (window < offered + step) window = offered;
-    const uint32_t window_max = uint32_t{65535} << c.rcv_wind_shift;
-    window = std::min(window, window_max);
-    // In whole units, rounded down: the edge that the peer sees may go back by less than a unit
-    // (RFC 7323 section 2.4), but whatever he was ever shown is taken.
-    const uint32_t field = window >> c.rcv_wind_shift;
-    c.rcv_adv = max(edge, c.rcv_nxt + (field << c.rcv_wind_shift));
-    return static_cast<uint16_t>(field);
-}
-
-void maybe_update_window(Env& env, Connection& c) {
-    if (!may_receive(c.state)) return;
-    const uint32_t offered = distance(c.rcv_nxt, max(c.rcv_adv, c.rcv_nxt));
-    const uint32_t space =
-        std::min(free_receive_space(c), uint32_t{65535} << c.rcv_wind_shift);
-    // Linux and BSD: two segments, or half of the buffer, whichever comes first.
-    const uint32_t step = std::min<uint32_t>(c.rcv_buf / 2, 2U * c.rcv_mss);
-    if (space < offered + step) return;
-    // A sender with half a buffer still open needs no extra segment to tell him.
-    if (offered >= c.rcv_buf / 2) return;
-    c.ack_now = true;
-    env.mark_dirty(c);
-}
 
 bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
     if (c.rst_due) {
@@ -368,7 +341,8 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
         return true;
     }
     // Something waits for a window that nothing in flight will open: probe in time.
-    if (c.outstanding() == 0 && c.has_unsent() && c.retransmit_at == Instant::never())
+    if (c.outstanding() == 0 && c.has_unsent() && c.retransmit_at == Instant::never() &&
+        (c.sending == nullptr || c.sending->cork_due == Instant::never()))
         restart_retransmit_timer(env, c);
     return false;
 }
@@ -455,7 +429,7 @@ void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_si
           const buf::Cursor& after) {
     const Segment& header = plan.header;
     // A snapshot may be behind what has come since.
-    if (header.has_ack() && header.ack == c.rcv_nxt) ack_sent(c);
+    if (header.has_ack() && header.ack == c.rcv_nxt) acknowledged(c);
     if (header.rst()) ++env.counters.tcp_out_rsts;
     if (plan.retransmission) {
         const uint32_t segments = 1 + (payload_size > 0 ? (payload_size - 1) / plan.mss : 0);
@@ -469,8 +443,13 @@ void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_si
     if (length == 0 && !header.syn()) return;
     const bool first = c.outstanding() == 0 || header.syn();
     if (length > 0) note_transmission(env, c, plan, length);
-    if (!plan.retransmission && payload_size > 0)
+    if (!plan.retransmission && payload_size > 0) {
         c.sending->queue.remember(after, plan.offset + payload_size);
+        c.sending->cork_due = Instant::never();
+        c.sending->cork_over = false;
+        note_answer(env, c);
+        if (c.want_writable) wake_writer(env, c);
+    }
     c.last_sent_at = env.now;
     if (header.syn() ? c.retransmit_at == Instant::never()
                      : first || !plan.retransmission || plan.loss_probe ||

@@ -29,9 +29,4 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan);
 void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_size,
           const buf::Cursor& after);
 
-/// The window field that goes out now; moves RCV.ADV (RFC 9293 section 3.8.6.2.2).
-uint16_t advertise_window(Env& env, Connection& c);
-/// The application has consumed data: is an update of the window worth a segment?
-void maybe_update_window(Env& env, Connection& c);
-
 }  // namespace millrace::tcp

@@ -79,6 +79,7 @@ Reassembly::Set::iterator Reassembly::add(Set::iterator next, Seq begin, BufferC
         where = set_.insert_before(next, *range);
     }
     pinned_ += pinned;
+    bytes_ += distance(begin, end);
     return where;
 }
 
@@ -92,6 +93,7 @@ Seq Reassembly::merge(Seq begin, BufferChain data, BufferChain& out, buf::Pools&
         out.append(std::move(data));
         pinned_ -= buf::pinned_bytes(at->data);
         const uint32_t held = distance(at->begin, at->end);
+        bytes_ -= held;
         const Seq next = at->end;
         out.append(std::move(at->data));
         remove(at);
@@ -159,6 +161,28 @@ wire::SackBlock Reassembly::held(Seq begin, Seq end) const {
     return {max(begin, at->begin), min(end, at->end)};
 }
 
+buf::Pools::Collapsed Reassembly::collapse(buf::Pools& buffers) {
+    buf::Pools::Collapsed all;
+    pinned_ = 0;
+    for (ReassemblyRange& range : set_) {
+        const auto done = buffers.collapse(range.data);
+        all.buffers += done.buffers;
+        all.copied += done.copied;
+        pinned_ += buf::pinned_bytes(range.data);
+    }
+    return all;
+}
+
+bool Reassembly::prune_highest(Seq begin) {
+    if (set_.empty()) return false;
+    const auto last = std::prev(set_.end());
+    if (last->begin <= begin) return false;
+    pinned_ -= buf::pinned_bytes(last->data);
+    bytes_ -= distance(last->begin, last->end);
+    remove(last);
+    return true;
+}
+
 void Reassembly::remove(Set::iterator at) {
     set_.erase_and_dispose(at, [&](ReassemblyRange* r) { pool_.give_back(r); });
 }
@@ -166,6 +190,7 @@ void Reassembly::remove(Set::iterator at) {
 void Reassembly::clear() {
     set_.clear_and_dispose([&](ReassemblyRange* r) { pool_.give_back(r); });
     pinned_ = 0;
+    bytes_ = 0;
     recent_count_ = 0;
 }
 

@@ -50,8 +50,14 @@ public:
     /// The part of [begin, end) that is held already: what a DSACK reports (RFC 2883 section 4.1).
     wire::SackBlock held(Seq begin, Seq end) const;
 
+    /// Each range in as few buffers as there can be. O(ranges and buffers): where it pays.
+    buf::Pools::Collapsed collapse(buf::Pools& buffers);
+    /// Gives up the highest range. False where it does not begin behind `begin`.
+    bool prune_highest(Seq begin);
+
     bool empty() const { return set_.empty(); }
     size_t pinned() const { return pinned_; }
+    size_t bytes() const { return bytes_; }
     size_t ranges() const { return set_.size(); }
     void clear();
 
@@ -66,6 +72,7 @@ private:
     Ranges& pool_;
     Set set_;
     size_t pinned_ = 0;
+    size_t bytes_ = 0;
     // An octet of each of the ranges that changed last, the latest first.
     std::array<Seq, wire::TcpOptions::sack_blocks_max> recent_{};
     uint8_t recent_count_ = 0;

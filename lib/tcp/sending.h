@@ -42,6 +42,12 @@ struct Sending {
     bool tlp_retransmitted = false;
     bool tlp_due = false;         ///< the probe goes out this turn
 
+    bool urgent = false;          ///< SND.UP is ahead of SND.UNA
+    Seq snd_up;                   ///< the octet behind the urgent data (RFC 6093 section 4)
+
+    bool cork_over = false;       ///< a corked partial segment has waited long enough
+    Instant cork_due = Instant::never();  ///< until when it waits
+
     bool frto = false;            ///< looking whether the timeout was spurious (RFC 5682)
     bool frto_new_data = false;   ///< its step 2b: new data goes before what may not be lost
     bool window_limited = false;  ///< the congestion window held data back in this window

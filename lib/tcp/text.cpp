@@ -3,9 +3,12 @@
 #include <cerrno>
 
 #include "tcp/ack.h"
+#include "tcp/delayed_ack.h"
 #include "tcp/ecn.h"
 #include "tcp/ingress.h"
 #include "tcp/limits.h"
+#include "tcp/receive_queue.h"
+#include "tcp/receive_window.h"
 #include "tcp/timers.h"
 
 namespace millrace::tcp {
@@ -16,12 +19,15 @@ using wire::Segment;
 namespace {
 
 /// In-order data reaches the application's queue, with what it makes contiguous.
-void accept_in_order(Env& env, Connection& c, BufferChain payload) {
+void accept_in_order(Env& env, Connection& c, const Segment& segment, BufferChain payload) {
     const auto arrived = static_cast<uint32_t>(payload.size());
     const size_t before = c.receive_queue.size();
+    size_t pinned = buf::pinned_bytes(payload);
     if (c.reassembly != nullptr) {
+        pinned += c.reassembly->pinned();
         c.rcv_nxt = c.reassembly->merge(c.rcv_nxt, std::move(payload), c.receive_queue,
                                         env.buffers);
+        pinned -= c.reassembly->pinned();
         if (c.reassembly->empty()) release_reassembly(env, c);
         c.ack_now = true;  // a hole was filled, wholly or in part (RFC 5681 section 4.2)
         env.mark_dirty(c);
@@ -31,14 +37,16 @@ void accept_in_order(Env& env, Connection& c, BufferChain payload) {
     }
     const auto taken = static_cast<uint32_t>(c.receive_queue.size() - before);
     c.rcv_used += taken;
+    c.rcv_pinned += static_cast<uint32_t>(pinned);
     env.counters.payload_received += taken;
     if (c.reading_stopped) {
         c.receive_queue.clear();
-        c.rcv_used = 0;
+        c.rcv_used = c.rcv_pinned = 0;
     } else {
         env.notify(c, Event::readable);
     }
-    schedule_ack(env, c, arrived);
+    measure_receive_rtt(env, c, segment);
+    schedule_ack(env, c, segment);
 }
 
 void keep_out_of_order(Env& env, Connection& c, Seq seq, BufferChain payload) {
@@ -51,8 +59,7 @@ void keep_out_of_order(Env& env, Connection& c, Seq seq, BufferChain payload) {
         }
     }
     // Charged by buffer, not by payload: one-byte segments pin whole buffers (attack case 41).
-    const size_t limit = size_t{2} * c.rcv_buf;
-    switch (c.reassembly->insert(seq, std::move(payload), limit, env.buffers)) {
+    switch (c.reassembly->insert(seq, std::move(payload), receive_limit(c), env.buffers)) {
         case Reassembly::Outcome::kept: ++env.counters.tcp_ofo_queue; break;
         case Reassembly::Outcome::duplicate: break;
         case Reassembly::Outcome::dropped:
@@ -79,16 +86,24 @@ void process_text(Env& env, Connection& c, const Segment& segment, BufferChain p
         return;
     }
     if (c.ecn) ecn::on_text(env, c, segment);
-    if (segment.seq == c.rcv_nxt) {
-        accept_in_order(env, c, std::move(payload));
+    const Seq end = segment.seq + static_cast<uint32_t>(payload.size());
+    const bool in_order = segment.seq == c.rcv_nxt;
+    if (!make_receive_room(env, c, segment.seq, payload)) {
+        // Told what we have, the peer sends it again: the window that was offered stands.
+        if (!in_order) ++env.counters.tcp_ofo_drop;
+        c.ack_now = true;
+        env.mark_dirty(c);
         return;
     }
-    const Seq end = segment.seq + static_cast<uint32_t>(payload.size());
+    if (in_order) {
+        accept_in_order(env, c, segment, std::move(payload));
+        return;
+    }
     const wire::SackBlock duplicate =
         c.reassembly == nullptr ? wire::SackBlock() : c.reassembly->held(segment.seq, end);
     keep_out_of_order(env, c, segment.seq, std::move(payload));
     // At once, one for each segment: the peer's fast retransmit counts them (RFC 5681 section 4.2).
-    c.quick_acks = std::max<uint8_t>(c.quick_acks, 1);
+    enter_quick_acks(c, quick_acks_disorder);
     acknowledge_at_once(env, c, duplicate);
 }
 
@@ -107,8 +122,7 @@ void check_fin(Env& env, Connection& c, const Segment& segment) {
     c.fin_pending = false;
     c.fin_received = true;
     c.rcv_nxt += 1;
-    c.ack_now = true;
-    env.mark_dirty(c);
+    acknowledge_fin(env, c);
     env.notify(c, Event::readable);  // the end of the stream is something to read
     switch (c.state) {
         case State::established: set_state(c, State::close_wait); break;

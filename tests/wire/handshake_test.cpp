@@ -39,7 +39,7 @@ TEST_P(BothFamilies, passive_open_data_and_close) {
     s.expect(PA(1, 101).data(200));
     s.inject(A(101, 201));
     s.inject(FA(101, 201));
-    s.expect(A(201, 102));
+    s.expect_silence();  // request and response: ours may carry its ACK
     EXPECT_TRUE(s.end().peer_closed);
     s.close();
     s.expect(FA(201, 102));

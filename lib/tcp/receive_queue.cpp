@@ -1,0 +1,99 @@
+#include "tcp/receive_queue.h"
+
+#include <algorithm>
+
+namespace millrace::tcp {
+
+namespace {
+
+/// A collapse must free a fourth of what is pinned, or its copies would not be worth it: so each
+/// buffer that arrives pays for at most a few that are copied.
+bool worthwhile(size_t pinned, size_t least) {
+    return pinned > least && pinned - least > pinned / 4;
+}
+
+void collapse_queue(Env& env, Connection& c) {
+    const auto done = env.buffers.collapse(c.receive_queue);
+    env.counters.tcp_rcv_collapsed += done.buffers;
+    env.counters.payload_copied += done.copied;
+    c.rcv_pinned = static_cast<uint32_t>(buf::pinned_bytes(c.receive_queue));
+}
+
+void collapse_reassembly(Env& env, Connection& c) {
+    const auto done = c.reassembly->collapse(env.buffers);
+    env.counters.tcp_rcv_collapsed += done.buffers;
+    env.counters.payload_copied += done.copied;
+}
+
+/// While receive buffers are short, queues hold none: each is copied once, and what comes later is
+/// copied as it comes.
+bool leave_receive_pool(Env& env, Connection& c, BufferChain& payload) {
+    if (!c.queue_copied) {
+        collapse_queue(env, c);
+        if (c.reassembly != nullptr) collapse_reassembly(env, c);
+        c.queue_copied = true;
+    }
+    BufferChain copy = env.buffers.copy_out_of_receive(payload);
+    if (copy.empty()) return false;
+    env.counters.payload_copied += copy.size();
+    payload = std::move(copy);
+    return true;
+}
+
+void collapse_where_worthwhile(Env& env, Connection& c) {
+    if (worthwhile(c.rcv_pinned, buf::Pools::collapsed_bytes(c.receive_queue.size(), 1)))
+        collapse_queue(env, c);
+    if (c.reassembly != nullptr &&
+        worthwhile(c.reassembly->pinned(),
+                   buf::Pools::collapsed_bytes(c.reassembly->bytes(), c.reassembly->ranges())))
+        collapse_reassembly(env, c);
+}
+
+/// What lies highest will be needed last. It was never acknowledged: its sender has it still, and
+/// forgets what our SACKs said of it (RFC 2018 section 8).
+void prune(Env& env, Connection& c, Seq begin, size_t excess) {
+    if (c.reassembly == nullptr) return;
+    const size_t before = c.reassembly->pinned();
+    while (!c.reassembly->empty() && before - c.reassembly->pinned() < excess &&
+           c.reassembly->prune_highest(begin))
+        ++env.counters.tcp_ofo_pruned;
+    if (c.reassembly->empty()) release_reassembly(env, c);
+}
+
+}  // namespace
+
+size_t receive_charge(const Connection& c) {
+    return c.rcv_pinned + (c.reassembly == nullptr ? 0 : c.reassembly->pinned());
+}
+
+size_t receive_limit(const Connection& c) {
+    const uint32_t offered = c.rcv_adv > c.rcv_nxt ? c.rcv_window() : 0;
+    return size_t{2} * std::max(c.rcv_buf, c.rcv_used + offered);
+}
+
+bool make_receive_room(Env& env, Connection& c, Seq begin, BufferChain& payload) {
+    if (env.receive_low) {
+        if (!leave_receive_pool(env, c, payload)) {
+            env.counters.drop(observe::Drop::no_buffer);
+            ++env.counters.tcp_rcv_q_drop;
+            return false;
+        }
+    } else {
+        c.queue_copied = false;
+    }
+    const size_t limit = receive_limit(c);
+    const size_t more = buf::pinned_bytes(payload);
+    if (receive_charge(c) + more <= limit) return true;
+    collapse_where_worthwhile(env, c);
+    size_t charge = receive_charge(c) + more;
+    if (charge <= limit) return true;
+    prune(env, c, begin, charge - limit);
+    charge = receive_charge(c) + more;
+    if (charge <= limit) return true;
+    ++env.counters.tcp_rcv_pruned;
+    ++env.counters.tcp_rcv_q_drop;
+    env.counters.drop(observe::Drop::tcp_receive_full);
+    return false;
+}
+
+}  // namespace millrace::tcp

@@ -43,6 +43,13 @@ struct Endpoint {
     uint32_t urgent_notices = 0;
     uint32_t urgent_ahead = 0;  ///< as the last notice found it
 
+    /// What `pump` would write next; the caller writes it.
+    std::vector<std::byte> write_next(uint32_t bytes) {
+        std::vector<std::byte> chunk(bytes);
+        for (std::byte& byte : chunk) byte = static_cast<std::byte>(pattern(sent++, salt_out));
+        to_send = std::max(to_send, sent);
+        return chunk;
+    }
     void pump() {
         while (connection != nullptr && sent < to_send) {
             std::vector<std::byte> chunk(std::min<uint64_t>(16384, to_send - sent));

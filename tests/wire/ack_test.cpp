@@ -12,7 +12,7 @@ uint32_t settle(Script& s) {
     uint32_t seq = 1;
     for (int i = 0; i < 40; ++i, seq += 100) {
         s.inject(PA(seq, 1).data(100));
-        s.advance(300_ms);
+        s.advance(100_ms);
     }
     s.forget_sent();
     return seq;

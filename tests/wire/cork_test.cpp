@@ -7,7 +7,7 @@ namespace {
 struct Corked : ::testing::Test {
     Corked() { s.establish(); }
     void write(uint32_t bytes) {
-        const std::vector<std::byte> data(bytes);
+        const std::vector<std::byte> data = s.end().write_next(bytes);
         EXPECT_EQ(tcp::send_copy(env(), s.tcb(), data), bytes);
     }
     void cork(bool on) {
@@ -80,7 +80,7 @@ TEST_F(Corked, holds_back_no_fin) {
 
 TEST_F(Corked, holds_back_no_urgent_data) {
     cork(true);
-    const std::vector<std::byte> data(5);
+    const std::vector<std::byte> data = s.end().write_next(5);
     EXPECT_EQ(tcp::send_urgent(env(), s.tcb(), data), 5U);
     s.advance({});
     s.expect(PA(1, 1).data(5).urgent(5));

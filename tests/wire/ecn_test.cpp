@@ -186,6 +186,7 @@ TEST_P(Ecn, a_mark_is_echoed_until_cwr) {
     s.inject(A(at(3), at(1)).data(mss).filled_from(3 * mss).flag(cwr).ecn_bits(ect0));
     s.expect(A(at(1), at(4)));
     s.inject(A(at(4), at(1)).data(mss).filled_from(4 * mss).ecn_bits(ect0));
+    s.advance_to_next_segment(200_ms);
     s.expect(A(at(1), at(5)));
     EXPECT_EQ(s.counters().ip_in_ce_pkts, 1U);
     EXPECT_EQ(s.counters().ip_in_ect0_pkts, 4U);
@@ -322,6 +323,7 @@ TEST_P(Ecn, case_65_a_path_that_bleaches_the_field_costs_nothing) {
     s.inject(A(at(1), at(4)).ecn_bits(not_ect));
     EXPECT_EQ(s.tcb().recovery, tcp::Recovery::open);
     s.inject(A(at(1), at(4)).data(mss).filled_from(mss));
+    s.advance_to_next_segment(200_ms);
     s.expect(A(at(4), at(2)));
     EXPECT_TRUE(s.end().intact);
 }

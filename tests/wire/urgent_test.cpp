@@ -8,7 +8,7 @@ namespace {
 struct Urgent : ::testing::Test {
     Urgent() { s.establish(); }
     void send_urgent(uint32_t bytes) {
-        const std::vector<std::byte> data(bytes);
+        const std::vector<std::byte> data = s.end().write_next(bytes);
         EXPECT_EQ(tcp::send_urgent(s.stack().env(), s.tcb(), data), bytes);
         s.advance({});
     }
@@ -24,7 +24,7 @@ TEST_F(Urgent, MUST_30_MUST_62_the_pointer_names_the_octet_behind_the_urgent_dat
 }
 
 TEST_F(Urgent, MUST_62_counts_from_each_segment_that_bears_it) {
-    const std::vector<std::byte> before(3000);
+    const std::vector<std::byte> before = s.end().write_next(3000);
     EXPECT_EQ(tcp::send_copy(s.stack().env(), s.tcb(), before), 3000U);
     send_urgent(10);
     s.expect(A(1, 1).data(1460).urgent(3010));

@@ -15,7 +15,7 @@ while [ $# -gt 0 ]; do
         --quick) quick=1 ;;
         --sim) sim=${2:?--sim wants a number of seeds}; shift ;;
         --soak) soak=${2:?--soak wants seconds}; shift ;;
-        *) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+        *) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
     esac
     shift
 done
@@ -99,7 +99,7 @@ if [ "$sim" != 0 ]; then
     exit 0
 fi
 
-suites="unit wire attack sim"
+suites="unit eal wire attack sim"
 optimised=$MILLRACE_TOP/build
 build "$optimised" "" --buildtype=release
 for name in $suites; do suite "$name (optimised)" "$optimised/tests/${name}_tests"; done

@@ -140,7 +140,8 @@ uint16_t Stack::link_mss(const Address& destination) const {
 }
 
 /// RFC 6056 section 3.3.4 (double-hash): a secret start and a counter for each destination, then a
-/// walk; among the candidates only those whose replies steering brings to this core (attack case 35).
+/// walk; among the candidates only those whose replies steering brings to this core (attack case
+/// 35).
 Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
                                     const SocketAddress& remote) {
     const uint32_t first = config_.tcp.ip_local_port_range_min;

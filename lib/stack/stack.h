@@ -233,8 +233,8 @@ private:
     tcp::HalfOpen* half_open_due_ = nullptr;
     std::vector<tcp::Listener*> acceptable_;
     std::vector<tcp::Connection*> finished_;  ///< reclaimed at the end of the turn
-    /// RFC 6056 section 3.3.4 (double-hash): counters of their own for groups of destinations, so that
-    /// none can count what we open to others.
+    /// RFC 6056 section 3.3.4 (double-hash): counters of their own for groups of destinations, so
+    /// that none can count what we open to others.
     std::array<uint16_t, 1024> port_counters_{};
 
     /// What other cores listen on: bit i is core i.

@@ -18,8 +18,8 @@ using wire::Segment;
 namespace {
 
 /// The peer's window as the segment says it (RFC 9293: SND.WL1 and SND.WL2 keep old ones out). One
-/// that moves SND.UNA is taken whatever its sequence, as in Linux: SND.UNA + SND.WND would lie beyond
-/// what was ever offered.
+/// that moves SND.UNA is taken whatever its sequence, as in Linux: SND.UNA + SND.WND would lie
+/// beyond what was ever offered.
 void update_window(Env& env, Connection& c, const Segment& segment) {
     const bool old =
         c.snd_wl1 > segment.seq || (c.snd_wl1 == segment.seq && c.snd_wl2 > segment.ack);

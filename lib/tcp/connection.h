@@ -199,7 +199,9 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     Seq data_end() const { return snd_una + (syn_acked ? 0 : 1) + queued(); }
     bool fin_sent() const { return fin_queued && !fin_acked && snd_nxt > data_end(); }
     /// The send queue or a FIN holds what has not been sent yet.
-    bool has_unsent() const { return snd_nxt < data_end() || (fin_queued && !fin_acked && !fin_sent()); }
+    bool has_unsent() const {
+        return snd_nxt < data_end() || (fin_queued && !fin_acked && !fin_sent());
+    }
     /// RFC 6675's pipe: what is believed to be in the network now, bytes.
     uint32_t in_flight() const {
         if (sending == nullptr) return outstanding();

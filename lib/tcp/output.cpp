@@ -118,8 +118,8 @@ uint32_t sendable(Env& env, Connection& c, uint32_t offset, uint32_t pace) {
     return whole;  // Nagle holds the last, partial segment back
 }
 
-/// Linux's tcp_slow_start_after_idle (RFC 2861 section 3.1): after silence the window says little of
-/// the path.
+/// Linux's tcp_slow_start_after_idle (RFC 2861 section 3.1): after silence the window says little
+/// of the path.
 void restart_after_idle(Env& env, Connection& c) {
     if (c.outstanding() != 0 || c.last_sent_at == Instant()) return;
     const Duration idle = env.now - c.last_sent_at;
@@ -393,7 +393,8 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
     if (plan.retransmission) {
         // What came of a probe is unclear once anything is sent again, as in Linux.
         if (c.probing != nullptr) c.probing->size = 0;
-        if (SentRange* range = s.sent.find(begin)) s.sent.sent_again(*range, length, env.now, stamp);
+        if (SentRange* range = s.sent.find(begin))
+            s.sent.sent_again(*range, length, env.now, stamp);
         if (c.undo_possible) c.undo_retransmitted = std::max(c.undo_retransmitted, 0) +
                                                     static_cast<int32_t>(length);
         if (!c.retransmits_stamped) {

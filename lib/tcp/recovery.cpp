@@ -43,7 +43,8 @@ void end_reduction(Env& env, Connection& c, const AckWork& work) {
     if (!c.control.controls_recovery() && c.window.ssthresh != congestion::Window::unlimited)
         c.window.set(c.window.ssthresh);
     c.control.on_recovery_exit(c.window, congestion_ack(env, c, work));
-    if (c.reordering_persist > 0 && --c.reordering_persist == 0) c.reordering_steps = 1;
+    if (c.reordering_persist > 0) --c.reordering_persist;
+    if (c.reordering_persist == 0) c.reordering_steps = 1;
 }
 
 /// The first segment in flight is lost, say duplicate ACKs (RFC 6582).
@@ -289,7 +290,8 @@ void enter_loss(Env& env, Connection& c) {
     AckWork work;
     work.prior_una = c.snd_una;
     work.prior_in_flight = c.in_flight();
-    // What the peer says that it holds and does not acknowledge, it has dropped (RFC 2018 section 8).
+    // What the peer says that it holds and does not acknowledge, it has dropped (RFC 2018 section
+    // 8).
     if (!s.sent.empty() && s.sent.front().sacked) {
         ++env.counters.tcp_sack_reneging;
         s.sent.forget_sacked();

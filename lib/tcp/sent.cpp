@@ -77,8 +77,8 @@ SentRange* SentRanges::split(SentRange& range, Seq at) {
     return back;
 }
 
-/// Cuts `range` to what a block covers of it: the part before `begin` stays `range`, the covered part
-/// follows it. False where it cannot be cut.
+/// Cuts `range` to what a block covers of it: the part before `begin` stays `range`, the covered
+/// part follows it. False where it cannot be cut.
 bool SentRanges::narrow(SentRange& range, Seq begin, Seq end, size_t bound) {
     if (range.end > end && (set_.size() >= bound || split(range, end) == nullptr)) return false;
     if (range.begin < begin && (set_.size() >= bound || split(range, begin) == nullptr))

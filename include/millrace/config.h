@@ -44,6 +44,8 @@ struct TcpTunables {
     uint32_t tcp_max_tw_buckets = 262144;    ///< TIME-WAIT entries per core; 0..100000000
     uint32_t tcp_rfc1337 = 1;                ///< 1: RST in TIME-WAIT is ignored; 0..1
     uint32_t tcp_abort_on_overflow = 0;      ///< 1: RST when the accept queue is full; 0..1
+    uint32_t tcp_max_syn_backlog = 4096;     ///< half-open a listener, if no cookies; 1..100000000
+    uint32_t tcp_syncookies = 1;             ///< 0: never, 1: for what exceeds it, 2: always; 0..2
     uint32_t somaxconn = 4096;               ///< cap on a listener's backlog; 1..16777216
     uint32_t tcp_timestamps = 1;             ///< 1: offer and accept timestamps; 0..1
     uint32_t tcp_window_scaling = 1;         ///< 1: offer and accept window scaling; 0..1

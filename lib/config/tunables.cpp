@@ -27,6 +27,8 @@ constexpr std::array tcp{
     FIELD(TcpTunables, tcp_max_tw_buckets, 0, 100'000'000),
     FIELD(TcpTunables, tcp_rfc1337, 0, 1),
     FIELD(TcpTunables, tcp_abort_on_overflow, 0, 1),
+    FIELD(TcpTunables, tcp_max_syn_backlog, 1, 100'000'000),
+    FIELD(TcpTunables, tcp_syncookies, 0, 2),
     FIELD(TcpTunables, somaxconn, 1, 16'777'216),
     FIELD(TcpTunables, tcp_timestamps, 0, 1),
     FIELD(TcpTunables, tcp_window_scaling, 0, 1),

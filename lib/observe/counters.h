@@ -32,6 +32,11 @@ namespace millrace::observe {
     X(tcp_out_rsts, "TcpOutRsts")                                   \
     X(tcp_listen_overflows, "TcpExtListenOverflows")                \
     X(tcp_listen_drops, "TcpExtListenDrops")                        \
+    X(syncookies_sent, "TcpExtSyncookiesSent")                      \
+    X(syncookies_received, "TcpExtSyncookiesRecv")                  \
+    X(syncookies_failed, "TcpExtSyncookiesFailed")                  \
+    X(tcp_req_q_full_do_cookies, "TcpExtTCPReqQFullDoCookies")      \
+    X(tcp_req_q_full_drop, "TcpExtTCPReqQFullDrop")                 \
     X(tcp_timeouts, "TcpExtTCPTimeouts")                            \
     X(tcp_fast_retrans, "TcpExtTCPFastRetrans")                     \
     X(tcp_sack_recovery, "TcpExtTCPSackRecovery")                   \

@@ -38,6 +38,7 @@ namespace millrace::observe {
     X(tcp_no_listener, "a segment for a port on which nothing listens; answered with RST")         \
     X(tcp_closed_rst, "a RST for a connection that does not exist")                                \
     X(tcp_backlog_full, "a SYN while the half-open backlog is full")                               \
+    X(tcp_bad_cookie, "an ACK for a listener under attack that brings no SYN cookie of ours back") \
     X(tcp_accept_queue_full, "a SYN or final ACK while the accept queue is full")                  \
     X(tcp_out_of_window, "no octet of the segment lies in the receive window")                     \
     X(tcp_paws, "the timestamp is older than the last one (RFC 7323 section 5)")                   \

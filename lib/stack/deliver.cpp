@@ -3,6 +3,7 @@
 
 #include "stack/stack.h"
 #include "tcp/ingress.h"
+#include "tcp/syn_cookies.h"
 
 namespace millrace::stack {
 
@@ -139,28 +140,41 @@ bool Stack::deliver_half_open(Classified& in) {
     switch (tcp::on_segment(env_, *entry, in.segment)) {
         case HalfOpenVerdict::drop: break;
         case HalfOpenVerdict::answer: due(*entry); break;
-        case HalfOpenVerdict::complete: complete_half_open(*entry, in); break;
+        case HalfOpenVerdict::complete: on_third_ack(*entry, in); break;
         case HalfOpenVerdict::remove: remove_half_open(*entry); break;
         case HalfOpenVerdict::reset: reply_reset(in); break;
     }
     return true;
 }
 
-/// The third ACK: the connection is established whether or not anyone has called accept.
-void Stack::complete_half_open(tcp::HalfOpen& entry, Classified& in) {
+void Stack::on_third_ack(tcp::HalfOpen& entry, Classified& in) {
+    const bool full = entry.listener->accept_queue_full();
+    tcp::Connection* c = establish(entry, in);
+    if (c != nullptr) {
+        // The entry goes, its claim on steered frames passes on to the connection.
+        half_open_table_.erase(entry);
+        --entry.listener->half_open_count;
+        not_due(entry);
+        half_opens_.give_back(&entry);
+        deliver_connection(*c, in);
+    } else if (full && config_.tcp.tcp_abort_on_overflow != 0) {
+        remove_half_open(entry);
+    }
+}
+
+/// The third ACK: the connection is established whether or not anyone has called accept. Null where
+/// there is no room: the peer sends it again.
+tcp::Connection* Stack::establish(const tcp::HalfOpen& entry, Classified& in) {
     tcp::Listener& listener = *entry.listener;
     if (listener.accept_queue_full()) {
         counters_.drop(Drop::tcp_accept_queue_full);
         ++counters_.tcp_listen_overflows;
         ++counters_.tcp_listen_drops;
-        if (config_.tcp.tcp_abort_on_overflow != 0) {
-            reply_reset(in);
-            remove_half_open(entry);
-        }
-        return;  // the peer sends it again
+        if (config_.tcp.tcp_abort_on_overflow != 0) reply_reset(in);
+        return nullptr;
     }
     tcp::Connection* c = add_connection(entry.key, in.hash);
-    if (c == nullptr) return;
+    if (c == nullptr) return nullptr;
     tcp::complete(env_, entry, *c, in.ip.destination, link_mss(in.ip.source));
     c->accept_queued = true;
     listener.accept_queue.push_back(*c);
@@ -168,12 +182,7 @@ void Stack::complete_half_open(tcp::HalfOpen& entry, Classified& in) {
         listener.accept_event = true;
         acceptable_.push_back(&listener);
     }
-    // The entry goes, its claim on steered frames passes on to the connection.
-    half_open_table_.erase(entry);
-    --listener.half_open_count;
-    not_due(entry);
-    half_opens_.give_back(&entry);
-    deliver_connection(*c, in);
+    return c;
 }
 
 /// Frames that reach the wrong core. True if another core has it now.
@@ -232,7 +241,12 @@ void Stack::deliver_new(Classified& in, std::optional<Seq> isn_floor) {
     }
     if (listener != nullptr) {
         if (segment.syn() && !segment.has_ack()) return deliver_syn(*listener, in, isn_floor);
-        counters_.drop(Drop::tcp_state);
+        if (segment.has_ack() && !segment.syn() && tcp::takes_cookies(env_, *listener)) {
+            if (deliver_cookie(*listener, in)) return;
+            counters_.drop(Drop::tcp_bad_cookie);
+        } else {
+            counters_.drop(Drop::tcp_state);
+        }
         if (segment.has_ack()) reply_reset(in);
         return;  // "any other control or data-bearing segment must have an ACK ... drop it"
     }
@@ -251,10 +265,15 @@ void Stack::deliver_syn(tcp::Listener& listener, Classified& in, std::optional<S
         ++counters_.tcp_listen_drops;
         return;
     }
-    tcp::HalfOpen* entry =
-        listener.half_open_full() ? nullptr : half_opens_.take(in.key, listener);
+    // What reopens a TIME-WAIT needs an ISN beyond the old ones: no cookie, as in Linux.
+    const bool only_cookies = config_.tcp.tcp_syncookies == 2 && !isn_floor;
+    tcp::HalfOpen* entry = only_cookies || listener.half_open_full(config_.tcp)
+                               ? nullptr
+                               : half_opens_.take(in.key, listener);
     if (entry == nullptr) {
+        if (config_.tcp.tcp_syncookies != 0 && !isn_floor && answer_by_cookie(listener, in)) return;
         counters_.drop(Drop::tcp_backlog_full);
+        ++counters_.tcp_req_q_full_drop;
         ++counters_.tcp_listen_drops;
         return;
     }
@@ -266,8 +285,41 @@ void Stack::deliver_syn(tcp::Listener& listener, Classified& in, std::optional<S
     due(*entry);
 }
 
-/// RFC 9293 section 3.5.2: the reset that a segment for nobody earns, made of the very frame that
-/// asked for it where nobody else holds that: a flood is answered without an allocation.
+/// The answer remembers what no entry does; it is made of the SYN's own frame.
+bool Stack::answer_by_cookie(tcp::Listener& listener, Classified& in) {
+    tcp::HalfOpen entry(in.key, listener);
+    const Address& local = in.ip.destination;
+    const auto header =
+        tcp::cookie_syn_ack(env_, entry, in.segment, local, link_mss(in.ip.source));
+    if (!header) return false;
+    if (listener.half_open_full(config_.tcp)) ++counters_.tcp_req_q_full_do_cookies;
+    Segment answer{local, in.ip.source, *header};
+    answer.tos = static_cast<uint8_t>(listener.dscp << 2);
+    answer.ttl = listener.ttl;
+    emit(answer, turn_round(in), nullptr);
+    return true;
+}
+
+/// False where the ACK brings back no cookie of ours.
+bool Stack::deliver_cookie(tcp::Listener& listener, Classified& in) {
+    tcp::HalfOpen entry(in.key, listener);
+    if (!tcp::restore_from_cookie(env_, entry, in.segment, in.ip.destination)) return false;
+    tcp::Connection* c = establish(entry, in);
+    if (c == nullptr) return true;
+    claim(in.key, true);
+    deliver_connection(*c, in);
+    return true;
+}
+
+/// The received frame as the one to answer in, where nobody else holds it: a flood is answered
+/// without an allocation.
+buf::Frame Stack::turn_round(Classified& in) {
+    buf::Frame frame = std::move(in.frame);
+    if (!frame || !frame.recycle()) frame = pools_.frame();
+    return frame;
+}
+
+/// RFC 9293 section 3.5.2: the reset that a segment for nobody earns.
 void Stack::reply_reset(Classified& in) {
     const wire::Segment& segment = in.segment;
     if (segment.rst()) return;
@@ -282,9 +334,7 @@ void Stack::reply_reset(Classified& in) {
         answer.header.flags = wire::TcpFlags::rst | wire::TcpFlags::ack;
     }
     ++counters_.tcp_out_rsts;
-    buf::Frame frame = std::move(in.frame);
-    if (!frame || !frame.recycle()) frame = pools_.frame();
-    emit(answer, std::move(frame), nullptr);
+    emit(answer, turn_round(in), nullptr);
 }
 
 }  // namespace millrace::stack

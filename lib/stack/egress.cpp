@@ -94,6 +94,7 @@ void Stack::after_egress(tcp::Connection& c) {
 
 void Stack::answer_half_open(tcp::HalfOpen& entry) {
     const Address& local = addresses_[entry.key.local].address;
+    tcp::answered(env_, entry);
     Segment answer{local, entry.key.remote,
                    tcp::syn_ack(env_, entry, local, link_mss(entry.key.remote))};
     answer.tos = static_cast<uint8_t>(entry.listener->dscp << 2);

@@ -122,7 +122,11 @@ private:
     bool deliver_half_open(Classified& in);
     void deliver_new(Classified& in, std::optional<Seq> isn_floor = std::nullopt);
     void deliver_syn(tcp::Listener& listener, Classified& in, std::optional<Seq> isn_floor);
-    void complete_half_open(tcp::HalfOpen& entry, Classified& in);
+    void on_third_ack(tcp::HalfOpen& entry, Classified& in);
+    tcp::Connection* establish(const tcp::HalfOpen& entry, Classified& in);
+    bool answer_by_cookie(tcp::Listener& listener, Classified& in);
+    bool deliver_cookie(tcp::Listener& listener, Classified& in);
+    buf::Frame turn_round(Classified& in);
     bool steer(Classified& in);
     std::optional<uint16_t> elsewhere(const tcp::FlowKey& key, uint32_t hash);
     void hand_over(uint16_t core, Classified& in, bool settled);

@@ -97,7 +97,9 @@ bool on_timer(Env& env, HalfOpen& entry) {
     return true;
 }
 
-Segment syn_ack(Env& env, HalfOpen& entry, const Address& local, uint16_t link_mss) {
+void answered(Env& env, HalfOpen& entry) {
+    // Karn: after a second one it is unclear which SYN-ACK was answered.
+    entry.timed = !entry.answered;
     if (!entry.answered) entry.answered_us = static_cast<uint32_t>(env.now.ns() / 1000);
     entry.answered = true;
     const Duration ceiling = Duration::from_ms(env.tunables.tcp_rto_max_ms);
@@ -105,6 +107,9 @@ Segment syn_ack(Env& env, HalfOpen& entry, const Address& local, uint16_t link_m
         std::min(syn_ack_timeout * (int64_t{1} << std::min<unsigned>(entry.retransmissions, 20)),
                  ceiling);
     if (!entry.timer.is_armed()) env.wheel.arm(entry.timer, env.now + timeout);
+}
+
+Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& local, uint16_t link_mss) {
     Segment segment;
     segment.source_port = entry.key.local_port;
     segment.destination_port = entry.key.remote_port;
@@ -146,7 +151,7 @@ void complete(Env& env, const HalfOpen& entry, Connection& c, const Address& loc
     c.rcv_adv = c.rcv_nxt + offered_window(env);
     c.last_ack_sent = c.rcv_nxt;
     established(env, c);
-    if (entry.retransmissions == 0) {  // Karn: else it is unclear which SYN-ACK was answered
+    if (entry.timed) {
         const auto us = static_cast<uint32_t>(env.now.ns() / 1000) - entry.answered_us;
         c.rtt.sample(Duration::from_us(us));
         c.rtt.sample_min(Duration::from_us(us), env.now);

@@ -1,6 +1,7 @@
 // Listeners, half-open connections and the accept queue: passive OPEN.
 #pragma once
 
+#include <algorithm>
 #include <boost/intrusive/list.hpp>
 #include <cstdint>
 #include <optional>
@@ -36,6 +37,7 @@ struct HalfOpen : HashNode, SiblingHook {
     bool sack : 1 = false;
     bool ecn : 1 = false;       ///< its SYN asked for ECN and we agree
     bool answered : 1 = false;  ///< a SYN-ACK has gone out
+    bool timed : 1 = false;     ///< once only, and `answered_us` is when: a round trip to measure
     bool answer_due : 1 = false;
     uint8_t retransmissions = 0;
     uint32_t answered_us = 0;   ///< when the first SYN-ACK went out: the clock's low 32 bits
@@ -60,10 +62,15 @@ struct Listener : HashNode {
     uint8_t dscp = 0;           ///< of SYN-ACKs, and what connections begin with
     uint8_t ttl = 0;            ///< likewise; 0: `ip_default_ttl`
     bool accept_event = false;  ///< the owner is to be told of the queue
+    Instant cookies_until;      ///< until then a SYN cookie may come back
 
     /// As Linux counts: the queue is full when it holds more than the backlog.
     bool accept_queue_full() const { return accept_queue.size() > backlog; }
-    bool half_open_full() const { return half_open_count > backlog; }
+    /// Where cookies answer what exceeds it, the backlog bounds what is half open, too.
+    bool half_open_full(const TcpTunables& tunables) const {
+        return half_open_count >= (tunables.tcp_syncookies != 0 ? std::max(backlog, 1U)
+                                                                : tunables.tcp_max_syn_backlog);
+    }
     bool serves(const Address& local) const {
         return address == local || (address.is_unspecified() &&
                                     (!address.is_v4() || local.is_v4()));
@@ -87,8 +94,11 @@ void begin(Env& env, HalfOpen& entry, const wire::Segment& syn, const Address& l
 HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const wire::Segment& segment);
 /// The SYN-ACK timer. False: the entry has had its `tcp_synack_retries`.
 bool on_timer(Env& env, HalfOpen& entry);
-/// Header of the SYN-ACK that goes out now; arms the timer.
-wire::Segment syn_ack(Env& env, HalfOpen& entry, const Address& local, uint16_t link_mss);
+/// Header of the SYN-ACK.
+wire::Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& local,
+                      uint16_t link_mss);
+/// It goes out now: the timer is armed.
+void answered(Env& env, HalfOpen& entry);
 /// `c`, fresh from the pool, becomes the established connection of a completed entry. The segment
 /// that completed it is then processed as any other.
 void complete(Env& env, const HalfOpen& entry, Connection& c, const Address& local,

@@ -15,9 +15,24 @@ struct Tuple {
 };
 static_assert(sizeof(Tuple) == 36);
 
+struct CookieInput {
+    Tuple tuple;
+    uint32_t irs;
+    uint64_t period;
+};
+static_assert(sizeof(CookieInput) == 48);
+
+Tuple tuple_of(const FlowKey& key, const Address& local) {
+    return {local.bytes(), key.remote.bytes(), key.local_port, key.remote_port};
+}
+
+template <typename Input>
+uint64_t hash_of(const SecretHash& hash, const Input& input) {
+    return hash({reinterpret_cast<const uint8_t*>(&input), sizeof(input)});
+}
+
 uint64_t hash_tuple(const SecretHash& hash, const FlowKey& key, const Address& local) {
-    const Tuple tuple{local.bytes(), key.remote.bytes(), key.local_port, key.remote_port};
-    return hash({reinterpret_cast<const uint8_t*>(&tuple), sizeof(tuple)});
+    return hash_of(hash, tuple_of(key, local));
 }
 
 }  // namespace
@@ -28,6 +43,7 @@ Secrets Secrets::from_system() {
     fill_random(secrets.timestamp);
     fill_random(secrets.port);
     fill_random(secrets.flow_label);
+    fill_random(secrets.cookie);
     secrets.table = Random::from_system().next();
     return secrets;
 }
@@ -40,6 +56,7 @@ Secrets Secrets::from_seed(uint64_t seed) {
     random.fill(secrets.port);
     secrets.table = random.next();
     random.fill(secrets.flow_label);
+    random.fill(secrets.cookie);
     return secrets;
 }
 
@@ -55,6 +72,12 @@ uint32_t IsnGenerator::timestamp_offset(const FlowKey& key, const Address& local
 uint32_t IsnGenerator::flow_label(const FlowKey& key, const Address& local) const {
     const auto label = static_cast<uint32_t>(hash_tuple(flow_label_, key, local) & 0xfffff);
     return label != 0 ? label : 1;
+}
+
+uint32_t IsnGenerator::cookie(const FlowKey& key, const Address& local, Seq irs,
+                              uint64_t period) const {
+    const CookieInput input{tuple_of(key, local), irs.value(), period};
+    return static_cast<uint32_t>(hash_of(cookie_, input));
 }
 
 uint32_t IsnGenerator::port_offset(const Address& local, const Address& remote,

@@ -17,6 +17,7 @@ struct Secrets {
     SecretHash::Key timestamp{};
     SecretHash::Key port{};
     SecretHash::Key flow_label{};
+    SecretHash::Key cookie{};
     uint64_t table = 0;
 
     static Secrets from_system();
@@ -31,7 +32,8 @@ public:
         : isn_(secrets.isn),
           timestamp_(secrets.timestamp),
           port_(secrets.port),
-          flow_label_(secrets.flow_label) {}
+          flow_label_(secrets.flow_label),
+          cookie_(secrets.cookie) {}
     Seq isn(const FlowKey& key, const Address& local, Instant now) const;
     /// Added to the millisecond clock: per tuple, so that no uptime can be read (RFC 7323
     /// section 5.4, attack case 37).
@@ -43,12 +45,16 @@ public:
     /// 20 bits of IPv6, never 0: the network tells flows apart by them, and nobody guesses them
     /// (RFC 6437 section 3).
     uint32_t flow_label(const FlowKey& key, const Address& local) const;
+    /// The part of a SYN cookie that nobody else can compute: of the tuple, the peer's ISN and the
+    /// period in which it was made, so that each period has a function of its own.
+    uint32_t cookie(const FlowKey& key, const Address& local, Seq irs, uint64_t period) const;
 
 private:
     SecretHash isn_;
     SecretHash timestamp_;
     SecretHash port_;
     SecretHash flow_label_;
+    SecretHash cookie_;
 };
 
 }  // namespace millrace::tcp

@@ -13,6 +13,7 @@ protected:
     static Config config(uint32_t abort_on_overflow) {
         Config c;
         c.tcp.tcp_abort_on_overflow = abort_on_overflow;
+        c.tcp.tcp_syncookies = 0;  // cookies have their own tests
         return c;
     }
     Script::Options options(uint32_t abort_on_overflow = 0) const {

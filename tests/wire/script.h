@@ -222,6 +222,7 @@ public:
     size_t tcp_at() const { return 14 + ip_header_size(); }
     /// The stack's ISN, once a SYN of its has been looked at.
     uint32_t isn() const { return isn(options_.peer_port); }
+    uint32_t isn_towards(uint16_t client) const { return isn(client); }
     Address local() const { return Pair::address(1, options_.family); }
     Address peer() const { return Pair::address(2, options_.family); }
     size_t ip_header_size() const { return wire::Ip::size_for(options_.family); }

@@ -42,6 +42,8 @@ struct TcpTunables {
     uint32_t tcp_keepalive_probes = 9;       ///< unanswered ones that end it; 1..127
     uint32_t tcp_timewait_len = 60;          ///< seconds of TIME-WAIT (2 MSL); 1..240
     uint32_t tcp_max_tw_buckets = 262144;    ///< TIME-WAIT entries per core; 0..100000000
+    uint32_t tcp_tw_reuse = 2;               ///< connect() over TIME-WAIT: 2: loopback only; 0..2
+    uint32_t tcp_tw_reuse_delay = 1000;      ///< ms that the entry must be old; 0..60000
     uint32_t tcp_rfc1337 = 1;                ///< 1: RST in TIME-WAIT is ignored; 0..1
     uint32_t tcp_abort_on_overflow = 0;      ///< 1: RST when the accept queue is full; 0..1
     uint32_t tcp_max_syn_backlog = 4096;     ///< half-open a listener, if no cookies; 1..100000000

@@ -25,6 +25,8 @@ constexpr std::array tcp{
     FIELD(TcpTunables, tcp_keepalive_probes, 1, 127),
     FIELD(TcpTunables, tcp_timewait_len, 1, 240),
     FIELD(TcpTunables, tcp_max_tw_buckets, 0, 100'000'000),
+    FIELD(TcpTunables, tcp_tw_reuse, 0, 2),
+    FIELD(TcpTunables, tcp_tw_reuse_delay, 0, 60'000),
     FIELD(TcpTunables, tcp_rfc1337, 0, 1),
     FIELD(TcpTunables, tcp_abort_on_overflow, 0, 1),
     FIELD(TcpTunables, tcp_max_syn_backlog, 1, 100'000'000),

@@ -112,8 +112,7 @@ void Stack::deliver_time_wait(tcp::TimeWait& entry, Classified& in) {
         case TimeWaitVerdict::remove: remove_time_wait(entry); return;
         case TimeWaitVerdict::reopen:
             if (find_listener(in.ip.destination, in.segment.destination_port) != nullptr) {
-                // Beyond anything the old connection may have sent (as Linux: 64 KiB and two).
-                const Seq floor = entry.snd_nxt + 65537;
+                const Seq floor = tcp::beyond(entry);
                 remove_time_wait(entry);
                 deliver_new(in, floor);
                 return;

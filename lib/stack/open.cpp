@@ -154,9 +154,23 @@ Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
         const auto port = static_cast<uint16_t>(first + (offset + counter++) % count);
         const tcp::FlowKey key{remote.address, remote.port, port, local_index, 0};
         if (owner_of(key) != core_ || port_serves_listener(port)) continue;
-        if (flows_.find(key, hash_(key)) == nullptr) return port;
+        const tcp::Flow* flow = flows_.find(key, hash_(key));
+        if (flow == nullptr || may_take_over(*flow)) return port;
     }
     return error(EADDRNOTAVAIL);
+}
+
+/// tcp_tw_reuse, RFC 6191 from the side that opens: timestamps tell the new connection's segments
+/// from the old one's.
+bool Stack::may_take_over(const tcp::Flow& flow) const {
+    if (flow.kind != tcp::FlowKind::time_wait || !flow.timestamps) return false;
+    const uint32_t reuse = config_.tcp.tcp_tw_reuse;
+    const bool local = addresses_.find(flow.key.remote).has_value();
+    if (reuse == 0 || (reuse == 2 && !local)) return false;
+    const auto& entry = static_cast<const tcp::TimeWait&>(flow);
+    const Duration age = tcp::TimeWaitQueue::age(entry, env_.now,
+                                                 Duration::from_s(config_.tcp.tcp_timewait_len));
+    return age >= Duration::from_ms(config_.tcp.tcp_tw_reuse_delay);
 }
 
 Result<tcp::Connection*> Stack::connect(const SocketAddress& remote, const SocketAddress& local,
@@ -180,13 +194,20 @@ Result<tcp::Connection*> Stack::connect(const SocketAddress& remote, const Socke
     }
     const tcp::FlowKey key{remote.address, remote.port, port, *local_index, 0};
     const uint32_t hash = hash_(key);
-    if (flows_.find(key, hash) != nullptr || half_open_table_.find(key, hash) != nullptr)
-        return error(EADDRINUSE);
+    std::optional<Seq> floor;
+    if (tcp::Flow* flow = flows_.find(key, hash)) {
+        if (!may_take_over(*flow)) return error(EADDRNOTAVAIL);
+        auto& entry = static_cast<tcp::TimeWait&>(*flow);
+        floor = tcp::beyond(entry);
+        remove_time_wait(entry);
+    } else if (half_open_table_.find(key, hash) != nullptr) {
+        return error(EADDRNOTAVAIL);
+    }
     tcp::Connection* c = add_connection(key, hash);
     if (c == nullptr) return error(ENOBUFS);
     c->owner = owner;
     claim(key, true);
-    tcp::open(env_, *c, source, link_mss(remote.address));
+    tcp::open(env_, *c, source, link_mss(remote.address), floor);
     return c;
 }
 

@@ -82,7 +82,7 @@ public:
     void close_listener(tcp::Listener& listener);
     /// Null where nobody waits.
     tcp::Connection* accept(tcp::Listener& listener);
-    /// EADDRNOTAVAIL, EADDRINUSE, ENETUNREACH, EINVAL, ENOBUFS. A local port of 0 is chosen.
+    /// EADDRNOTAVAIL, ENETUNREACH, EINVAL, ENOBUFS. A local port of 0 is chosen.
     Result<tcp::Connection*> connect(const SocketAddress& remote, const SocketAddress& local,
                                      void* owner);
 
@@ -183,6 +183,7 @@ private:
     // open.cpp: listeners, half-open entries, connections begin and end
     tcp::Listener* find_listener(const Address& local, uint16_t port);
     bool port_serves_listener(uint16_t port);
+    bool may_take_over(const tcp::Flow& flow) const;
     Result<uint16_t> choose_port(const Address& local, uint16_t local_index,
                                  const SocketAddress& remote);
     uint16_t owner_of(const tcp::FlowKey& key) const;

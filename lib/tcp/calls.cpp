@@ -66,9 +66,10 @@ void initialise(Env& env, Connection& c, uint16_t link_mss) {
                   static_cast<congestion::Algorithm>(env.tunables.tcp_congestion_control));
 }
 
-void open(Env& env, Connection& c, const Address& local, uint16_t link_mss) {
+void open(Env& env, Connection& c, const Address& local, uint16_t link_mss,
+          std::optional<Seq> floor) {
     initialise(env, c, link_mss);
-    c.snd_una = c.snd_nxt = env.isn.isn(c.key, local, env.now);
+    c.snd_una = c.snd_nxt = env.isn.isn_beyond(floor, c.key, local, env.now);
     c.ts_offset = env.isn.timestamp_offset(c.key, local);
     set_state(c, State::syn_sent);
     c.syn_due = true;

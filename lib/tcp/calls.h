@@ -1,6 +1,7 @@
 // What the application asks of a connection: RFC 9293 section 3.9.1's calls.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -10,8 +11,10 @@ namespace millrace::tcp {
 
 /// Limits that do not depend on the peer; before the first segment, of either side.
 void initialise(Env& env, Connection& c, uint16_t link_mss);
-/// Active OPEN: the SYN goes out in this turn's egress.
-void open(Env& env, Connection& c, const Address& local, uint16_t link_mss);
+/// Active OPEN: the SYN goes out in this turn's egress. `floor`: our ISN must lie beyond it, where
+/// the tuple was in TIME-WAIT.
+void open(Env& env, Connection& c, const Address& local, uint16_t link_mss,
+          std::optional<Seq> floor);
 
 /// SEND without a copy: appends whole buffers while the send buffer is not full (it may be exceeded
 /// by less than one chain). EPIPE after shutdown, the connection's error after its end, EAGAIN

@@ -24,8 +24,7 @@ uint32_t offered_window(const Env& env) {
 void begin(Env& env, HalfOpen& entry, const Segment& syn, const Address& local,
            std::optional<Seq> floor) {
     const wire::TcpOptions& options = syn.options;
-    entry.iss = env.isn.isn(entry.key, local, env.now);
-    if (floor && entry.iss <= *floor) entry.iss = *floor + 1;
+    entry.iss = env.isn.isn_beyond(floor, entry.key, local, env.now);
     entry.irs = syn.seq;
     entry.peer_mss = options.mss;
     entry.peer_window = syn.window;

@@ -65,6 +65,12 @@ Seq IsnGenerator::isn(const FlowKey& key, const Address& local, Instant now) con
     return Seq(clock + static_cast<uint32_t>(hash_tuple(isn_, key, local)));
 }
 
+Seq IsnGenerator::isn_beyond(std::optional<Seq> floor, const FlowKey& key, const Address& local,
+                             Instant now) const {
+    const Seq usual = isn(key, local, now);
+    return floor && usual <= *floor ? *floor + 1 : usual;
+}
+
 uint32_t IsnGenerator::timestamp_offset(const FlowKey& key, const Address& local) const {
     return static_cast<uint32_t>(hash_tuple(timestamp_, key, local));
 }

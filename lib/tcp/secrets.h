@@ -1,6 +1,8 @@
 // What must not be guessed: initial sequence numbers, timestamp offsets, ports.
 #pragma once
 
+#include <optional>
+
 #include "base/keyed_hash.h"
 #include "base/random.h"
 #include "base/seq.h"
@@ -35,6 +37,9 @@ public:
           flow_label_(secrets.flow_label),
           cookie_(secrets.cookie) {}
     Seq isn(const FlowKey& key, const Address& local, Instant now) const;
+    /// Likewise, but beyond what an old connection of the tuple may have sent, if there is one.
+    Seq isn_beyond(std::optional<Seq> floor, const FlowKey& key, const Address& local,
+                   Instant now) const;
     /// Added to the millisecond clock: per tuple, so that no uptime can be read (RFC 7323
     /// section 5.4, attack case 37).
     uint32_t timestamp_offset(const FlowKey& key, const Address& local) const;

@@ -36,6 +36,10 @@ public:
     static void restart(TimeWait& entry, Instant now, Duration length) {
         entry.expires = tick_of(now + length) + 1;
     }
+    /// How long ago an entry of that length began (or was begun anew): within a tick.
+    static Duration age(const TimeWait& entry, Instant now, Duration length) {
+        return now + length - Instant::from_ns(int64_t{entry.expires} * tick.ns());
+    }
     /// Calls `end(TimeWait&)` for entries whose time is over; at most `budget` are touched.
     template <typename End>
     void advance(Instant now, size_t budget, End&& end) {
@@ -77,6 +81,8 @@ private:
     static_assert(1024 * 250 > 240 * 1000 + 250);
 };
 
+/// Beyond anything that the old connection may have sent (as Linux: 64 KiB and two).
+inline Seq beyond(const TimeWait& entry) { return entry.snd_nxt + 65537; }
 /// Fills an entry from the connection that it replaces.
 void begin(TimeWait& entry, const Connection& c);
 

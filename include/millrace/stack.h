@@ -272,8 +272,8 @@ public:
     Result<Listener> listen(const SocketAddress& local, ListenHandler& handler,
                             uint32_t backlog = 4096);
     /// Active open; `on_connected` or `on_closed` follows. `local` may name an address, a port,
-    /// both or neither. ENETUNREACH, EADDRNOTAVAIL (the tuple is in use, or no port is left; what is
-    /// in TIME-WAIT may be taken over by `tcp_tw_reuse`), EINVAL, ENOBUFS, EPERM.
+    /// both or neither. ENETUNREACH, EADDRNOTAVAIL (the tuple is in use, or no port is left; see
+    /// `tcp_tw_reuse` for those in TIME-WAIT), EINVAL, ENOBUFS, EPERM.
     Result<Connection> connect(const SocketAddress& remote, ConnectionHandler& handler,
                                const SocketAddress& local = {});
     /// A buffer that refers to a region's memory, at most `Buffer::max_size` bytes. EINVAL,

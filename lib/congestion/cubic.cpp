@@ -65,8 +65,7 @@ void Cubic::on_ack(Window& window, const Ack& ack) {
     }
     if (!ack.window_limited) return;
     if (window.in_slow_start()) {
-        const uint32_t growth = hystart_.growth(acked, window.mss);
-        acked = slow_start(window, growth, growth);
+        acked = slow_start(window, hystart_.growth(acked));
         if (acked == 0) return;
     }
     if (!in_epoch()) begin_epoch(window);
@@ -131,7 +130,10 @@ void Cubic::follow_reno(Window& window, uint32_t cwnd, uint32_t acked) {
         est_credit_ = static_cast<uint32_t>(credit - needed);
         w_est_ = std::min(w_est_ + window.mss, Window::max_size);
     }
-    if (window.cwnd < w_est_) window.set(w_est_);
+    // Towards it by half a segment for each acknowledged at most, as Linux: the window may have
+    // been taken down meanwhile, after an idle time or for not having been needed.
+    if (window.cwnd < w_est_)
+        window.set(std::min(w_est_, std::max(window.cwnd, cwnd + acked / 2)));
 }
 
 uint32_t Cubic::ssthresh(Window& window, const Ack&) {

@@ -12,20 +12,14 @@
 namespace millrace::congestion {
 
 /// RFC 5681 section 3.1 equation (2) with RFC 3465 section 2.2: the window grows by what was
-/// acknowledged, at most `limit` bytes an ACK, up to ssthresh. Returns the bytes of `acked` that
-/// are left for congestion avoidance. RFC 3465's own limit of one or two segments guards against
-/// ACKs that cover what left the network long ago; `Ack::acked` counts that when it was SACKed, so,
-/// as in Linux, the limit is not needed, and one ACK may answer a whole burst.
-inline uint32_t slow_start(Window& window, uint32_t acked, uint32_t limit) {
-    const uint32_t room = window.ssthresh - window.cwnd;
-    const uint32_t step = std::min(acked, limit);
-    if (step < room) {
-        window.grow(step);
-        return 0;
-    }
-    window.grow(room);
-    // What was beyond the limit is forfeited, here too.
-    return step - room;
+/// acknowledged, up to ssthresh. Returns the bytes of `acked` that are left for congestion
+/// avoidance. RFC 3465's limit of one or two segments guards against ACKs that cover what left the
+/// network long ago; `Ack::acked` counts that when it was SACKed, so, as in Linux, the limit is not
+/// needed, and one ACK may answer a whole burst.
+inline uint32_t slow_start(Window& window, uint32_t acked) {
+    const uint32_t step = std::min(acked, window.ssthresh - window.cwnd);
+    window.grow(step);
+    return acked - step;
 }
 
 /// RFC 3465 section 2.1: a segment for each window of bytes acknowledged; `credit` is what has been

@@ -12,15 +12,13 @@ constexpr uint32_t min_rtt_divisor = 8;
 constexpr uint8_t rtt_samples = 8;
 constexpr uint32_t css_growth_divisor = 4;
 constexpr uint8_t css_rounds = 5;
-constexpr uint32_t limit_segments = 8;  // L of a sender that does not pace
 
 }  // namespace
 
 void HyStart::begin() { *this = HyStart(); }
 
-uint32_t HyStart::growth(uint32_t acked, uint16_t mss) const {
-    const uint32_t counted = std::min(acked, limit_segments * mss);
-    return in_css() ? counted / css_growth_divisor : counted;
+uint32_t HyStart::growth(uint32_t acked) const {
+    return in_css() ? acked / css_growth_divisor : acked;
 }
 
 void HyStart::begin_round(Seq end) {

@@ -20,8 +20,10 @@ public:
 
     /// Feeds an ACK in slow start. True: five rounds of CSS went by, slow start is over.
     bool on_ack(const Ack& ack);
-    /// By how much the window grows for `acked` bytes (RFC 9406 section 4.2).
-    uint32_t growth(uint32_t acked, uint16_t mss) const;
+    /// By how much the window grows for `acked` bytes (RFC 9406 section 4.2). L is unlimited, as
+    /// for a sender that paces, and as in Linux: peers that merge what they receive answer a whole
+    /// burst by one ACK, and with L = 8 that would be most of slow start.
+    uint32_t growth(uint32_t acked) const;
 
     bool active() const { return phase_ != Phase::done; }
     bool in_css() const { return phase_ == Phase::css; }

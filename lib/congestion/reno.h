@@ -28,7 +28,7 @@ public:
         if (!ack.window_limited) return;
         uint32_t acked = ack.acked;
         if (window.in_slow_start()) {
-            acked = slow_start(window, acked, acked);
+            acked = slow_start(window, acked);
             if (acked == 0) return;
         }
         avoidance(window, acked, credit_);

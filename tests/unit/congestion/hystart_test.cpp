@@ -93,17 +93,17 @@ TEST(HyStart, acks_without_a_sample_are_not_counted) {
 
 TEST(HyStart, css_grows_by_a_quarter_and_ends_after_five_rounds) {
     Rounds rounds;
-    EXPECT_EQ(rounds.hystart.growth(4000, 1000), 4000U);
-    EXPECT_EQ(rounds.hystart.growth(20'000, 1000), 8000U);  // L = 8
+    EXPECT_EQ(rounds.hystart.growth(4000), 4000U);
+    EXPECT_EQ(rounds.hystart.growth(20'000), 20'000U);  // no L
     rounds.round(50_ms);
     EXPECT_FALSE(rounds.round(60_ms));  // the round in which CSS begins is the first
     ASSERT_TRUE(rounds.hystart.in_css());
-    EXPECT_EQ(rounds.hystart.growth(4000, 1000), 1000U);
-    EXPECT_EQ(rounds.hystart.growth(20'000, 1000), 2000U);
+    EXPECT_EQ(rounds.hystart.growth(4000), 1000U);
+    EXPECT_EQ(rounds.hystart.growth(20'000), 5000U);
     for (int i = 0; i < 3; ++i) EXPECT_FALSE(rounds.round(60_ms));
     EXPECT_TRUE(rounds.round(60_ms));
     EXPECT_FALSE(rounds.hystart.active());
-    EXPECT_EQ(rounds.hystart.growth(4000, 1000), 4000U);
+    EXPECT_EQ(rounds.hystart.growth(4000), 4000U);
 }
 
 TEST(HyStart, a_false_alarm_goes_back_to_slow_start) {

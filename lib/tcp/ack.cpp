@@ -42,17 +42,16 @@ void update_window(Env& env, Connection& c, const Segment& segment) {
     env.mark_dirty(c);
 }
 
-/// RFC 5681 section 2's definition of a duplicate ACK.
-bool is_duplicate(const Connection& c, const Segment& segment, uint32_t window_before) {
-    return segment.ack == c.snd_una && segment.length() == 0 && c.outstanding() > 0 &&
-           c.snd_wnd == window_before;
+/// The larger part of RFC 5681 section 2's definition of a duplicate ACK.
+bool is_plain(const Connection& c, const Segment& segment, uint32_t window_before) {
+    return segment.ack == c.snd_una && segment.length() == 0 && c.snd_wnd == window_before;
 }
 
 /// What the scoreboard tells of a range that has arrived, whether by ACK or by SACK.
-void note_delivered(Env& env, Connection& c, AckWork& work, const SentRange& range,
-                    uint32_t bytes) {
+void note_delivered(Env& env, Connection& c, AckWork& work, const SentRange& range, uint32_t bytes,
+                    bool by_sack) {
     work.delivered += bytes;
-    rack::on_delivered(env, c, range, work);
+    rack::on_delivered(env, c, range, range.begin + bytes, work, by_sack);
     if (!range.retransmitted && range.end <= c.recover) work.original_delivered = true;
     if (!work.has_newest || range.sent_at > work.newest_sent_at ||
         (range.sent_at == work.newest_sent_at && range.stamp.delivered > work.newest.delivered)) {
@@ -82,11 +81,19 @@ void take_dsack(Env& env, Connection& c, AckWork& work, const wire::SackBlock& b
     ++env.counters.tcp_dsack_recv;
     work.dsack = true;
     const Sending& s = *c.sending;
-    if (s.tlp_out && s.tlp_retransmitted && block.end == s.tlp_end) work.dsack_of_probe = true;
+    if (s.tlp_out && s.tlp_again != 0 && block.end == s.tlp_end) work.dsack_of_probe = true;
     if (!c.undo_possible || c.undo_retransmitted <= 0 || block.begin < c.undo_from) return;
     const auto bytes = static_cast<int32_t>(
         std::min<uint32_t>(distance(block.begin, block.end), 1U << 30));
     c.undo_retransmitted = std::max(c.undo_retransmitted - bytes, 0);
+}
+
+/// Ranges that a connection may have: a small MSS earns no more of them, and no connection takes
+/// the core's (CVE-2019-11478).
+size_t sent_ranges_bound(const Env& env, const Connection& c) {
+    const uint32_t segment = std::max<uint32_t>(c.window.mss, rcv_mss_small);
+    return std::min<size_t>(c.outstanding() / segment + sent_ranges_spare,
+                            env.sent_ranges.limit() / sent_ranges_share);
 }
 
 /// The SACK option (RFC 2018). Blocks of what was never sent or is acknowledged are no use (attack
@@ -105,10 +112,9 @@ void take_sacks(Env& env, Connection& c, AckWork& work, const Segment& segment) 
             ++env.counters.tcp_sack_discard;
             continue;
         }
-        const size_t bound = c.outstanding() / c.window.mss + sent_ranges_spare;
-        s.sent.sack(block.begin, block.end, bound,
+        s.sent.sack(block.begin, block.end, sent_ranges_bound(env, c),
                     [&](const SentRange& range, uint32_t bytes) {
-                        note_delivered(env, c, work, range, bytes);
+                        note_delivered(env, c, work, range, bytes, true);
                         work.sacked_new = true;
                         if (!range.retransmitted && (work.sacked_sent_at == Instant() ||
                                                      range.sent_at < work.sacked_sent_at))
@@ -124,7 +130,7 @@ void take_ack(Env& env, Connection& c, AckWork& work, Seq ack) {
     const bool fin = c.fin_sent() && ack == c.snd_nxt && ack > c.data_end();
     s.sent.acknowledge(ack, [&](const SentRange& range, uint32_t part) {
         if (range.sacked) return;  // was counted when the SACK came
-        note_delivered(env, c, work, range, part);
+        note_delivered(env, c, work, range, part, false);
         if (range.retransmitted) {
             work.retransmitted_acked = true;
             return;
@@ -141,6 +147,10 @@ void take_ack(Env& env, Connection& c, AckWork& work, Seq ack) {
     c.first_retransmit = env.now;  // R2 counts from the last progress
     if (c.probing != nullptr) check_probe_delivered(env, c);
     if (s.urgent && s.snd_up <= ack) s.urgent = false;
+    if (s.cwr_out && ack >= s.cwr_end) s.cwr_out = false;
+    s.small_end = max(s.small_end, ack);
+    work.past_recover = ack > c.recover;
+    if (work.past_recover) c.at_recover = false;
     c.recover = max(c.recover, c.snd_una);      // kept within reach of sequence comparison
     c.reordering_round = max(c.reordering_round, c.snd_una);
 }
@@ -158,8 +168,10 @@ void take_rtt(Env& env, Connection& c, const AckWork& work) {
         const Instant latest = work.last_sent_at != Instant() ? work.last_sent_at : sent_at;
         c.rtt.sample_min(env.now - latest, env.now);
     } else if (work.una_advanced && work.has_ts_echo) {
-        const uint32_t ms = env.ms() + c.ts_offset - work.ts_echo;
-        if (ms < timestamp_rtt_max_ms) c.rtt.sample(Duration::from_ms(std::max(ms, 1U)));
+        const auto rtt = timestamp_rtt(env.ms() + c.ts_offset, work.ts_echo);
+        if (!rtt) return;
+        c.backoffs = 0;
+        c.rtt.sample(*rtt);
     }
 }
 
@@ -176,16 +188,6 @@ bool on_fin_acked(Env& env, Connection& c) {
     }
 }
 
-}  // namespace
-
-void wake_writer(Env& env, Connection& c) {
-    if (!c.want_writable || c.queued() >= c.snd_buf - c.snd_buf / 3) return;
-    // Linux's hysteresis: below half of the mark (tcp_stream_memory_free).
-    if (uint64_t{2} * c.unsent() >= c.not_sent_low_water) return;
-    c.want_writable = false;
-    env.notify(c, Event::writable);
-}
-
 /// The whole of it, for a segment whose ACK is acceptable: scoreboard, RACK, recovery, window.
 void process_ack(Env& env, Connection& c, const Segment& segment, uint32_t window_before) {
     Sending& s = *c.sending;
@@ -194,11 +196,13 @@ void process_ack(Env& env, Connection& c, const Segment& segment, uint32_t windo
     work.prior_in_flight = c.in_flight();
     work.has_ts_echo = c.timestamps && segment.options.has_timestamps;
     work.ts_echo = segment.options.ts_echo;
-    work.duplicate = is_duplicate(c, segment, window_before);
+    work.highest_before = s.highest_delivered;
+    work.plain = is_plain(c, segment, window_before);
+    work.duplicate = work.plain && c.outstanding() > 0;
     work.ece = c.ecn && segment.has(wire::TcpFlags::ece) && segment.ack >= c.snd_una;
     if (c.sack && segment.options.sack_count > 0) take_sacks(env, c, work, segment);
     if (segment.ack > c.snd_una) take_ack(env, c, work, segment.ack);
-    if (!c.sack) count_duplicates(c, work);
+    count_duplicates(c, work);
     if (work.delivered > 0) {
         c.delivered += work.delivered;
         s.delivered_at = env.now;
@@ -208,17 +212,27 @@ void process_ack(Env& env, Connection& c, const Segment& segment, uint32_t windo
     }
     if (c.ecn) c.control.on_ecn(c.window, congestion_ack(env, c, work));
     if (work.una_advanced || work.sacked_new) take_rtt(env, c, work);
-    rack::on_dsack(c, work);
     on_probe_answered(env, c, work);
     if (c.sack && (work.delivered > 0 || c.recovery != Recovery::open))
         rack::detect_loss(env, c, work);
     recover(env, c, work);
+    rack::on_dsack(c, work);
     if (work.ece) ecn::on_echo(env, c, work);
-    update_cwnd(env, c, work, congestion_ack(env, c, work));
+    update_cwnd(c, work, congestion_ack(env, c, work));
     if ((work.una_advanced || work.sacked_new || s.sent.empty()) && !work.timer_settled)
         restart_retransmit_timer(env, c);
     wake_writer(env, c);
     env.mark_dirty(c);
+}
+
+}  // namespace
+
+void wake_writer(Env& env, Connection& c) {
+    if (!c.want_writable || c.queued() >= c.snd_buf - c.snd_buf / 3) return;
+    // Linux's hysteresis: below half of the mark (tcp_stream_memory_free).
+    if (uint64_t{2} * c.unsent() >= c.not_sent_low_water) return;
+    c.want_writable = false;
+    env.notify(c, Event::writable);
 }
 
 namespace steps {

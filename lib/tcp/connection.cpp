@@ -32,7 +32,7 @@ Sending* borrow_sending(Env& env, Connection& c) {
     if (c.sending != nullptr) return c.sending;
     c.sending = env.sendings.take(env.sent_ranges);
     // Within reach of sequence comparison: nothing has overtaken anything yet.
-    if (c.sending != nullptr) c.sending->highest_sacked = c.snd_una;
+    if (c.sending != nullptr) c.sending->highest_delivered = c.sending->small_end = c.snd_una;
     return c.sending;
 }
 

@@ -85,6 +85,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool undo_possible : 1 = false;    ///< `prior_cwnd` may be restored (RFC 4015)
     bool retransmits_stamped : 1 = false;  ///< `first_retransmit_ts` is set
     bool reordering_seen : 1 = false;  ///< RACK.reordering_seen
+    bool at_recover : 1 = false;       ///< SND.UNA is at `recover`, not beyond it (RFC 6582)
     bool timed_out : 1 = false;        ///< a timeout or window probe, and no progress since
     bool no_delay : 1 = false;         ///< Nagle off (TCP_NODELAY)
     bool want_writable : 1 = false;    ///< the application met a full send buffer

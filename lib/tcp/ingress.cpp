@@ -85,6 +85,18 @@ void adopt_options(Env& env, Connection& c, const wire::TcpOptions& options, uin
     c.quick_acks = quick_acks_initial;
 }
 
+void begin_estimates(Env& env, Connection& c, std::optional<Duration> rtt,
+                     unsigned retransmissions) {
+    if (rtt) {
+        c.rtt.sample(*rtt);
+        c.rtt.sample_min(*rtt, env.now);
+    } else if (retransmissions > 0) {
+        c.rtt.doubt();
+    }
+    // RFC 6928 section 2: more than one lost SYN speaks of congestion.
+    if (retransmissions > 1) c.window.set(c.window.mss);
+}
+
 void established(Env& env, Connection& c) {
     set_state(c, State::established);
     c.syn_acked = true;

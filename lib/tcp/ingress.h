@@ -1,6 +1,8 @@
 // A segment arrives at a connection: RFC 9293 section 3.10.7, step by step.
 #pragma once
 
+#include <optional>
+
 #include "tcp/env.h"
 #include "wire/tcp.h"
 
@@ -35,6 +37,9 @@ void adopt_options(Env& env, Connection& c, const wire::TcpOptions& options, uin
 /// An ACK for a segment that gets no other: at most one per `tcp_invalid_ratelimit` (attack cases
 /// 29 to 33).
 void challenge_ack(Env& env, Connection& c);
+/// What the handshake tells of the path: its round trip, or that it needed retransmissions.
+void begin_estimates(Env& env, Connection& c, std::optional<Duration> rtt,
+                     unsigned retransmissions);
 /// The connection has become ESTABLISHED.
 void established(Env& env, Connection& c);
 

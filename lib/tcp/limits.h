@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 #include <millrace/address.h>
 #include <millrace/config.h>
@@ -20,6 +21,8 @@ constexpr Duration probe_slack = Duration::from_ms(2);
 constexpr uint32_t timestamp_rtt_max_ms = 600'000;
 /// Ranges that a scoreboard may have beyond one for each full segment in flight.
 constexpr size_t sent_ranges_spare = 64;
+/// One connection's scoreboard takes at most this fraction of the core's ranges.
+constexpr size_t sent_ranges_share = 8;
 /// Segments that are acknowledged at once when a connection starts (Linux: TCP_MAX_QUICKACKS).
 constexpr uint8_t quick_acks_initial = 16;
 /// And after data that came out of order.
@@ -58,6 +61,13 @@ constexpr uint32_t mtu_probe_followers = duplicate_acks_for_loss + 1;
 constexpr uint32_t mtu_probe_threshold = 8;
 /// Linux's TCP_RTO_MAX-bounded model of `tcp_retries2`: with 15, at least 924.6 s.
 Duration retries_duration(const TcpTunables& tunables, uint32_t retries);
+
+/// The round trip that an echoed timestamp tells of (RFC 7323 section 4.1): a millisecond at least.
+inline std::optional<Duration> timestamp_rtt(uint32_t clock, uint32_t echo) {
+    const uint32_t ms = clock - echo;
+    if (ms >= timestamp_rtt_max_ms) return std::nullopt;
+    return Duration::from_ms(std::max(ms, 1U));
+}
 
 /// MSS that the peer is assumed to accept when it sent none (RFC 9293 MUST-15).
 constexpr uint16_t default_mss(Family family) { return family == Family::ipv4 ? 536 : 1220; }

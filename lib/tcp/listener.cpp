@@ -150,11 +150,10 @@ void complete(Env& env, const HalfOpen& entry, Connection& c, const Address& loc
     c.rcv_adv = c.rcv_nxt + offered_window(env);
     c.last_ack_sent = c.rcv_nxt;
     established(env, c);
-    if (entry.timed) {
-        const auto us = static_cast<uint32_t>(env.now.ns() / 1000) - entry.answered_us;
-        c.rtt.sample(Duration::from_us(us));
-        c.rtt.sample_min(Duration::from_us(us), env.now);
-    }
+    std::optional<Duration> rtt;
+    if (entry.timed)
+        rtt = Duration::from_us(static_cast<uint32_t>(env.now.ns() / 1000) - entry.answered_us);
+    begin_estimates(env, c, rtt, entry.retransmissions);
     ++env.counters.tcp_passive_opens;
 }
 

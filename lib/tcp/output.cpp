@@ -8,6 +8,7 @@
 #include "tcp/limits.h"
 #include "tcp/pacing.h"
 #include "tcp/receive_window.h"
+#include "tcp/recovery.h"
 #include "tcp/timers.h"
 
 namespace millrace::tcp {
@@ -16,6 +17,14 @@ using wire::Segment;
 using wire::TcpFlags;
 
 namespace {
+
+/// Where an empty segment stands that is to be acceptable: at SND.NXT, or at the edge of a window
+/// that has shrunk below it by more than rounding (Linux's tcp_acceptable_seq).
+Seq acceptable_seq(const Connection& c) {
+    const Seq edge = c.snd_una + c.snd_wnd;
+    const uint32_t unit = 1U << c.snd_wind_shift;
+    return edge < c.snd_nxt && distance(edge, c.snd_nxt) >= unit ? edge : c.snd_nxt;
+}
 
 /// Header of a segment at `seq`, with the options that every segment of this connection carries.
 void start_plan(Env& env, Connection& c, TransmitPlan& plan, Seq seq, uint8_t flags) {
@@ -114,8 +123,9 @@ uint32_t sendable(Env& env, Connection& c, uint32_t offset, uint32_t pace) {
     if (queued % c.snd_mss == 0 || c.fin_queued || c.sending->urgent) return queued;
     const uint32_t whole = queued - queued % c.snd_mss;
     if (c.corked) return held_by_cork(env, c) ? whole : queued;
-    if (c.no_delay || c.outstanding() == 0) return queued;
-    return whole;  // Nagle holds the last, partial segment back
+    // Nagle in Minshall's form, as in Linux: a partial segment waits for another partial one.
+    if (c.no_delay || c.sending->small_end <= c.snd_una) return queued;
+    return whole;
 }
 
 /// Linux's tcp_slow_start_after_idle (RFC 2861 section 3.1): after silence the window says little
@@ -168,7 +178,8 @@ bool plan_data(Env& env, Connection& c, TransmitPlan& plan, uint32_t pace) {
     const uint32_t offset = distance(c.snd_una, c.snd_nxt);
     const uint32_t size = sendable(env, c, offset, pace);
     const bool last = offset + size == c.queued();
-    const bool fin = last && c.fin_queued && (size > 0 || c.snd_wnd > 0 || offset == 0);
+    // The FIN needs room in the window as an octet does, or no ACK behind it would be acceptable.
+    const bool fin = last && c.fin_queued && window_left(c, c.snd_nxt) > size;
     if (size == 0 && !fin) return false;
     if (!c.sending->sent.can_append()) {
         env.counters.drop(observe::Drop::no_buffer);
@@ -294,7 +305,7 @@ bool plan_snapshot(Env& env, Connection& c, TransmitPlan& plan) {
     if (c.snapshots.empty()) return false;
     AckSnapshot& snapshot = c.snapshots.front();
     c.snapshots.pop_front();
-    start_plan(env, c, plan, c.snd_nxt, TcpFlags::ack);
+    start_plan(env, c, plan, acceptable_seq(c), TcpFlags::ack);
     plan.header.ack = snapshot.ack;
     // What has come since moved RCV.NXT; the window's right edge stays where it is (SHLD-14).
     plan.header.window = static_cast<uint16_t>(std::min<uint32_t>(
@@ -311,7 +322,7 @@ bool plan_snapshot(Env& env, Connection& c, TransmitPlan& plan) {
 bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
     if (c.rst_due) {
         c.rst_due = false;
-        start_plan(env, c, plan, c.snd_nxt, TcpFlags::rst | TcpFlags::ack);
+        start_plan(env, c, plan, acceptable_seq(c), TcpFlags::rst | TcpFlags::ack);
         plan.header.options = {};
         return true;
     }
@@ -337,7 +348,7 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
         return true;
     }
     if (c.ack_now) {
-        start_plan(env, c, plan, c.snd_nxt, TcpFlags::ack);
+        start_plan(env, c, plan, acceptable_seq(c), TcpFlags::ack);
         return true;
     }
     // Something waits for a window that nothing in flight will open: probe in time.
@@ -353,7 +364,7 @@ namespace {
 /// needed for a round trip comes half-way down to what was. It may come back quickly: ssthresh
 /// remembers three quarters of it.
 void validate_window(Env& env, Connection& c) {
-    if (c.sending->window_limited) {
+    if (is_window_limited(c)) {
         c.cwnd_used = 0;
         c.cwnd_used_at = env.now;
         return;
@@ -376,7 +387,11 @@ void validate_window(Env& env, Connection& c) {
 void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32_t length) {
     Sending& s = *c.sending;
     const Seq begin = plan.header.seq;
-    if (s.sent.empty()) s.delivered_at = s.first_sent_at = env.now;
+    if (s.sent.empty()) {
+        s.delivered_at = s.first_sent_at = env.now;
+        // Into an empty pipe: what this first flight measures is how it was filled.
+        s.app_limited_until = std::max(s.app_limited_until, c.delivered + 1);
+    }
     if (s.sent.empty() || c.snd_una >= s.usage_end) {  // the next window of data
         s.usage_end = c.snd_nxt + length;
         s.max_in_flight = 0;
@@ -404,6 +419,7 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
     } else {
         s.sent.append(begin, begin + length, env.now, buf::place_of(plan.payload), stamp);
         c.snd_nxt = begin + length;
+        if (length % c.snd_mss != 0) s.small_end = c.snd_nxt;
         if (plan.header.has(TcpFlags::cwr)) {  // on the first segment of the plan
             c.cwr_due = false;
             s.cwr_out = true;
@@ -413,10 +429,11 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
     if (plan.loss_probe) {
         ++env.counters.tcp_loss_probes;
         s.tlp_out = true;
-        s.tlp_retransmitted = plan.retransmission;
+        s.tlp_again = plan.retransmission ? length : 0;
         s.tlp_end = c.snd_nxt;
     }
     s.max_in_flight = std::max(s.max_in_flight, c.in_flight());
+    if (c.has_unsent() && quota(c) < c.snd_mss) s.window_limited = true;
     pacing::spend(env, c, length);
     validate_window(env, c);
     // Everything is on its way and the window has room: what is measured now is the application.

@@ -16,39 +16,47 @@ bool sent_after(Instant a, Seq a_end, Instant b, Seq b_end) {
 }
 
 /// Section 6.2 step 4.
-Duration reordering_window(const Env& env, const Connection& c) {
+Duration reordering_window(const Connection& c) {
     const Sending& s = *c.sending;
     if (!c.reordering_seen) {
         // Nothing has ever come out of order here: the third segment behind it is proof enough.
         if (c.recovery == Recovery::recovery || c.recovery == Recovery::loss) return {};
-        if (s.sent.sacked() >= uint32_t{duplicate_acks_for_loss} * c.window.mss) return {};
+        if (s.sent.sacked() >= uint32_t{duplicate_acks_for_loss} * c.window.mss ||
+            s.duplicate_acks >= duplicate_acks_for_loss)
+            return {};
     }
     const Duration share = c.rtt.min_rtt() / 4 * c.reordering_steps;
-    (void)env;
     return std::min(share, c.rtt.srtt());
 }
 
 }  // namespace
 
-void on_delivered(Env& env, Connection& c, const SentRange& range, const AckWork& work) {
+void note_reordering(Env& env, Connection& c) {
+    if (c.reordering_seen) return;
+    c.reordering_seen = true;
+    ++env.counters.tcp_sack_reorder;
+}
+
+void on_delivered(Env& env, Connection& c, const SentRange& range, Seq end, const AckWork& work,
+                  bool by_sack) {
     Sending& s = *c.sending;
     if (!range.retransmitted) {
-        // Step 3: it was overtaken by something that has been delivered already.
-        if (range.end < s.highest_sacked && !c.reordering_seen) {
-            c.reordering_seen = true;
-            ++env.counters.tcp_sack_reorder;
-        }
-    } else if (work.has_ts_echo) {
-        // Step 2: the answer to the original, come late, says nothing of the retransmission.
+        // Step 3: something sent later had arrived before this ACK. What one ACK tells of at once
+        // has no order among itself.
+        if (end < work.highest_before) note_reordering(env, c);
+    } else if (!by_sack && work.has_ts_echo) {
+        // Step 2: the answer to the original, come late, says nothing of the retransmission. While
+        // a hole is open the peer echoes what came before it (RFC 7323 section 4.3): what is SACKed
+        // cannot be judged so.
         const auto sent_ts = static_cast<uint32_t>(range.sent_at.ns() / 1'000'000) + c.ts_offset;
         if (static_cast<int32_t>(work.ts_echo - sent_ts) < 0) return;
     }
     const Duration rtt = env.now - range.sent_at;
     if (range.retransmitted && rtt < c.rtt.min_rtt()) return;
-    if (range.end > s.highest_sacked) s.highest_sacked = range.end;
-    if (!sent_after(range.sent_at, range.end, s.rack_sent_at, s.rack_end)) return;
+    s.highest_delivered = max(s.highest_delivered, end);
+    if (!sent_after(range.sent_at, end, s.rack_sent_at, s.rack_end)) return;
     s.rack_sent_at = range.sent_at;
-    s.rack_end = range.end;
+    s.rack_end = end;
     s.rack_rtt = rtt;
 }
 
@@ -64,7 +72,7 @@ void on_dsack(Connection& c, const AckWork& work) {
 void detect_loss(Env& env, Connection& c, AckWork& work) {
     Sending& s = *c.sending;
     if (s.rack_sent_at == Instant()) return;
-    const Duration window = reordering_window(env, c);
+    const Duration window = reordering_window(c);
     Duration wait;
     for (auto at = s.sent.by_time().begin(); at != s.sent.by_time().end();) {
         SentRange& range = *at++;
@@ -92,7 +100,7 @@ void on_reorder_timeout(Env& env, Connection& c) {
     detect_loss(env, c, work);
     if (work.lost != 0) {
         recover(env, c, work);
-        update_cwnd(env, c, work, congestion_ack(env, c, work));
+        update_cwnd(c, work, congestion_ack(env, c, work));
         env.mark_dirty(c);
     }
     if (!work.timer_settled) restart_retransmit_timer(env, c);
@@ -105,7 +113,7 @@ bool schedule_probe(Env& env, Connection& c) {
     if (s.tlp_out || c.snd_wnd == 0 || s.sent.sacked() != 0 || c.timed_out) return false;
     // Section 7.2: two round trips; one segment alone may wait for a delayed ACK.
     Duration timeout = c.rtt.srtt() * 2;
-    if (c.outstanding() <= c.window.mss)
+    if (s.sent.size() == 1 && c.outstanding() <= c.window.mss)
         timeout += Duration::from_us(env.tunables.tcp_rto_min_us);
     else
         timeout += probe_slack;

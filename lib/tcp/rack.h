@@ -5,9 +5,12 @@
 
 namespace millrace::tcp::rack {
 
-/// Steps 1 to 3 for one range that was delivered: what was sent last of all that has arrived, and
-/// whether the network reorders.
-void on_delivered(Env& env, Connection& c, const SentRange& range, const AckWork& work);
+/// Steps 1 to 3 for the part of a range up to `end` that was delivered: what was sent last of all
+/// that has arrived, and whether the network reorders. `by_sack`: not by SND.UNA's move.
+void on_delivered(Env& env, Connection& c, const SentRange& range, Seq end, const AckWork& work,
+                  bool by_sack);
+/// What was taken for lost has come late.
+void note_reordering(Env& env, Connection& c);
 /// Step 4: adapts the reordering window to duplicates that the peer reports.
 void on_dsack(Connection& c, const AckWork& work);
 /// Step 5: marks what is lost. Where some of it may yet arrive, arms the reordering timer.

@@ -42,9 +42,9 @@ void sample_by_timestamp(Env& env, Connection& c, ReceiveTuning& t, const Segmen
     // What a sender had to say, not what it had to wait for: a full segment follows an ACK closely.
     if (echo == t.last_echo || segment.payload_size < c.rcv_mss) return;
     t.last_echo = echo;
-    const uint32_t ms = env.ms() + c.ts_offset - echo;
-    if (ms >= timestamp_rtt_max_ms) return;
-    const uint32_t sample = std::max(ms, 1U) * 1000;
+    const auto rtt = timestamp_rtt(env.ms() + c.ts_offset, echo);
+    if (!rtt) return;
+    const auto sample = static_cast<uint32_t>(rtt->us());
     t.rtt_us = t.rtt_us == 0 ? sample : t.rtt_us - t.rtt_us / 8 + sample / 8;
 }
 

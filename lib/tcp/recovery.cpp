@@ -14,24 +14,26 @@ bool in_reduction(const Connection& c) {
     return c.recovery == Recovery::cwr || c.recovery == Recovery::recovery;
 }
 
+/// In `undo_retransmitted`: nothing has been sent again yet.
+constexpr int32_t undo_nothing_sent = -1;
+
 /// What an undo would restore; the series of retransmissions begins with the next one.
 void remember_for_undo(Connection& c) {
     c.prior_cwnd = c.window.cwnd;
     c.prior_ssthresh = c.window.ssthresh;
     c.undo_from = c.snd_una;
     c.undo_possible = true;
-    c.undo_retransmitted = -1;  // nothing has been sent again yet
+    // A duplicate of the probe's answers for the probe, not for what is sent again from now on.
+    const Sending& s = *c.sending;
+    c.undo_retransmitted =
+        s.tlp_out && s.tlp_again != 0 ? static_cast<int32_t>(s.tlp_again) : undo_nothing_sent;
     c.retransmits_stamped = false;
 }
 
 /// RFC 9937 section 6.1; `work` is the ACK that began it.
 void begin_reduction(Env& env, Connection& c, const AckWork& work) {
     Sending& s = *c.sending;
-    const uint32_t sacked_before = s.sent.sacked() + s.reno_sacked -
-                                   std::min(s.sent.sacked(), work.delivered - work.acked);
-    const uint32_t outstanding = c.outstanding();
-    s.recover_in_flight = std::max(outstanding > sacked_before ? outstanding - sacked_before : 0,
-                                   uint32_t{c.window.mss});
+    s.recover_in_flight = std::max(work.prior_in_flight, uint32_t{c.window.mss});
     s.prr_delivered = s.prr_out = 0;
     c.window.ssthresh = c.control.ssthresh(c.window, congestion_ack(env, c, work));
     s.tlp_out = false;
@@ -69,6 +71,7 @@ bool may_undo(const Connection& c, const AckWork& work) {
     return c.undo_possible && (c.undo_retransmitted == 0 || answers_original(c, work));
 }
 
+/// `unmark`: what is taken for lost is in flight after all.
 void undo(Connection& c, bool unmark) {
     if (unmark && c.sending != nullptr) c.sending->sent.unmark_lost();
     c.window.set(std::max(c.window.cwnd, c.prior_cwnd));
@@ -78,11 +81,22 @@ void undo(Connection& c, bool unmark) {
     c.cwr_due = false;
 }
 
-void leave(Connection& c) {
+Recovery open_or_disorder(const Sending& s) {
+    return s.sent.sacked() > 0 || s.sent.lost() > 0 || s.duplicate_acks > 0 ? Recovery::disorder
+                                                                            : Recovery::open;
+}
+
+void leave(Connection& c, const AckWork& work) {
     Sending& s = *c.sending;
-    c.recovery =
-        s.sent.sacked() + s.reno_sacked + s.sent.lost() > 0 ? Recovery::disorder : Recovery::open;
+    c.recovery = open_or_disorder(s);
     s.frto = s.frto_new_data = false;
+    c.at_recover = c.snd_una == c.recover && !work.past_recover;
+}
+
+/// Duplicates told that nothing was missing: the network reorders, and RACK learns that.
+void undo_reordered(Env& env, Connection& c, bool unmark) {
+    rack::note_reordering(env, c);
+    undo(c, unmark);
 }
 
 void enter_recovery(Env& env, Connection& c, const AckWork& work) {
@@ -106,15 +120,18 @@ void in_loss(Env& env, Connection& c, AckWork& work) {
     if (work.una_advanced && may_undo(c, work)) {
         ++env.counters.tcp_loss_undo;
         undo(c, true);
-        leave(c);
+        leave(c, work);
         return;
     }
     if (s.frto) {
         // Step 3b: what was sent before the timeout and never again has arrived.
-        if (work.original_delivered && c.undo_possible) {
+        // Without SACK, what a retransmission has filled the hole for was lost once.
+        const bool original =
+            work.original_delivered && (c.sack || !work.retransmitted_acked);
+        if (original && c.undo_possible) {
             ++env.counters.tcp_spurious_rtos;
             undo(c, true);
-            leave(c);
+            leave(c, work);
             return;
         }
         if (c.snd_nxt > c.recover) {
@@ -136,7 +153,7 @@ void in_loss(Env& env, Connection& c, AckWork& work) {
     } else {
         c.control.on_recovery_exit(c.window, congestion_ack(env, c, work));
     }
-    leave(c);
+    leave(c, work);
 }
 
 void in_recovery(Env& env, Connection& c, AckWork& work) {
@@ -144,26 +161,26 @@ void in_recovery(Env& env, Connection& c, AckWork& work) {
     if (c.snd_una >= c.recover) {
         if (may_undo(c, work)) {
             ++env.counters.tcp_full_undo;
-            undo(c, false);
+            undo_reordered(env, c, false);
         } else {
             end_reduction(env, c, work);
         }
         s.reno_sacked = 0;
-        leave(c);
+        leave(c, work);
         return;
     }
     if (c.sack && c.undo_possible && c.undo_retransmitted == 0) {
         ++env.counters.tcp_dsack_undo;
-        undo(c, true);
-        leave(c);
+        undo_reordered(env, c, true);
+        leave(c, work);
         return;
     }
     if (!work.una_advanced) return;
     if (answers_original(c, work) && c.undo_possible) {
         // A partial ACK of originals: what was marked lost is only late.
         ++env.counters.tcp_partial_undo;
-        undo(c, true);
-        leave(c);
+        undo_reordered(env, c, true);
+        leave(c, work);
         return;
     }
     if (!c.sack) mark_head_lost(c, work);  // RFC 6582 section 3.2 step 3
@@ -172,14 +189,18 @@ void in_recovery(Env& env, Connection& c, AckWork& work) {
 bool loss_found(const Connection& c, const AckWork& work) {
     if (c.sack) return work.lost > 0;
     // RFC 6582 section 3.2 step 2: not again for duplicates that an earlier recovery caused.
-    return c.sending->reno_sacked >= uint32_t{duplicate_acks_for_loss} * c.window.mss &&
-           c.snd_una >= c.recover;
+    return c.sending->duplicate_acks >= duplicate_acks_for_loss && !c.at_recover;
 }
 
 }  // namespace
 
 void count_duplicates(Connection& c, AckWork& work) {
     Sending& s = *c.sending;
+    if (work.una_advanced)
+        s.duplicate_acks = 0;
+    else if ((c.sack ? work.sacked_new : work.duplicate) && s.duplicate_acks < UINT8_MAX)
+        ++s.duplicate_acks;
+    if (c.sack) return;
     if (work.duplicate) {
         const uint32_t more = s.reno_sacked + c.window.mss;
         if (more + c.window.mss <= c.outstanding()) {
@@ -206,6 +227,12 @@ void note_lost(Connection& c, AckWork& work, const SentRange& range) {
                  .app_limited = range.stamp.app_limited};
 }
 
+bool is_window_limited(const Connection& c) {
+    const Sending& s = *c.sending;
+    return s.window_limited ||
+           (c.window.in_slow_start() && c.window.cwnd < 2 * s.max_in_flight);
+}
+
 congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& work) {
     congestion::Ack ack;
     ack.now = env.now;
@@ -222,10 +249,7 @@ congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& wor
     if (work.last_sent_at != Instant()) ack.rtt = env.now - work.last_sent_at;
     ack.srtt = c.rtt.srtt();
     ack.min_rtt = c.rtt.min_rtt();
-    const Sending& s = *c.sending;
-    // As Linux: in slow start also while more than half of the window was in use.
-    ack.window_limited = s.window_limited || (c.window.in_slow_start() &&
-                                              c.window.cwnd < 2 * s.max_in_flight);
+    ack.window_limited = is_window_limited(c);
     ack.ece = work.ece;
     ack.selective_acks = c.sack;
     ack.loss = work.loss;
@@ -257,16 +281,16 @@ void recover(Env& env, Connection& c, AckWork& work) {
         case Recovery::cwr:
             if (c.snd_una >= c.recover) {
                 end_reduction(env, c, work);
-                leave(c);
+                leave(c, work);
             }
             break;
         case Recovery::open:
         case Recovery::disorder:
             if (work.dsack && may_undo(c, work)) {
                 ++env.counters.tcp_dsack_undo;
-                undo(c, false);
+                undo_reordered(env, c, false);
             }
-            c.recovery = s.sent.sacked() + s.reno_sacked > 0 ? Recovery::disorder : Recovery::open;
+            c.recovery = open_or_disorder(s);
             break;
     }
     if (c.recovery == Recovery::recovery || !loss_found(c, work)) return;
@@ -324,11 +348,10 @@ void enter_cwr(Env& env, Connection& c, const AckWork& work) {
     c.recovery = Recovery::cwr;
     if (c.outstanding() > 0) return;
     end_reduction(env, c, work);  // no ACK is to come that would end it
-    leave(c);
+    leave(c, work);
 }
 
-void update_cwnd(Env& env, Connection& c, const AckWork& work, const congestion::Ack& ack) {
-    (void)env;
+void update_cwnd(Connection& c, const AckWork& work, const congestion::Ack& ack) {
     if (c.control.controls_recovery()) {
         c.control.on_ack(c.window, ack);
         return;
@@ -337,9 +360,11 @@ void update_cwnd(Env& env, Connection& c, const AckWork& work, const congestion:
         if (work.una_advanced) c.control.on_ack(c.window, ack);
         return;
     }
-    // RFC 9937 section 6.2.
-    if (work.delivered == 0 && work.lost == 0) return;
     Sending& s = *c.sending;
+    // RFC 9937 section 6.2: where nothing was delivered, what a timer has found lost goes again in
+    // the room that it has left.
+    const bool begins = s.prr_delivered == 0 && s.prr_out == 0;
+    if (work.delivered == 0 && !begins) return;
     s.prr_delivered += work.delivered;
     const uint32_t in_flight = ack.in_flight;
     const uint32_t mss = c.window.mss;
@@ -361,7 +386,7 @@ void update_cwnd(Env& env, Connection& c, const AckWork& work, const congestion:
 void on_probe_answered(Env& env, Connection& c, const AckWork& work) {
     Sending& s = *c.sending;
     if (!s.tlp_out || c.snd_una < s.tlp_end) return;
-    if (!s.tlp_retransmitted || work.dsack_of_probe) {
+    if (s.tlp_again == 0 || work.dsack_of_probe) {
         s.tlp_out = false;  // new data, or both the original and the probe have arrived
     } else if (c.snd_una > s.tlp_end) {
         // Acknowledged without a sign of the duplicate: the probe repaired a loss.
@@ -373,10 +398,10 @@ void on_probe_answered(Env& env, Connection& c, const AckWork& work) {
         enter_cwr(env, c, probe);
         if (c.recovery == Recovery::cwr) {
             end_reduction(env, c, work);
-            leave(c);
+            leave(c, work);
         }
-    } else if (!work.una_advanced && !work.sacked_new && work.duplicate) {
-        s.tlp_out = false;
+    } else if (!work.una_advanced && !work.sacked_new && work.plain) {
+        s.tlp_out = false;  // the duplicate has arrived, and the peer says so without DSACK
     }
 }
 

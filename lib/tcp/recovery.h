@@ -16,11 +16,13 @@ struct AckWork {
     uint32_t acked = 0;            ///< bytes, cumulatively
     uint32_t delivered = 0;        ///< bytes, cumulatively or by SACK, not counted twice
     uint32_t lost = 0;             ///< bytes marked lost
-    uint32_t dsacked = 0;          ///< bytes reported as duplicates
+    Seq highest_before;            ///< what had been delivered before this ACK (RACK.fack)
     bool una_advanced = false;
     bool sacked_new = false;
     bool original_delivered = false;  ///< never sent again, sent before the last timeout
     bool retransmitted_acked = false;
+    bool past_recover = false;     ///< SND.UNA has moved beyond `recover`
+    bool plain = false;            ///< no text, no news of the window
     bool duplicate = false;        ///< RFC 5681 section 2
     bool dsack = false;
     bool dsack_of_probe = false;   ///< the duplicate is our tail loss probe
@@ -38,8 +40,8 @@ struct AckWork {
     bool timer_settled = false;    ///< RACK has armed the timer: nobody else does
 };
 
-/// Duplicate ACKs of a peer without SACK stand for segments that have arrived (RFC 5681 section
-/// 3.2, RFC 6582).
+/// Counts duplicate ACKs. Those of a peer without SACK stand for segments that have arrived
+/// (RFC 5681 section 3.2, RFC 6582).
 void count_duplicates(Connection& c, AckWork& work);
 /// The fifth step's part for losses: enters, continues, leaves or undoes recovery.
 void recover(Env& env, Connection& c, AckWork& work);
@@ -48,7 +50,10 @@ void enter_loss(Env& env, Connection& c);
 /// The window comes down without a loss having been found (ECE, a probe that repaired a loss).
 void enter_cwr(Env& env, Connection& c, const AckWork& work);
 /// Congestion window after an ACK: growth, or proportional rate reduction.
-void update_cwnd(Env& env, Connection& c, const AckWork& work, const congestion::Ack& ack);
+void update_cwnd(Connection& c, const AckWork& work, const congestion::Ack& ack);
+/// The congestion window holds the sender back; in slow start also while more than half of it is in
+/// use (Linux's tcp_is_cwnd_limited).
+bool is_window_limited(const Connection& c);
 /// The tail loss probe has been answered, one way or another (RFC 8985 section 7.4.2).
 void on_probe_answered(Env& env, Connection& c, const AckWork& work);
 /// `range` is being marked lost.

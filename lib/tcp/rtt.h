@@ -38,18 +38,25 @@ public:
         srtt_us_ = std::max(srtt_us_ - srtt_us_ / 8 + r / 8, 1U);
     }
 
+    /// The handshake needed a retransmission and left no sample: data begins with 3 s (RFC 6298
+    /// (5.7)).
+    void doubt() {
+        if (!has_sample()) rttvar_us_ = 3'000'000;
+    }
+
     /// SRTT + max(floor, 4 RTTVAR), doubled `backoffs` times, at most `ceiling`; 1 s before the
     /// first sample (RFC 6298 (2.1), (5.5)).
     Duration rto(Duration floor, Duration ceiling, unsigned backoffs) const {
+        const Duration unknown = rttvar_us_ != 0 ? rttvar() : Duration::from_s(1);
         const Duration base =
-            has_sample() ? srtt() + std::max(floor, rttvar() * 4) : Duration::from_s(1);
+            has_sample() ? srtt() + std::max(floor, rttvar() * 4) : unknown;
         // 2^20 of the smallest base is beyond any ceiling.
         return std::min(base * (int64_t{1} << std::min(backoffs, 20U)), ceiling);
     }
 
 private:
     uint32_t srtt_us_ = 0;
-    uint32_t rttvar_us_ = 0;
+    uint32_t rttvar_us_ = 0;  // before the first sample: the RTO, where it is not 1 s
     uint32_t min_us_ = 0;
     uint32_t min_at_s_ = 0;
     static constexpr uint32_t min_window_s = 300;

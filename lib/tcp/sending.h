@@ -29,7 +29,10 @@ struct Sending {
     Instant rack_sent_at;
     Seq rack_end;
     Duration rack_rtt;
-    Seq highest_sacked;           ///< end of the highest octet delivered (RACK.fack)
+    Seq highest_delivered;        ///< RACK.fack
+    /// ACKs that told of new data above SND.UNA, or duplicate ACKs, since it last moved (RFC 6675
+    /// section 5, RFC 5681 section 3.2).
+    uint8_t duplicate_acks = 0;
 
     // Proportional rate reduction (RFC 9937 section 6), bytes.
     uint32_t prr_delivered = 0;
@@ -38,9 +41,11 @@ struct Sending {
 
     // Tail loss probe (RFC 8985 section 7.2).
     Seq tlp_end;                  ///< SND.NXT when the probe went out
+    uint32_t tlp_again = 0;       ///< bytes that the probe sent a second time
     bool tlp_out = false;
-    bool tlp_retransmitted = false;
     bool tlp_due = false;         ///< the probe goes out this turn
+
+    Seq small_end;                ///< end of the last segment sent that was not full (Nagle)
 
     bool urgent = false;          ///< SND.UP is ahead of SND.UNA
     Seq snd_up;                   ///< the octet behind the urgent data (RFC 6093 section 4)

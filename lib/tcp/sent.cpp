@@ -54,7 +54,8 @@ SentRange* SentRanges::find(Seq seq) {
 }
 
 SentRange* SentRanges::split(SentRange& range, Seq at) {
-    SentRange* back = pool_.take();
+    const size_t reserve = pool_.limit() / 8;
+    SentRange* back = pool_.in_use() + reserve < pool_.limit() ? pool_.take() : nullptr;
     if (back == nullptr) return nullptr;
     back->begin = at;
     back->end = range.end;
@@ -70,10 +71,12 @@ SentRange* SentRanges::split(SentRange& range, Seq at) {
     }
     range.end = at;
     set_.insert_before(std::next(set_.iterator_to(range)), *back);
-    if (range.lost)
-        lost_list_.insert(std::next(lost_list_.iterator_to(range)), *back);
-    else if (!range.sacked)
+    if (range.lost) {
+        List& list = lost_list(range).list;
+        list.insert(std::next(list.iterator_to(range)), *back);
+    } else if (!range.sacked) {
         by_time_.insert(std::next(by_time_.iterator_to(range)), *back);
+    }
     return back;
 }
 
@@ -111,14 +114,29 @@ void SentRanges::mark_lost(SentRange& range) {
     by_time_.erase(by_time_.iterator_to(range));
     range.lost = true;
     lost_ += range.size();
-    // Nearly always behind all others; what is lost a second time goes first.
-    auto at = lost_list_.end();
-    while (at != lost_list_.begin() && range.begin < std::prev(at)->begin) --at;
-    lost_list_.insert(at, range);
+    auto& [list, place] = lost_list(range);
+    auto at = place != nullptr ? list.iterator_to(*place) : list.end();
+    while (at != list.end() && at->begin < range.begin) ++at;
+    while (at != list.begin() && range.begin < std::prev(at)->begin) --at;
+    list.insert(at, range);
+    place = &range;
+}
+
+SentRange* SentRanges::first_lost() {
+    SentRange* first = nullptr;
+    for (LostList& lost : lost_lists_) {
+        if (lost.list.empty()) continue;
+        SentRange& range = lost.list.front();
+        if (first == nullptr || range.begin < first->begin) first = &range;
+    }
+    return first;
 }
 
 void SentRanges::mark_all_lost(Instant before) {
-    lost_list_.clear();
+    for (LostList& lost : lost_lists_) {
+        lost.list.clear();
+        lost.place = nullptr;
+    }
     lost_ = 0;
     bool first = true;
     for (SentRange& range : set_) {
@@ -128,17 +146,16 @@ void SentRanges::mark_all_lost(Instant before) {
         if (!range.lost) by_time_.erase(by_time_.iterator_to(range));
         range.lost = true;
         lost_ += range.size();
-        lost_list_.push_back(range);
+        lost_list(range).list.push_back(range);
     }
 }
 
 void SentRanges::unmark_lost() {
-    while (!lost_list_.empty()) {
-        SentRange& range = lost_list_.back();
-        lost_list_.pop_back();
-        range.lost = false;
-        // They were sent before all that is in flight since.
-        by_time_.push_front(range);
+    // They were sent before what is in flight since: those never sent again first of all.
+    for (auto lost = lost_lists_.rbegin(); lost != lost_lists_.rend(); ++lost) {
+        for (SentRange& range : lost->list) range.lost = false;
+        by_time_.splice(by_time_.begin(), lost->list);
+        lost->place = nullptr;
     }
     lost_ = 0;
 }
@@ -156,10 +173,11 @@ void SentRanges::sent_again(SentRange& range, uint32_t bytes, Instant now,
 }
 
 void SentRanges::forget_sacked() {
-    for (SentRange& range : set_) {
-        if (!range.sacked) continue;
-        range.sacked = false;
-        by_time_.push_front(range);
+    // Long ago, and in this order: near enough to the time of sending, which joining has blurred.
+    for (auto at = set_.rbegin(); at != set_.rend(); ++at) {
+        if (!at->sacked) continue;
+        at->sacked = false;
+        by_time_.push_front(*at);
     }
     sacked_ = 0;
 }
@@ -182,8 +200,13 @@ void SentRanges::cut_front(SentRange& range, uint32_t bytes) {
 
 void SentRanges::unlist(SentRange& range) {
     if (!range.SentListHook::is_linked()) return;
-    List& list = range.lost ? lost_list_ : by_time_;
-    list.erase(list.iterator_to(range));
+    if (!range.lost) {
+        by_time_.erase(by_time_.iterator_to(range));
+        return;
+    }
+    auto& [list, place] = lost_list(range);
+    auto next = list.erase(list.iterator_to(range));
+    if (place == &range) place = next != list.end() ? &*next : nullptr;
 }
 
 void SentRanges::erase(SentRange& range) {
@@ -193,7 +216,10 @@ void SentRanges::erase(SentRange& range) {
 
 void SentRanges::clear() {
     by_time_.clear();
-    lost_list_.clear();
+    for (LostList& lost : lost_lists_) {
+        lost.list.clear();
+        lost.place = nullptr;
+    }
     set_.clear_and_dispose([&](SentRange* range) { pool_.give_back(range); });
     sacked_ = lost_ = 0;
 }

@@ -1,6 +1,7 @@
 // What is in flight: the sender's scoreboard (RFC 2018, RFC 6675, RFC 8985).
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include <boost/intrusive/list.hpp>
@@ -71,7 +72,7 @@ public:
     /// In flight, in order of sending.
     List& by_time() { return by_time_; }
     /// To be sent again, the first first.
-    SentRange* first_lost() { return lost_list_.empty() ? nullptr : &lost_list_.front(); }
+    SentRange* first_lost();
 
     /// There is room to remember another transmission of new data.
     bool can_append() const;
@@ -124,22 +125,31 @@ public:
     void forget_sacked();
     /// The range that holds `seq`, or null.
     SentRange* find(Seq seq);
-    /// Cuts `range` in two at `at`; answers the back part, null where the pool is dry.
+    /// Cuts `range` in two at `at`; answers the back part, null where the pool is nearly dry: the
+    /// last of it is for new data.
     SentRange* split(SentRange& range, Seq at);
     void clear();
 
 private:
+    /// In order. While one ACK is worked it grows at one place, mostly the end: behind `place`,
+    /// which is null where nothing is known.
+    struct LostList {
+        List list;
+        SentRange* place = nullptr;
+    };
+
     Set::iterator containing(Seq seq);
     bool narrow(SentRange& range, Seq begin, Seq end, size_t bound);
     Set::iterator mark_sacked(SentRange& range);
     void cut_front(SentRange& range, uint32_t bytes);
     void unlist(SentRange& range);
+    LostList& lost_list(const SentRange& range) { return lost_lists_[range.retransmitted]; }
     void erase(SentRange& range);
 
     Ranges& pool_;
     Set set_;
     List by_time_;
-    List lost_list_;
+    std::array<LostList, 2> lost_lists_;  ///< the second: of what has been sent again before
     uint32_t sacked_ = 0;
     uint32_t lost_ = 0;
 };

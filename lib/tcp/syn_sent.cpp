@@ -1,4 +1,5 @@
 // RFC 9293 section 3.10.7.3: a segment arrives in SYN-SENT.
+#include <algorithm>
 #include <cerrno>
 
 #include "tcp/ack.h"
@@ -38,7 +39,7 @@ Verdict syn_sent(Env& env, Connection& c, Segment& segment, BufferChain payload)
         return Verdict::done;
     }
     c.rcv_nxt = segment.seq + 1;
-    c.rcv_adv = c.rcv_nxt + c.rcv_buf;
+    c.rcv_adv = c.rcv_nxt + std::min(c.rcv_buf, 65535U);  // what our SYN has said
     c.last_ack_sent = c.rcv_nxt;
     adopt_options(env, c, segment.options, segment.window);
     ecn::on_peer_syn(c, segment);
@@ -51,10 +52,12 @@ Verdict syn_sent(Env& env, Connection& c, Segment& segment, BufferChain payload)
         env.mark_dirty(c);
         return Verdict::done;
     }
-    if (c.backoffs == 0) {  // Karn: an answer to a retransmitted SYN is ambiguous
-        c.rtt.sample(env.now - c.last_sent_at);
-        c.rtt.sample_min(env.now - c.last_sent_at, env.now);
-    }
+    // Karn: which of several SYNs was answered, only the timestamp says.
+    std::optional<Duration> rtt = env.now - c.last_sent_at;
+    if (c.backoffs != 0)
+        rtt = c.timestamps ? timestamp_rtt(env.ms() + c.ts_offset, segment.options.ts_echo)
+                           : std::nullopt;
+    begin_estimates(env, c, rtt, c.backoffs);
     c.snd_una = segment.ack;
     established(env, c);
     c.ack_now = true;

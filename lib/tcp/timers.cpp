@@ -131,7 +131,8 @@ void on_syn_timeout(Env& env, Connection& c, bool stalled) {
         env, c, c.rtt.rto(Duration::from_us(env.tunables.tcp_rto_min_us), ceiling, doublings));
 }
 
-/// RFC 6298 section 5.4 to 5.7: the first segment goes again, alone.
+/// RFC 6298 section 5.4 to 5.7: all that is old enough counts as lost, and the window lets the
+/// first segment go again.
 void on_retransmission_timeout(Env& env, Connection& c, bool stalled) {
     if (given_up(env, c, stalled)) return;
     if (c.backoffs == env.tunables.tcp_retries1) doubt_path(env, c);

@@ -112,6 +112,18 @@ TEST_P(SHLD_7, nagle_holds_a_small_segment_while_something_is_out) {
     s.expect(PA(11U + mss(), 1).data(10));
 }
 
+/// Minshall's form, as Linux has it: what ends a write behind full segments does not wait for them.
+TEST_P(SHLD_7, nagle_holds_no_small_segment_behind_full_ones) {
+    Script s(options());
+    s.establish(open_syn());
+    s.send(2U * mss() + 10);
+    s.expect(A(1, 1).data(mss()));
+    s.expect(A(1U + mss(), 1).data(mss()));
+    s.expect(PA(1U + 2 * mss(), 1).data(10));
+    s.send(10);  // now there is a small one
+    s.expect_silence();
+}
+
 TEST(MUST_17, nagle_can_be_turned_off) {
     Script s;
     s.establish(open_syn());

@@ -102,7 +102,8 @@ void WireOracle::check_ack(Direction& d, const Direction& peer, const Segment& s
     // After the peer's FIN nothing is to come: windows mean nothing (TIME-WAIT answers with 0).
     // What the scale cannot say is rounded, one way and the other (RFC 7323 section 2.4).
     const uint32_t unit = uint32_t{1} << (d.options.has_window_scale ? d.options.window_scale : 0);
-    if (d.offered && edge + unit <= *d.offered && !peer.fin_arrived)
+    // A SYN sent again cannot say more than it did (section 2.2).
+    if (d.offered && edge + unit <= *d.offered && !peer.fin_arrived && !segment.syn())
         complain(fmt::format("moves its right edge left by {}", *d.offered - edge));
     if (!d.offered || edge > *d.offered) d.offered = edge;
     for (size_t i = 0; i < segment.options.sack_count; ++i) {

@@ -256,8 +256,9 @@ void World::judge_end(const End& end) {
 bool World::has_lost_waiting_frames() const {
     return std::ranges::any_of(nodes_, [](sim::Node* node) {
         for (uint16_t core = 0; core < node->cores(); ++core)
-            if (node->stack(core).counters().drops(observe::Drop::neighbour_queue_full) > 0)
-                return true;
+            for (const auto reason :
+                 {observe::Drop::neighbour_queue_full, observe::Drop::neighbour_unresolved})
+                if (node->stack(core).counters().drops(reason) > 0) return true;
         return false;
     });
 }

@@ -69,6 +69,7 @@ struct TcpTunables {
     /// 1..4294967295
     uint32_t tcp_notsent_lowat = UINT32_MAX;
     uint32_t tcp_invalid_ratelimit = 500;    ///< ms between ACKs to invalid segments; 0..60000
+    uint32_t tcp_rst_ratelimit = 10000;      ///< RSTs/s a core to strangers; 0: all; 0..100000000
     uint32_t tcp_rto_min_us = 200000;        ///< floor of the RTO, microseconds; 1000..60000000
     uint32_t tcp_rto_max_ms = 120000;        ///< ceiling of the RTO, ms; 1000..120000
     uint32_t tcp_min_snd_mss = 48;           ///< floor of the peer's MSS, bytes; 48..536

@@ -49,6 +49,7 @@ constexpr std::array tcp{
     FIELD(TcpTunables, tcp_wmem_max, 4096, gib),
     FIELD(TcpTunables, tcp_notsent_lowat, 1, UINT32_MAX),
     FIELD(TcpTunables, tcp_invalid_ratelimit, 0, 60'000),
+    FIELD(TcpTunables, tcp_rst_ratelimit, 0, 100'000'000),
     FIELD(TcpTunables, tcp_rto_min_us, 1000, 60'000'000),
     FIELD(TcpTunables, tcp_rto_max_ms, 1000, 120'000),
     FIELD(TcpTunables, tcp_min_snd_mss, 48, 536),

@@ -30,6 +30,7 @@ namespace millrace::observe {
     X(tcp_out_segs, "TcpOutSegs")                                   \
     X(tcp_retrans_segs, "TcpRetransSegs")                           \
     X(tcp_out_rsts, "TcpOutRsts")                                   \
+    X(tcp_rsts_limited, "RstsLimited")                              \
     X(tcp_listen_overflows, "TcpExtListenOverflows")                \
     X(tcp_listen_drops, "TcpExtListenDrops")                        \
     X(syncookies_sent, "TcpExtSyncookiesSent")                      \

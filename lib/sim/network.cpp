@@ -123,7 +123,7 @@ Instant Network::next_event() {
     for (auto& node : nodes_)
         for (auto& core : node->cores_) {
             const bool waiting = !core->frames.empty() || !core->messages.empty();
-            next = std::min(next, waiting ? now_ : core->stack->next_deadline());
+            next = std::min(next, waiting ? now_ : core->next_turn());
         }
     return next;
 }
@@ -160,6 +160,12 @@ void Network::arrive() {
     }
 }
 
+/// Whoever waits for room in the ring looks again every millisecond.
+Instant Node::Core::next_turn() {
+    const Instant due = stack->next_deadline();
+    return node.ring_full_ ? std::max(due, stack->env().now + Duration::from_ms(1)) : due;
+}
+
 bool Network::step(Instant end) {
     const Instant next = next_event();
     if (next > end) {
@@ -172,7 +178,7 @@ bool Network::step(Instant end) {
         for (auto& core : node->cores_) {
             const bool input = !core->arrived.empty() || !core->frames.empty() ||
                                !core->messages.empty() || !core->calls.empty();
-            if (input || core->stack->next_deadline() <= now_) turn(*node, *core);
+            if (input || core->next_turn() <= now_) turn(*node, *core);
         }
     return true;
 }

@@ -38,15 +38,18 @@ public:
     /// What becomes of the frames that this node sends.
     const Line& line() const { return *line_; }
     const wire::MacAddress& mac() const { return mac_; }
+    /// Its transmit ring takes nothing more, until it does again.
+    void set_ring_full(bool full) { ring_full_ = full; }
 
 private:
     friend class Network;
     struct Core final : stack::Host {
         Core(Node& n, uint16_t i, buf::Pools p) : node(n), index(i), pools(std::move(p)) {}
         void transmit(uint16_t interface, buf::FrameBatch& batch) override;
-        bool congested() const override { return false; }
+        bool congested() const override { return node.ring_full_; }
         bool hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool settled) override;
         void tell(uint16_t core, const stack::Message& message) override;
+        Instant next_turn();
 
         struct HandedOver {
             uint16_t interface;
@@ -64,6 +67,7 @@ private:
     };
 
     std::string name_;
+    bool ring_full_ = false;
     wire::MacAddress mac_;
     class Network* network_ = nullptr;
     std::unique_ptr<Line> line_;  // from this node to the others

@@ -322,6 +322,10 @@ buf::Frame Stack::turn_round(Classified& in) {
 void Stack::reply_reset(Classified& in) {
     const wire::Segment& segment = in.segment;
     if (segment.rst()) return;
+    if (!resets_.take(config_.tcp.tcp_rst_ratelimit, env_.now)) {
+        ++counters_.tcp_rsts_limited;
+        return;
+    }
     Segment answer{in.ip.destination, in.ip.source, {}};
     answer.header.source_port = segment.destination_port;
     answer.header.destination_port = segment.source_port;

@@ -52,6 +52,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
                   tcp::timer_neighbour),
       fragments_(config_.ip, counters_, options.secrets.table),
       path_mtus_(config_.ip, options.secrets.table),
+      resets_(options.secrets.table),
       ranges_(config_.pools.receive),
       reassemblies_(config_.tcp.max_connections),
       tunings_(config_.tcp.max_connections),

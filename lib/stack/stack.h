@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/rate_limit.h"
 #include "ip/fragments.h"
 #include "ip/neighbours.h"
 #include "ip/path_mtu.h"
@@ -215,6 +216,7 @@ private:
     ip::Neighbours neighbours_;
     ip::FragmentTable fragments_;
     ip::PathMtus path_mtus_;
+    RateLimit resets_;
     tcp::Reassembly::Ranges ranges_;
     Pool<tcp::Reassembly> reassemblies_;
     Pool<tcp::ReceiveTuning> tunings_;

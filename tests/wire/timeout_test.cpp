@@ -309,7 +309,7 @@ TEST_F(Timeout, the_user_timeout_holds_after_close) {
     EXPECT_NEAR(time_until_over(3600_s).seconds(), 10.2, 0.002);
 }
 
-TEST_F(OrphanRetries, beyond_tcp_max_orphans_there_is_a_reset) {
+TEST_F(OrphanRetries, case_55_beyond_tcp_max_orphans_there_is_a_reset) {
     s.close();
     s.expect(FA(1, 1));
     s.inject(A(1, 2));

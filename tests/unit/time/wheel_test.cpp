@@ -79,7 +79,8 @@ TEST(Wheel, a_dying_timer_leaves_the_wheel) {
     wheel.advance(Instant() + 2_s, SIZE_MAX, [](WheelEntry&) { FAIL(); });
 }
 
-TEST(Wheel, the_budget_bounds_a_turn_and_nothing_is_lost) {  // attack case 60 in small
+/// In small; bench/ has ten million.
+TEST(Wheel, case_60_the_budget_bounds_a_turn_and_nothing_is_lost) {
     Wheel wheel(Instant{});
     std::vector<std::unique_ptr<Timer>> timers;
     for (int i = 0; i < 10'000; ++i) {

@@ -1,4 +1,4 @@
-// Attack cases 33, 37 and 40: what is answered how often, and what an answer gives away.
+// Attack cases 33, 37, 39 and 40: what is answered how often, and what an answer gives away.
 #include <cmath>
 #include <set>
 
@@ -177,6 +177,44 @@ TEST(IcmpErrors, case_40_none_are_sent_whose_limit_could_be_probed) {
     EXPECT_EQ(s.drops(Drop::udp_no_socket), 2000U);
     EXPECT_EQ(s.counters().frames_out, before);
     s.establish();  // and the way is still open
+}
+
+struct Told {
+    Family family;
+    uint8_t type;
+    uint8_t code;
+    bool ends;
+};
+
+/// What Linux makes of errors in SYN-RECEIVED (tcp_v4_err, tcp_v6_err).
+TEST(HalfOpenErrors, case_39_end_a_half_open_connection_where_linux_says_so) {
+    constexpr auto v4 = Family::ipv4;
+    constexpr auto v6 = Family::ipv6;
+    for (const Told& told : std::initializer_list<Told>{
+             {v4, 3, 0, true},  {v4, 3, 1, true},  {v4, 3, 2, false}, {v4, 3, 3, false},
+             {v4, 3, 4, false}, {v4, 3, 13, false}, {v4, 4, 0, false}, {v4, 11, 0, true},
+             {v4, 12, 0, true}, {v6, 1, 0, false}, {v6, 1, 1, true},  {v6, 1, 3, false},
+             {v6, 1, 4, true},  {v6, 2, 0, false}, {v6, 3, 0, false}, {v6, 4, 1, true}}) {
+        SCOPED_TRACE(std::to_string(told.type) + ' ' + std::to_string(told.code));
+        Script s({.family = told.family});
+        s.listen();
+        s.inject(open_syn());
+        s.expect(SA(0, 1));
+        s.inject_icmp_error(told.type, told.code, SA(1, 1));  // not what is in flight
+        s.inject_icmp_error(told.type, told.code, SA(0x50000000, 1));
+        EXPECT_EQ(s.drops(Drop::icmp_unhandled), 2U);
+        EXPECT_EQ(s.stack().population().half_open, 1U);
+        s.inject_icmp_error(told.type, told.code, SA(0, 1));
+        EXPECT_EQ(s.stack().population().half_open, told.ends ? 0U : 1U);
+        EXPECT_EQ(s.counters().tcp_attempt_fails, told.ends ? 1U : 0U);
+        if (told.ends) {
+            s.advance(100_s);
+            s.expect_silence();
+        } else {
+            s.inject(A(1, 1));
+            s.accept();
+        }
+    }
 }
 
 }  // namespace

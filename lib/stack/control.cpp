@@ -271,6 +271,13 @@ void Stack::on_icmp_error(Classified& in) {
     const tcp::FlowKey key{quoted->destination, wire::load16(header + 2), wire::load16(header),
                            *local, 0};
     tcp::Flow* flow = flows_.find(key, hash_(key));
+    std::array<uint8_t, wire::Icmp::size> header_bytes{};
+    in.frame.copy_out(in.upper_at, header_bytes);
+    const auto icmp = wire::Icmp::parse(header_bytes);
+    const bool v4 = in.ip.protocol == Protocol::icmp;
+    const Seq seq(wire::load32(header + 4));
+    if (tcp::HalfOpen* entry = half_open_table_.find(key, hash_(key)))
+        return apply_icmp_error(*entry, seq, v4, icmp->type, icmp->code);
     if (flow == nullptr) {
         const auto core = in.settled ? std::nullopt : elsewhere(key, hash_(key));
         if (!core) return counters_.drop(Drop::icmp_unhandled);
@@ -279,12 +286,7 @@ void Stack::on_icmp_error(Classified& in) {
     if (flow->kind != tcp::FlowKind::connection) return counters_.drop(Drop::icmp_unhandled);
     auto& c = static_cast<tcp::Connection&>(*flow);
     // Only for what is in flight: an outsider would have to guess that (RFC 5927 section 4.1).
-    const Seq seq(wire::load32(header + 4));
     if (seq < c.snd_una || seq >= c.snd_nxt) return counters_.drop(Drop::icmp_unhandled);
-    std::array<uint8_t, wire::Icmp::size> header_bytes{};
-    in.frame.copy_out(in.upper_at, header_bytes);
-    const auto icmp = wire::Icmp::parse(header_bytes);
-    const bool v4 = in.ip.protocol == Protocol::icmp;
     if (!v4 && icmp->type == wire::icmp6::packet_too_big) return on_packet_too_big(c, icmp->rest);
     if (!v4 || icmp->type != wire::icmp4::destination_unreachable ||
         icmp->code != wire::icmp4::code_fragmentation_needed)
@@ -308,6 +310,28 @@ void Stack::on_packet_too_big(tcp::Connection& c, uint32_t mtu) {
     path_mtus_.learn(c.key.remote, c.path_mtu, env_.now);
     for (uint16_t core = 0; core < steering_.cores(); ++core)
         if (core != core_) host_.tell(core, PathMtuNews{c.key.remote, c.path_mtu});
+}
+
+namespace {
+/// Which errors say that a SYN-ACK cannot arrive differs by family, as in Linux.
+bool ends_half_open(bool v4, uint8_t type, uint8_t code) {
+    if (v4) {
+        if (type == wire::icmp4::destination_unreachable) return code <= 1;  // network, host
+        return type == wire::icmp4::time_exceeded || type == wire::icmp4::parameter_problem;
+    }
+    if (type == wire::icmp6::destination_unreachable) return code != 0 && code != 2 && code != 3;
+    return type == wire::icmp6::parameter_problem;
+}
+}  // namespace
+
+/// A half-open connection whose SYN-ACK cannot arrive goes silently (RFC 5461 section 4.1).
+void Stack::apply_icmp_error(tcp::HalfOpen& entry, Seq seq, bool v4, uint8_t type,
+                             uint8_t code) {
+    if (seq != entry.iss || !ends_half_open(v4, type, code))
+        return counters_.drop(Drop::icmp_unhandled);
+    ++counters_.tcp_attempt_fails;
+    ++counters_.tcp_listen_drops;
+    remove_half_open(entry);
 }
 
 /// An attempt fails whatever the code, as in Linux: the application may try another address at once

@@ -144,6 +144,7 @@ private:
     void answer_echo(Classified& in);
     void on_packet_too_big(tcp::Connection& c, uint32_t mtu);
     void apply_icmp_error(tcp::Connection& c, bool v4, uint8_t type, uint8_t code);
+    void apply_icmp_error(tcp::HalfOpen& entry, Seq seq, bool v4, uint8_t type, uint8_t code);
     void news(uint16_t interface, const Address& address, const wire::MacAddress& mac,
               bool confirmed, bool create);
     void solicit(const ip::Neighbour& neighbour, bool unicast) override;

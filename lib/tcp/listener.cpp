@@ -19,6 +19,19 @@ constexpr Duration syn_ack_timeout = Duration::from_s(1);  // RFC 6298 (2.1)
 uint32_t offered_window(const Env& env) {
     return std::min<uint32_t>(env.tunables.tcp_rmem, 65535);
 }
+
+/// Who has asked may be forged: a SYN-ACK more goes out once in `tcp_invalid_ratelimit`, as in
+/// Linux.
+HalfOpenVerdict answer_again(Env& env, HalfOpen& entry) {
+    if (!entry.answered) return HalfOpenVerdict::answer;
+    if (entry.repeated_ms != 0 &&
+        env.ms() - entry.repeated_ms < env.tunables.tcp_invalid_ratelimit) {
+        ++env.counters.tcp_skipped_acks;
+        return HalfOpenVerdict::drop;
+    }
+    entry.repeated_ms = std::max(env.ms(), 1U);
+    return HalfOpenVerdict::answer;
+}
 }  // namespace
 
 void begin(Env& env, HalfOpen& entry, const Segment& syn, const Address& local,
@@ -46,13 +59,13 @@ HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const Segment& segment) {
             entry.ts_recent = segment.options.ts_value;
         // The peer has fallen back (RFC 3168 section 6.1.1.1): from now on there is no ECN.
         if (!ecn::is_setup_syn(segment)) entry.ecn = false;
-        return HalfOpenVerdict::answer;
+        return answer_again(env, entry);
     }
     // First, the sequence number.
     const bool acceptable = segment.seq >= rcv_nxt && segment.seq < right_edge;
     if (!acceptable) {
         env.counters.drop(Drop::tcp_out_of_window);
-        return segment.rst() ? HalfOpenVerdict::drop : HalfOpenVerdict::answer;
+        return segment.rst() ? HalfOpenVerdict::drop : answer_again(env, entry);
     }
     if (entry.timestamps && segment.options.has_timestamps && !segment.rst() &&
         static_cast<int32_t>(segment.options.ts_value - entry.ts_recent) < 0) {

@@ -41,6 +41,7 @@ struct HalfOpen : HashNode, SiblingHook {
     bool answer_due : 1 = false;
     uint8_t retransmissions = 0;
     uint32_t answered_us = 0;   ///< when the first SYN-ACK went out: the clock's low 32 bits
+    uint32_t repeated_ms = 0;   ///< when one last went out because it was asked for; 0: never
     time::WheelEntry timer{timer_half_open};
     HalfOpen* next_due = nullptr;  ///< in the list of those whose SYN-ACK goes out this turn
 };

@@ -1,5 +1,7 @@
 #include "tcp/time_wait.h"
 
+#include <algorithm>
+
 namespace millrace::tcp {
 
 using observe::Drop;
@@ -21,7 +23,25 @@ void begin(TimeWait& entry, const Connection& c) {
     entry.ts_recent = c.ts_recent;
 }
 
-TimeWaitVerdict on_segment(Env& env, const TimeWait& entry, const Segment& segment) {
+namespace {
+
+/// As Linux: two that disagree must not answer each other for ever. What bears an octet is answered
+/// each time, its sender is no party to such a loop.
+TimeWaitVerdict answer(Env& env, TimeWait& entry, const Segment& segment) {
+    if (segment.length() != 0 && !segment.syn()) return TimeWaitVerdict::ack;
+    const auto now = static_cast<uint16_t>(env.ms() / 16);
+    if (entry.answered != 0 &&
+        static_cast<uint16_t>(now - entry.answered) * 16U < env.tunables.tcp_invalid_ratelimit) {
+        ++env.counters.tcp_skipped_acks;
+        return TimeWaitVerdict::drop;
+    }
+    entry.answered = std::max<uint16_t>(now, 1);
+    return TimeWaitVerdict::ack;
+}
+
+}  // namespace
+
+TimeWaitVerdict on_segment(Env& env, TimeWait& entry, const Segment& segment) {
     const bool has_timestamp = entry.timestamps && segment.options.has_timestamps;
     const bool newer = has_timestamp &&
                        static_cast<int32_t>(segment.options.ts_value - entry.ts_recent) > 0;
@@ -38,12 +58,12 @@ TimeWaitVerdict on_segment(Env& env, const TimeWait& entry, const Segment& segme
         return TimeWaitVerdict::reopen;
     if (older) {
         env.counters.drop(Drop::tcp_paws);
-        return TimeWaitVerdict::ack;
+        return answer(env, entry, segment);
     }
     if (segment.fin() && segment.end() == entry.rcv_nxt) return TimeWaitVerdict::restart;
     if (segment.length() == 0 && segment.seq == entry.rcv_nxt) return TimeWaitVerdict::drop;
     env.counters.drop(Drop::tcp_out_of_window);
-    return TimeWaitVerdict::ack;
+    return answer(env, entry, segment);
 }
 
 Segment time_wait_ack(Env& env, const TimeWait& entry, const Address& local) {

@@ -21,7 +21,8 @@ struct TimeWait : Flow, TimeWaitHook {
     Seq rcv_nxt;
     Seq snd_nxt;
     uint32_t ts_recent = 0;
-    uint32_t expires = 0;  ///< tick of `TimeWaitQueue`; 0: to be reclaimed when its slot drains
+    uint16_t expires = 0;   ///< tick of `TimeWaitQueue`; 0: to be reclaimed when its slot drains
+    uint16_t answered = 0;  ///< when an invalid segment last was, in 16 ms; 0: none has been
 };
 static_assert(sizeof(TimeWait) <= 64);
 
@@ -34,7 +35,7 @@ public:
     void add(TimeWait& entry, Instant now, Duration length);
     /// The peer sent its FIN again: 2MSL begin anew (RFC 9293 section 3.10.7.4, eighth).
     static void restart(TimeWait& entry, Instant now, Duration length) {
-        entry.expires = tick_of(now + length) + 1;
+        entry.expires = nonzero(tick_of(now + length) + 1);
     }
     /// How long ago an entry of that length began (or was begun anew): within a tick.
     static Duration age(const TimeWait& entry, Instant now, Duration length) {
@@ -50,7 +51,7 @@ public:
                 if (budget-- == 0) return;
                 TimeWait& entry = slot.front();
                 slot.pop_front();
-                if (entry.expires > drained_)
+                if (entry.expires != 0 && ticks_left(entry) > 0)
                     place(entry);
                 else
                     end(entry);
@@ -71,8 +72,17 @@ private:
                                          boost::intrusive::constant_time_size<false>>;
     /// In its slot, or in the last of this lap: never in the one that is being drained.
     void place(TimeWait& entry) {
-        const auto lap_end = drained_ + static_cast<uint32_t>(slots_.size()) - 1;
-        slots_[std::min(entry.expires, lap_end) % slots_.size()].push_front(entry);
+        const auto left = static_cast<uint32_t>(std::max(ticks_left(entry), 0));
+        const auto lap_end = static_cast<uint32_t>(slots_.size()) - 1;
+        slots_[(drained_ + std::min(left, lap_end)) % slots_.size()].push_front(entry);
+    }
+    /// The low half of a tick will do: nothing lies further away than a lap.
+    int ticks_left(const TimeWait& entry) const {
+        return static_cast<int16_t>(entry.expires - drained_);
+    }
+    static uint16_t nonzero(uint32_t tick) {
+        const auto low = static_cast<uint16_t>(tick);
+        return low != 0 ? low : 1;
     }
     static uint32_t tick_of(Instant at) { return static_cast<uint32_t>(at.ns() / tick.ns()); }
     // Longer than the longest tcp_timewait_len, so that a slot holds one lap only.
@@ -94,7 +104,7 @@ enum class TimeWaitVerdict : uint8_t {
     remove,   ///< a RST that counts (tcp_rfc1337 = 0)
     reopen,   ///< a new SYN that may open the connection again (MAY-2, RFC 6191)
 };
-TimeWaitVerdict on_segment(Env& env, const TimeWait& entry, const wire::Segment& segment);
+TimeWaitVerdict on_segment(Env& env, TimeWait& entry, const wire::Segment& segment);
 /// The ACK that answers it.
 wire::Segment time_wait_ack(Env& env, const TimeWait& entry, const Address& local);
 

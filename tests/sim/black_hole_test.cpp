@@ -53,8 +53,7 @@ INSTANTIATE_TEST_SUITE_P(BothFamilies, NarrowPath, ::testing::Values(Family::ipv
                              return family.param == Family::ipv4 ? "ipv4" : "ipv6";
                          });
 
-/// Attack case 67; must show: "a black hole at 1400 bytes is crossed".
-TEST_P(NarrowPath, a_black_hole_at_1400_bytes_is_crossed) {
+TEST_P(NarrowPath, case_67_a_black_hole_at_1400_bytes_is_crossed) {
     for (const uint32_t mode : {1U, 2U}) {
         Pair pair(41, probing(mode));
         pair.network.set_impairments({.delay = 5_ms});

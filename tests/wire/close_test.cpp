@@ -114,6 +114,7 @@ TEST_P(MAY_2, a_syn_beyond_the_old_sequence_reopens) {
     for (const uint32_t seq : {0U, 1U, 2U, 0x80000003U}) {  // old duplicates
         s.inject(S(seq).window(65535).mss(1460));
         s.expect(A(2, 2));
+        s.advance(520_ms);  // tcp_invalid_ratelimit
     }
     EXPECT_EQ(s.stack().population().time_wait, 1U);
     s.inject(S(3).window(65535).mss(1460));
@@ -130,6 +131,7 @@ TEST_P(SHLD_4, a_newer_timestamp_reopens_whatever_the_sequence) {
     const Packet low = S(0xf0000000).window(65535).mss(1460);
     s.inject(low.timestamps(1009, 0));  // older: an old duplicate (RFC 6191)
     s.expect(A(2, 2));
+    s.advance(520_ms);  // tcp_invalid_ratelimit
     s.inject(low.timestamps(1010, 0));  // neither newer nor beyond
     s.expect(A(2, 2));
     EXPECT_EQ(s.stack().population().time_wait, 1U);

@@ -252,8 +252,7 @@ INSTANTIATE_TEST_SUITE_P(BothFamilies, BlackHole, ::testing::Values(Family::ipv4
                              return family.param == Family::ipv4 ? "ipv4" : "ipv6";
                          });
 
-/// Attack case 67; must show: "a black hole at 1400 bytes is crossed".
-TEST_P(BlackHole, at_1400_bytes_is_crossed_after_three_backoffs) {
+TEST_P(BlackHole, case_67_at_1400_bytes_is_crossed_after_three_backoffs) {
     Script s(options(GetParam(), 1));
     s.establish(syn());
     isn(s);

@@ -1,5 +1,5 @@
 // When a connection is given up: R1, R2, user timeout, closed windows, orphans. Times are exact on
-// the virtual clock. Attack case 58: backoff to R2, user timeout in persist, SYN give-up.
+// the virtual clock.
 #include "script.h"
 
 namespace millrace::testing {
@@ -204,8 +204,8 @@ TEST_F(MUST_23, three_minutes_can_be_had) {
 
 // --- closed windows
 
-/// Attack case 50, MUST-37.
-TEST_F(Timeout, a_window_stays_closed_as_long_as_somebody_answers) {
+/// MUST-37.
+TEST_F(Timeout, case_50_a_window_stays_closed_as_long_as_somebody_answers) {
     close_window();
     EXPECT_GE(time_until_over(100'000_s, true), 100'000_s);
     EXPECT_FALSE(s.end().closed);
@@ -241,7 +241,7 @@ TEST_F(MUST_36, only_unanswered_probes_count) {
 }
 
 /// Linux: a closed window must not outlast the user timeout, whoever answers.
-TEST_F(Timeout, a_user_timeout_ends_a_closed_window) {
+TEST_F(Timeout, case_58_a_user_timeout_ends_a_closed_window) {
     set_user_timeout(10_s);
     close_window();
     EXPECT_NEAR(time_until_over(3600_s, true).seconds(), 10.2, 0.002);
@@ -376,9 +376,9 @@ TEST_F(HalfClosed, a_half_closed_connection_that_is_held_stays) {
     EXPECT_NEAR(time_until_over(3600_s).seconds(), 60, 0.01);
 }
 
-// --- a loop that stood still (attack case 64)
+// --- a loop that stood still
 
-TEST_F(Timeout, a_stall_of_thirty_seconds_resets_nothing) {
+TEST_F(Timeout, case_64_a_stall_of_thirty_seconds_resets_nothing) {
     set_user_timeout(20_s);
     s.send(100);
     s.expect(PA(1, 1).data(100));
@@ -399,7 +399,7 @@ TEST_F(Timeout, a_stall_of_thirty_seconds_resets_nothing) {
     EXPECT_NEAR(time_until_over(3600_s).seconds(), 20.8, 0.01);
 }
 
-TEST_F(Timeout, a_stall_at_the_very_end_leaves_time_for_an_answer) {
+TEST_F(Timeout, case_64_a_stall_at_the_very_end_leaves_time_for_an_answer) {
     set_user_timeout(10_s);
     s.send(100);
     s.advance(10_s);
@@ -411,7 +411,7 @@ TEST_F(Timeout, a_stall_at_the_very_end_leaves_time_for_an_answer) {
     EXPECT_NEAR(time_until_over(60_s).seconds(), 0.2, 0.002);
 }
 
-TEST_F(Timeout, what_arrived_during_a_stall_comes_before_the_timers) {
+TEST_F(Timeout, case_64_what_arrived_during_a_stall_comes_before_the_timers) {
     s.send(100);
     s.forget_sent();
     s.network.stall(30_s);
@@ -421,7 +421,7 @@ TEST_F(Timeout, what_arrived_during_a_stall_comes_before_the_timers) {
     EXPECT_EQ(s.counters().tcp_timeouts, 0U);
 }
 
-TEST_F(Attempt, a_stall_is_one_timeout) {
+TEST_F(Attempt, case_64_a_stall_is_one_timeout) {
     s.network.stall(30_s);
     s.advance({});
     EXPECT_EQ(s.counters().tcp_timeouts, 1U);

@@ -237,5 +237,27 @@ TEST(TimeWaitQueue, entries_end_after_their_time_and_restart_lazily) {
     EXPECT_EQ(ended.size(), 2U);
 }
 
+/// An entry keeps half of its tick: what lies on both sides of its wrap is in order all the same.
+TEST(TimeWaitQueue, entries_end_in_time_where_their_clock_wraps) {
+    for (const int64_t tick : {65530, 65536, 3 * 65536 - 100}) {
+        TimeWaitQueue queue;
+        TimeWait entry(FlowKey{});
+        const Instant start = Instant() + TimeWaitQueue::tick * tick;
+        queue.add(entry, start, 60_s);
+        size_t ended = 0;
+        const auto advance = [&](Instant now) {
+            queue.advance(now, 100, [&](TimeWait&) { ++ended; });
+        };
+        for (int i = 0; i < 4; ++i) {
+            advance(start + 50_s * i + 50_s);
+            TimeWaitQueue::restart(entry, start + 50_s * i + 50_s, 60_s);
+        }
+        advance(start + 259_s);
+        EXPECT_EQ(ended, 0U) << tick;
+        advance(start + 261_s);
+        EXPECT_EQ(ended, 1U) << tick;
+    }
+}
+
 }  // namespace
 }  // namespace millrace::tcp

@@ -1,6 +1,7 @@
 // What a link does to frames on their way: one direction, from a seed.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <compare>
 #include <cstdint>
@@ -93,6 +94,8 @@ public:
     /// The earliest frame that has arrived by `now` and was not taken yet.
     std::optional<std::vector<uint8_t>> receive(Instant now);
 
+    /// How long a frame that is sent now would wait for those before it; pauses are left out.
+    Duration backlog(Instant now) const { return std::max(free_ - now, Duration()); }
     /// How many frames met a fate so far.
     uint64_t count(Fate fate) const { return counts_[static_cast<size_t>(fate)]; }
 

@@ -153,6 +153,7 @@ void take_ack(Env& env, Connection& c, AckWork& work, Seq ack) {
     if (work.past_recover) c.at_recover = false;
     c.recover = max(c.recover, c.snd_una);      // kept within reach of sequence comparison
     c.reordering_round = max(c.reordering_round, c.snd_una);
+    s.retransmitted_end = max(s.retransmitted_end, c.snd_una);
 }
 
 /// RFC 6298 with Karn's rule: of what was sent once, else by the timestamp that came back (RFC 7323

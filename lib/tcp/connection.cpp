@@ -31,8 +31,9 @@ void report(Env& env, Connection& c, int error) {
 Sending* borrow_sending(Env& env, Connection& c) {
     if (c.sending != nullptr) return c.sending;
     c.sending = env.sendings.take(env.sent_ranges);
-    // Within reach of sequence comparison: nothing has overtaken anything yet.
-    if (c.sending != nullptr) c.sending->highest_delivered = c.sending->small_end = c.snd_una;
+    // Within reach of sequence comparison: nothing has overtaken anything or been sent again yet.
+    if (Sending* s = c.sending)
+        s->highest_delivered = s->small_end = s->retransmitted_end = c.snd_una;
     return c.sending;
 }
 

@@ -412,6 +412,7 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
             s.sent.sent_again(*range, length, env.now, stamp);
         if (c.undo_possible) c.undo_retransmitted = std::max(c.undo_retransmitted, 0) +
                                                     static_cast<int32_t>(length);
+        s.retransmitted_end = max(s.retransmitted_end, begin + length);
         if (!c.retransmits_stamped) {
             c.retransmits_stamped = true;
             c.first_retransmit_ts = plan.header.options.ts_value;

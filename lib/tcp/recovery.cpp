@@ -27,7 +27,9 @@ void remember_for_undo(Connection& c) {
     const Sending& s = *c.sending;
     c.undo_retransmitted =
         s.tlp_out && s.tlp_again != 0 ? static_cast<int32_t>(s.tlp_again) : undo_nothing_sent;
-    c.retransmits_stamped = false;
+    // What an earlier episode sent again and is not acknowledged yet would echo a timestamp from
+    // before this one's first retransmission: the older stamp holds, as in Linux.
+    if (s.retransmitted_end <= c.snd_una) c.retransmits_stamped = false;
 }
 
 /// RFC 9937 section 6.1; `work` is the ACK that began it.

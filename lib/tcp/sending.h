@@ -28,6 +28,7 @@ struct Sending {
     // RACK (RFC 8985 section 5.2): of the segment sent last among those delivered.
     Instant rack_sent_at;
     Seq rack_end;
+    Seq retransmitted_end;        ///< end of the highest octet sent again, SND.UNA at least
     Duration rack_rtt;
     Seq highest_delivered;        ///< RACK.fack
     /// ACKs that told of new data above SND.UNA, or duplicate ACKs, since it last moved (RFC 6675

@@ -14,11 +14,24 @@ namespace millrace::testing {
 
 using namespace millrace::literals;
 
-/// Bytes whose content follows from their position, so that any displacement shows.
-inline uint8_t pattern(uint64_t position, uint64_t salt) {
-    uint64_t z = (position / 8 + 1) * 0x9e3779b97f4a7c15 + salt;
+/// Bytes whose content follows from their position, so that any displacement shows; eight at a
+/// time, the first in the lowest bits.
+inline uint64_t pattern_word(uint64_t index, uint64_t salt) {
+    uint64_t z = (index + 1) * 0x9e3779b97f4a7c15 + salt;
     z = (z ^ (z >> 29)) * 0xbf58476d1ce4e5b9;
-    return static_cast<uint8_t>((z ^ (z >> 32)) >> (position % 8 * 8));
+    return z ^ (z >> 32);
+}
+inline uint8_t pattern(uint64_t position, uint64_t salt) {
+    return static_cast<uint8_t>(pattern_word(position / 8, salt) >> (position % 8 * 8));
+}
+/// Calls `visit(i, byte)` for `size` bytes of the pattern from `position`.
+template <typename Visit>
+void for_pattern(uint64_t position, uint64_t salt, size_t size, Visit&& visit) {
+    uint64_t word = pattern_word(position / 8, salt) >> (position % 8 * 8);
+    for (size_t i = 0; i < size; ++i, word >>= 8) {
+        if (i != 0 && (position + i) % 8 == 0) word = pattern_word((position + i) / 8, salt);
+        visit(i, static_cast<std::byte>(word));
+    }
 }
 
 /// One end of a connection: sends `to_send` bytes of a pattern, checks what it receives.
@@ -53,8 +66,8 @@ struct Endpoint {
     void pump() {
         while (connection != nullptr && sent < to_send) {
             std::vector<std::byte> chunk(std::min<uint64_t>(16384, to_send - sent));
-            for (size_t i = 0; i < chunk.size(); ++i)
-                chunk[i] = static_cast<std::byte>(pattern(sent + i, salt_out));
+            for_pattern(sent, salt_out, chunk.size(),
+                        [&](size_t i, std::byte byte) { chunk[i] = byte; });
             const auto taken = tcp::send_copy(stack->env(), *connection, chunk);
             if (!taken) break;
             sent += *taken;
@@ -68,9 +81,12 @@ struct Endpoint {
     void drain() {
         BufferChain data = tcp::receive(stack->env(), *connection);
         const auto size = static_cast<uint32_t>(data.size());
-        for (Buffer buffer = data.pop_front(); !buffer.empty(); buffer = data.pop_front())
-            for (const std::byte byte : buffer.bytes())
-                if (static_cast<uint8_t>(byte) != pattern(received++, salt_in)) intact = false;
+        for (Buffer buffer = data.pop_front(); !buffer.empty(); buffer = data.pop_front()) {
+            const auto bytes = buffer.bytes();
+            for_pattern(received, salt_in, bytes.size(),
+                        [&](size_t i, std::byte byte) { intact = intact && bytes[i] == byte; });
+            received += bytes.size();
+        }
         if (consume)
             tcp::consumed(stack->env(), *connection, size);
         else

@@ -101,6 +101,14 @@ class Tidy(unittest.TestCase):
                any(re.search(r"\brte_(mbuf|eth|pktmbuf)", l) for l in lines(f))]
         self.assertEqual(bad, [])
 
+    def test_protocols_compute_in_integers(self):
+        # So that a run is the same on every machine, to the last bit.
+        rooms = ("base", "wire", "time", "congestion", "ip", "tcp", "stack")
+        bad = [f"{f}:{i}" for f in sources(*(f"lib/{room}" for room in rooms))
+               for i, l in enumerate(lines(f), 1)
+               if re.search(r"\b(float|double)\b|\bseconds\(\)", l.split("//")[0])]
+        self.assertEqual(bad, [])
+
     def test_every_source_is_built(self):
         built = "\n".join("\n".join(lines(f)) for f in sources(".", suffixes=("meson.build",)))
         bad = [f for f in sources("lib", "apps", "tests", "bench", suffixes=(".cpp",))

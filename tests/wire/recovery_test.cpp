@@ -188,6 +188,41 @@ TEST_F(Stamped, a_spurious_fast_retransmit_is_undone_by_the_echo) {
     EXPECT_EQ(s.tcb().recovery, tcp::Recovery::open);
 }
 
+/// What one recovery has sent again is still on its way when the next begins: its arrival shows
+/// nothing of the second loss, although it echoes a time from before that one's retransmission.
+TEST_F(Stamped, a_retransmission_of_an_earlier_recovery_undoes_nothing) {
+    send_flight(10);
+    s.advance(100_ms);
+    s.send(20 * mss);
+    s.inject(ack(1, {{at(1), at(9)}}));  // 0 and 9 are lost
+    ts = s.next().options.ts_value;
+    for (uint32_t i = 10; i < 14; ++i) s.expect(segment(i));
+    s.forget_sent();
+    s.advance(100_ms);
+    s.inject(ack(at(9)));
+    ts = s.next().options.ts_value;  // of 9, again
+    s.forget_sent();
+    // So is 11, sent again before the first recovery ends.
+    s.inject(ack(at(9), {{at(10), at(11)}, {at(12), at(14)}}));
+    const wire::Segment again = s.next();
+    EXPECT_EQ(again.seq, s.tcb().snd_una + 2 * mss);
+    s.advance(50_ms);
+    s.inject(ack(at(11), {{at(12), at(14)}}));
+    EXPECT_NE(s.tcb().recovery, tcp::Recovery::recovery);
+    s.forget_sent();
+    // And 14: the second recovery.
+    s.inject(ack(at(11), {{at(15), at(17)}, {at(12), at(14)}}));
+    s.expect(segment(14));
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::recovery);
+    const uint32_t reduced = s.tcb().window.ssthresh;
+    s.advance(50_ms);
+    ts = again.options.ts_value;
+    s.inject(ack(at(14), {{at(15), at(17)}}));  // 11 has arrived the second time
+    EXPECT_EQ(s.tcb().recovery, tcp::Recovery::recovery);
+    EXPECT_EQ(s.tcb().window.ssthresh, reduced);
+    EXPECT_EQ(counters().tcp_partial_undo + counters().tcp_full_undo, 0U);
+}
+
 TEST_F(Stamped, a_spurious_timeout_is_undone) {
     send_flight(10);
     s.advance_to_next_segment(1_s);

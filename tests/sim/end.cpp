@@ -13,6 +13,9 @@ using namespace millrace::literals;
 
 namespace {
 
+// What a window may have beyond slow start's growth, segments: BBR's least window, PRR's first.
+constexpr uint32_t cwnd_slack = 6;
+
 std::vector<std::byte> random_bytes(size_t size, uint64_t seed) {
     std::vector<uint8_t> bytes(size);
     Random(seed).fill(bytes);
@@ -30,7 +33,8 @@ End::End(World& world, size_t number, bool is_client, const EndPlan& plan)
       random_(world.scenario_.seed * 64 + number * 2 + (is_client ? 1 : 0)),
       out_(random_bytes(plan.bytes, random_.next())),
       region_(out_, {}),
-      pauses_left_(plan.pauses) {}
+      pauses_left_(plan.pauses),
+      reneges_left_(plan.reneges) {}
 
 Instant End::now() const { return world_.network_.now(); }
 
@@ -47,6 +51,58 @@ void End::begin(stack::Stack& stack, sim::Node& node, tcp::Connection& c, bool c
     tcp::set_no_delay(env(), c, plan_.no_delay);
     if (plan_.violence != EndPlan::Violence::none) wake(plan_.violence_after);
     wake({});
+}
+
+/// A segment of ours is on the wire.
+void End::watch(const WireOracle::Sent& sent) {
+    check_state();
+    if (sent.payload > 0) check_congestion_window(sent);
+    if (sent.has_sack && reneges_left_ > 0 && random_.chance(1, 8)) renege();
+}
+
+/// RFC 9293 figure 5: each state says what has been sent, acknowledged and received.
+void End::check_state() const {
+    const tcp::Connection& c = *connection_;
+    bool right = true;
+    switch (c.state) {
+        using enum tcp::State;
+        case closed: return;  // from wherever it was
+        case syn_sent:
+        case syn_received: right = !c.fin_received; break;
+        case established: right = !c.fin_queued && !c.fin_received; break;
+        case fin_wait_1: right = c.fin_queued && !c.fin_acked && !c.fin_received; break;
+        case fin_wait_2: right = c.fin_acked && !c.fin_received; break;
+        case close_wait: right = !c.fin_queued && c.fin_received; break;
+        case closing:
+        case last_ack: right = c.fin_queued && !c.fin_acked && c.fin_received; break;
+        case time_wait: right = c.fin_acked && c.fin_received; break;
+    }
+    if (!right) world_.fail(state() + " is in a state that its FINs do not fit");
+}
+
+/// Nothing goes out beyond the congestion window but a tail loss probe (RFC 8985 section 7.3), and
+/// the window itself has grown by no more than was delivered (RFC 5681 section 3.1: slow start).
+void End::check_congestion_window(const WireOracle::Sent& sent) const {
+    const tcp::Connection& c = *connection_;
+    const bool probing = c.sending != nullptr && c.sending->tlp_out;
+    const bool is_probe = probing && c.sending->tlp_end < sent.end + c.snd_mss;
+    if (!is_probe && c.in_flight() > c.window.cwnd + (probing ? c.snd_mss : 0))
+        world_.fail(fmt::format("{} has {} in flight, cwnd {}", state(), c.in_flight(),
+                                c.window.cwnd));
+    const TcpTunables& t = world_.tunables_of(local_.address);
+    // Segments may have become smaller since, the window not.
+    const uint64_t start = uint64_t{t.initial_cwnd + cwnd_slack} * c.link_mss;
+    if (c.window.cwnd > start + c.delivered)
+        world_.fail(fmt::format("{} has delivered {}, cwnd {}", state(), c.delivered,
+                                c.window.cwnd));
+}
+
+/// What was selectively acknowledged is dropped again, as a receiver may (RFC 2018 section 8).
+void End::renege() {
+    --reneges_left_;
+    world_.network_.schedule(*node_, stack_->core(), now(), [this] {
+        if (connection_ != nullptr) tcp::release_reassembly(env(), *connection_);
+    });
 }
 
 void End::wake(Duration after) {

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "sim/world.h"
+#include "tcp/timers.h"
 
 namespace millrace::testing {
 
@@ -53,8 +54,24 @@ void End::begin(stack::Stack& stack, sim::Node& node, tcp::Connection& c, bool c
     wake({});
 }
 
+/// A segment is about to reach us. Until now a closed window had to be probed (RFC 9293 MUST-36 and
+/// SHLD-29); what armed another timer first may have cost an RTO more.
+void End::note_arrival() {
+    const tcp::Connection& c = *connection_;
+    const bool waits = tcp::is_synchronised(c.state) && c.snd_wnd == 0 &&
+                       (c.outstanding() > 0 || c.has_unsent());
+    const Duration silence = now() - last_active_;
+    if (waits && silence > tcp::rto(env(), c) * 2 + 10_ms &&
+        !world_.wire_.had_no_next_hop(local_.address, last_active_) &&
+        !world_.has_dropped(observe::Drop::no_buffer))
+        world_.fail(fmt::format("{} has not probed a closed window for {:.3f} s", state(),
+                                silence.seconds()));
+    last_active_ = now();
+}
+
 /// A segment of ours is on the wire.
 void End::watch(const WireOracle::Sent& sent) {
+    last_active_ = now();
     check_state();
     if (sent.payload > 0) check_congestion_window(sent);
     if (sent.has_sack && reneges_left_ > 0 && random_.chance(1, 8)) renege();
@@ -117,6 +134,7 @@ void End::on_events(uint8_t events) {
 }
 
 void End::step() {
+    last_active_ = now();
     if (connection_ == nullptr || act_violently() || !connected_) return;
     consume();
     write();

@@ -165,12 +165,16 @@ void WireOracle::note_solicitation(std::span<const uint8_t> frame, Instant now) 
     }
 }
 
+bool WireOracle::had_no_next_hop(const Address& local, Instant since) const {
+    const auto solicited = solicited_.find(local);
+    return solicited != solicited_.end() &&
+           solicited->second + solicitation_interval_max >= since;
+}
+
 /// RFC 9293 MUST-40, with the stack's own bound. An ACK may have to wait for the next hop's address.
 void WireOracle::check_promptness(Direction& d, const Address& local, Instant now) {
     if (!d.ack_owed_since || now - *d.ack_owed_since <= ack_delay_max) return;
-    const auto solicited = solicited_.find(local);
-    if (solicited != solicited_.end() &&
-        solicited->second + solicitation_interval_max >= *d.ack_owed_since) {
+    if (had_no_next_hop(local, *d.ack_owed_since)) {
         d.ack_owed_since.reset();
         return;
     }
@@ -275,21 +279,28 @@ void WireOracle::note_arrival(Direction& d, const Direction& receiver, const Seg
     }
 }
 
-void WireOracle::on_arrived(std::span<const uint8_t> frame, Instant now) {
+std::optional<std::pair<SocketAddress, SocketAddress>> WireOracle::on_arrived(
+    std::span<const uint8_t> frame, Instant now) {
     std::string problem;
     const auto parsed = parse(frame, problem);
-    if (!parsed) return;  // damaged on its way: it does not count
+    if (!parsed) return std::nullopt;  // damaged on its way: it does not count
+    take_arrival(frame, *parsed, now);
+    return std::pair{SocketAddress{parsed->ip.source, parsed->segment.source_port},
+                     SocketAddress{parsed->ip.destination, parsed->segment.destination_port}};
+}
+
+void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, Instant now) {
     frame_ = frame;
-    const Segment& segment = parsed->segment;
-    Direction& d = direction(*parsed);
-    Direction& peer = reverse(*parsed);
+    const Segment& segment = p.segment;
+    Direction& d = direction(p);
+    Direction& peer = reverse(p);
     if (segment.rst()) {
         // RFC 1337: it ends what is in TIME-WAIT, unless it is told not to listen.
-        if (tunables_of_(parsed->ip.destination).tcp_rfc1337 == 0)
+        if (tunables_of_(p.ip.destination).tcp_rfc1337 == 0)
             peer.time_wait_from = Instant::never();
         return;
     }
-    check_promptness(peer, parsed->ip.destination, now);
+    check_promptness(peer, p.ip.destination, now);
     if (!d.muddled && !peer.muddled) expect_ack(peer, d, segment, now);
     if (segment.options.has_timestamps &&
         !(d.arrived_timestamp && is_before(segment.options.ts_value, *d.arrived_timestamp)))

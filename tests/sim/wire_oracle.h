@@ -37,8 +37,12 @@ public:
     };
     /// Nothing where it was no TCP segment.
     std::optional<Sent> on_sent(std::span<const uint8_t> frame, Instant now);
-    void on_arrived(std::span<const uint8_t> frame, Instant now);
+    /// Sender and receiver of an intact TCP segment.
+    std::optional<std::pair<SocketAddress, SocketAddress>> on_arrived(
+        std::span<const uint8_t> frame, Instant now);
 
+    /// Whether what `local` had to say since then may have waited for a next hop's address.
+    bool had_no_next_hop(const Address& local, Instant since) const;
     /// How many SYNs of the present attempt `local` has sent to `remote`.
     uint32_t syns(const SocketAddress& local, const SocketAddress& remote) const;
 
@@ -84,6 +88,7 @@ private:
     void on_syn(Direction& d, Direction& peer, const Parsed& p);
     void on_fin(Direction& d, const Direction& peer, const wire::Segment& segment, Instant now);
     void check_reset(const Direction& d, const Parsed& p, Instant now);
+    void take_arrival(std::span<const uint8_t> frame, const Parsed& p, Instant now);
     static void note_arrival(Direction& d, const Direction& receiver,
                              const wire::Segment& segment);
     void note_solicitation(std::span<const uint8_t> frame, Instant now);

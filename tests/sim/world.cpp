@@ -63,12 +63,15 @@ void World::build() {
         nodes_.push_back(&node);
     }
     network_.set_filter([this](const sim::Node&, std::span<const uint8_t> frame) {
-        if (const auto sent = wire_.on_sent(frame, network_.now())) watch(*sent);
+        if (const auto sent = wire_.on_sent(frame, network_.now()))
+            if (End* end = find_end(sent->from, sent->to)) end->watch(*sent);
         return true;
     });
     network_.set_arrival_observer([this](const sim::Node& to, std::span<const uint8_t> frame) {
         const auto ethernet = wire::Ethernet::parse(frame);
-        if (ethernet && ethernet->destination == to.mac()) wire_.on_arrived(frame, network_.now());
+        if (!ethernet || ethernet->destination != to.mac()) return;
+        if (const auto arrived = wire_.on_arrived(frame, network_.now()))
+            if (End* end = find_end(arrived->second, arrived->first)) end->note_arrival();
     });
     for (const Weather& weather : scenario_.weather)
         network_.schedule(*nodes_[0], 0, at(weather.at), [this, &weather] {
@@ -285,11 +288,13 @@ const TcpTunables& World::tunables_of(const Address& address) const {
     return (node != scenario_.nodes.end() ? *node : scenario_.nodes.front()).config.tcp;
 }
 
-void World::watch(const WireOracle::Sent& sent) {
-    for (auto* ends : {&clients_, &servers_})
-        for (auto& end : *ends)
-            if (end->connection_ != nullptr && end->local_ == sent.from && end->remote_ == sent.to)
-                return end->watch(sent);
+/// Whose application still holds its connection.
+End* World::find_end(const SocketAddress& local, const SocketAddress& remote) const {
+    for (const auto* ends : {&clients_, &servers_})
+        for (const auto& end : *ends)
+            if (end->connection_ != nullptr && end->local_ == local && end->remote_ == remote)
+                return end.get();
+    return nullptr;
 }
 
 void World::judge_error(const End& end, bool strict) {

@@ -59,6 +59,7 @@ private:
     void on_closed();
     void wake(Duration after);
     void watch(const WireOracle::Sent& sent);
+    void note_arrival();
     void check_state() const;
     void check_congestion_window(const WireOracle::Sent& sent) const;
     void renege();
@@ -79,6 +80,7 @@ private:
     tcp::Connection* connection_ = nullptr;
     SocketAddress local_, remote_;
     Instant began_;
+    Instant last_active_;          // something was sent, arrived or done
     bool begun_ = false, connected_ = false;
     uint64_t sent_ = 0, received_ = 0;
     uint32_t pauses_left_ = 0, reneges_left_ = 0;
@@ -127,7 +129,7 @@ private:
     void judge();
     void judge_end(const End& end);
     void judge_error(const End& end, bool strict);
-    void watch(const WireOracle::Sent& sent);
+    End* find_end(const SocketAddress& local, const SocketAddress& remote) const;
     const TcpTunables& tunables_of(const Address& address) const;
     bool has_dropped(observe::Drop reason) const;
     bool has_lost_waiting_frames() const;

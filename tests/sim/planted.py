@@ -39,12 +39,10 @@ BUGS = [
         "lib/tcp/timers.cpp",
         "    if (c.state != State::closed) arm_timer(env, c);\n",
         ""),
-    Bug("rto_not_rearmed", "after a retransmission timeout there is no other",
+    Bug("rto_not_rearmed", "what goes out sets the retransmission's deadline, and no timer",
         "lib/tcp/timers.cpp",
-        "    c.timed_out = true;\n    back_off(env, c);\n    env.mark_dirty(c);\n}\n\n"
-        "/// A window of zero",
-        "    c.timed_out = true;\n    env.mark_dirty(c);\n}\n\n"
-        "/// A window of zero"),
+        "rto(env, c));\n    arm_timer(env, c);\n}\n\nvoid on_timer",
+        "rto(env, c));\n}\n\nvoid on_timer"),
     Bug("window_never_probed", "a closed window's timer sends nothing",
         "lib/tcp/timers.cpp",
         "    c.probe_due = true;\n",
@@ -63,11 +61,6 @@ BUGS = [
     Bug("syn_left_due", "a SYN that was due goes out although the handshake is over",
         "lib/tcp/ingress.cpp",
         "    c.syn_due = false;  // the burst that made it due may have ended the handshake, too\n",
-        ""),
-    Bug("timer_of_the_dead", "the end of a connection leaves its timers armed",
-        "lib/tcp/connection.cpp",
-        "    c.retransmit_at = c.delayed_ack_due = Instant::never();\n"
-        "    time::Wheel::cancel(c.timer);\n",
         ""),
     Bug("sack_edge_wrong", "the right edge of a SACK block is one octet too far",
         "lib/tcp/reassembly.cpp",

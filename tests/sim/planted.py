@@ -17,8 +17,8 @@ class Bug(NamedTuple):
 BUGS = [
     Bug("window_off_by_one", "the sender's view of the peer's window is one octet too wide",
         "lib/tcp/output.cpp",
-        "    const Seq edge = c.snd_una + c.snd_wnd;\n",
-        "    const Seq edge = c.snd_una + c.snd_wnd + 1;\n"),
+        "Seq from) {\n    const Seq edge = c.snd_una + c.snd_wnd;\n",
+        "Seq from) {\n    const Seq edge = c.snd_una + c.snd_wnd + 1;\n"),
     Bug("probe_beyond_window", "a tail loss probe of new data does not look at the peer's window",
         "lib/tcp/output.cpp",
         "window_left(c, c.snd_nxt), uint32_t{c.snd_mss}});",

@@ -233,6 +233,10 @@ Stack::Population Stack::population() const {
             .sendings = sendings_.in_use(),
             .sent_ranges = sent_ranges_.in_use(),
             .reassemblies = reassemblies_.in_use(),
+            .reassembly_ranges = ranges_.in_use(),
+            .tunings = tunings_.in_use(),
+            .snapshots = snapshots_.in_use(),
+            .bbrs = bbrs_.in_use(),
             .path_mtus = path_mtus_.size(),
             .mtu_probings = mtu_probings_.in_use()};
 }

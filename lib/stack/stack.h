@@ -108,6 +108,10 @@ public:
         size_t sendings = 0;     ///< connections with something queued or in flight
         size_t sent_ranges = 0;
         size_t reassemblies = 0;
+        size_t reassembly_ranges = 0;
+        size_t tunings = 0;      ///< connections that measure their receive buffer
+        size_t snapshots = 0;    ///< ACKs of their own that wait for egress
+        size_t bbrs = 0;
         size_t path_mtus = 0;
         size_t mtu_probings = 0;
     };

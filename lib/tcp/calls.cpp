@@ -239,6 +239,7 @@ void close(Env& env, Connection& c) {
     c.receive_queue.clear();
     c.rcv_pinned = 0;
     switch (c.state) {
+        case State::time_wait:
         case State::closed: env.mark_dirty(c); return;  // only its remains are left
         case State::syn_sent: finish(env, c, 0); return;  // nothing is sent
         default: break;
@@ -259,12 +260,13 @@ void abort(Env& env, Connection& c) {
     c.attached = false;
     c.owner = nullptr;
     c.events = 0;
-    if (c.state == State::closed) {
+    // RFC 9293 section 3.10.5: no RST in TIME-WAIT. The FIN that has led there in this very turn is
+    // still acknowledged; the entry that egress leaves behind is not the application's (Linux).
+    if (c.state == State::closed || c.state == State::time_wait) {
         env.mark_dirty(c);
         return;
     }
-    // RFC 9293 section 3.10.5: no RST before the peer knows of us, none in TIME-WAIT.
-    c.rst_due = c.state != State::syn_sent && c.state != State::time_wait;
+    c.rst_due = c.state != State::syn_sent;  // nor before the peer knows of us
     finish(env, c, 0);
 }
 

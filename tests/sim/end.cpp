@@ -6,12 +6,16 @@
 #include <fmt/format.h>
 
 #include "sim/world.h"
+#include "tcp/timers.h"
 
 namespace millrace::testing {
 
 using namespace millrace::literals;
 
 namespace {
+
+// What a window may have beyond slow start's growth, segments: BBR's least window, PRR's first.
+constexpr uint32_t cwnd_slack = 6;
 
 std::vector<std::byte> random_bytes(size_t size, uint64_t seed) {
     std::vector<uint8_t> bytes(size);
@@ -30,7 +34,8 @@ End::End(World& world, size_t number, bool is_client, const EndPlan& plan)
       random_(world.scenario_.seed * 64 + number * 2 + (is_client ? 1 : 0)),
       out_(random_bytes(plan.bytes, random_.next())),
       region_(out_, {}),
-      pauses_left_(plan.pauses) {}
+      pauses_left_(plan.pauses),
+      reneges_left_(plan.reneges) {}
 
 Instant End::now() const { return world_.network_.now(); }
 
@@ -49,6 +54,74 @@ void End::begin(stack::Stack& stack, sim::Node& node, tcp::Connection& c, bool c
     wake({});
 }
 
+/// A segment is about to reach us. Until now a closed window had to be probed (RFC 9293 MUST-36 and
+/// SHLD-29); what armed another timer first may have cost an RTO more.
+void End::note_arrival() {
+    const tcp::Connection& c = *connection_;
+    const bool waits = tcp::is_synchronised(c.state) && c.snd_wnd == 0 &&
+                       (c.outstanding() > 0 || c.has_unsent());
+    const Duration silence = now() - last_active_;
+    if (waits && silence > tcp::rto(env(), c) * 2 + 10_ms &&
+        !world_.wire_.had_no_next_hop(local_.address, last_active_) &&
+        !world_.has_dropped(observe::Drop::no_buffer))
+        world_.fail(fmt::format("{} has not probed a closed window for {:.3f} s", state(),
+                                silence.seconds()));
+    last_active_ = now();
+}
+
+/// A segment of ours is on the wire.
+void End::watch(const WireOracle::Sent& sent) {
+    last_active_ = now();
+    check_state();
+    if (sent.payload > 0) check_congestion_window(sent);
+    if (sent.has_sack && reneges_left_ > 0 && random_.chance(1, 8)) renege();
+}
+
+/// RFC 9293 figure 5: each state says what has been sent, acknowledged and received.
+void End::check_state() const {
+    const tcp::Connection& c = *connection_;
+    bool right = true;
+    switch (c.state) {
+        using enum tcp::State;
+        case closed: return;  // from wherever it was
+        case syn_sent:
+        case syn_received: right = !c.fin_received; break;
+        case established: right = !c.fin_queued && !c.fin_received; break;
+        case fin_wait_1: right = c.fin_queued && !c.fin_acked && !c.fin_received; break;
+        case fin_wait_2: right = c.fin_acked && !c.fin_received; break;
+        case close_wait: right = !c.fin_queued && c.fin_received; break;
+        case closing:
+        case last_ack: right = c.fin_queued && !c.fin_acked && c.fin_received; break;
+        case time_wait: right = c.fin_acked && c.fin_received; break;
+    }
+    if (!right) world_.fail(state() + " is in a state that its FINs do not fit");
+}
+
+/// Nothing goes out beyond the congestion window but a tail loss probe (RFC 8985 section 7.3), and
+/// the window itself has grown by no more than was delivered (RFC 5681 section 3.1: slow start).
+void End::check_congestion_window(const WireOracle::Sent& sent) const {
+    const tcp::Connection& c = *connection_;
+    const bool probing = c.sending != nullptr && c.sending->tlp_out;
+    const bool is_probe = probing && c.sending->tlp_end < sent.end + c.snd_mss;
+    if (!is_probe && c.in_flight() > c.window.cwnd + (probing ? c.snd_mss : 0))
+        world_.fail(fmt::format("{} has {} in flight, cwnd {}", state(), c.in_flight(),
+                                c.window.cwnd));
+    const TcpTunables& t = world_.tunables_of(local_.address);
+    // Segments may have become smaller since, the window not.
+    const uint64_t start = uint64_t{t.initial_cwnd + cwnd_slack} * c.link_mss;
+    if (c.window.cwnd > start + c.delivered)
+        world_.fail(fmt::format("{} has delivered {}, cwnd {}", state(), c.delivered,
+                                c.window.cwnd));
+}
+
+/// What was selectively acknowledged is dropped again, as a receiver may (RFC 2018 section 8).
+void End::renege() {
+    --reneges_left_;
+    world_.network_.schedule(*node_, stack_->core(), now(), [this] {
+        if (connection_ != nullptr) tcp::release_reassembly(env(), *connection_);
+    });
+}
+
 void End::wake(Duration after) {
     world_.network_.schedule(*node_, stack_->core(), now() + after, [this] { step(); });
 }
@@ -61,6 +134,7 @@ void End::on_events(uint8_t events) {
 }
 
 void End::step() {
+    last_active_ = now();
     if (connection_ == nullptr || act_violently() || !connected_) return;
     consume();
     write();

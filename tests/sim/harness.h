@@ -50,6 +50,7 @@ struct Endpoint {
     int error = 0;
     bool shutdown_when_sent = false;
     bool close_at_end = false;  ///< close once the peer has closed and everything is sent
+    bool abort_at_end = false;  ///< abort as soon as the peer has closed
     bool consume = true;
     uint64_t unconsumed = 0;
     std::vector<int> soft_errors;
@@ -93,6 +94,7 @@ struct Endpoint {
             unconsumed += size;
         if (tcp::at_end(*connection)) peer_closed = true;
         if (peer_closed && close_at_end && sent == to_send) close();
+        if (peer_closed && abort_at_end) abort();
     }
     void close() {
         if (connection == nullptr) return;

@@ -73,7 +73,8 @@ void remember_seed(uint64_t seed) {
 /// What the seeds met, over the whole run.
 struct Totals {
     uint64_t seeds = 0, connections_ends = 0, in_order = 0, vain = 0, frames = 0, bytes = 0;
-    uint64_t rto = 0, fast_retransmit = 0, probes = 0, resets = 0, timeouts = 0, dry = 0;
+    uint64_t rto = 0, fast_retransmit = 0, tlp = 0, undo = 0, persist = 0, reneging = 0;
+    uint64_t marked = 0, resets = 0, timeouts = 0, dry = 0;
 
     void add(const Outcome& o) {
         const observe::Counters& c = o.counters;
@@ -85,7 +86,12 @@ struct Totals {
         bytes += c.payload_received;
         rto += c.tcp_timeouts > 0;
         fast_retransmit += c.tcp_fast_retrans > 0;
-        probes += c.tcp_zero_window_probes > 0;
+        tlp += c.tcp_loss_probes > 0;
+        undo += c.tcp_full_undo + c.tcp_partial_undo + c.tcp_dsack_undo + c.tcp_loss_undo +
+                    c.tcp_spurious_rtos > 0;
+        persist += c.tcp_zero_window_probes > 0;
+        reneging += c.tcp_sack_reneging > 0;
+        marked += c.tcp_delivered_ce > 0;
         resets += c.tcp_out_rsts > 0;
         timeouts += c.tcp_abort_on_timeout > 0 || o.timed_out > 0;
         dry += c.drops(observe::Drop::no_buffer) > 0;
@@ -96,12 +102,14 @@ class Report : public ::testing::Environment {
 public:
     void TearDown() override {
         if (totals.seeds == 0) return;
-        std::printf("simulation: %lu seeds from %lu; met RTO %lu, fast retransmit %lu, "
-                    "zero-window probe %lu, reset %lu, timeout %lu, dry pool %lu; %lu of %lu ends "
-                    "in order, %lu waited in vain; %lu frames, %lu bytes\n",
-                    totals.seeds, first, totals.rto, totals.fast_retransmit, totals.probes,
-                    totals.resets, totals.timeouts, totals.dry, totals.in_order,
-                    totals.connections_ends, totals.vain, totals.frames, totals.bytes);
+        std::printf("simulation: %lu seeds from %lu; met RTO %lu, fast retransmit %lu, TLP %lu, "
+                    "undo %lu, persist %lu, reneging %lu, congestion mark %lu, reset %lu, "
+                    "timeout %lu, dry pool %lu; %lu of %lu ends in order, %lu waited in vain; "
+                    "%lu frames, %lu bytes\n",
+                    totals.seeds, first, totals.rto, totals.fast_retransmit, totals.tlp,
+                    totals.undo, totals.persist, totals.reneging, totals.marked, totals.resets,
+                    totals.timeouts, totals.dry, totals.in_order, totals.connections_ends,
+                    totals.vain, totals.frames, totals.bytes);
     }
     static Totals totals;
 };
@@ -147,7 +155,10 @@ class Random : public ::testing::TestWithParam<uint64_t> {};
 /// A block of seeds; its name says which.
 TEST_P(Random, seeds) {
     const uint64_t end = std::min(GetParam() + block_size, first + count);
-    for (uint64_t seed = GetParam(); seed < end; ++seed) play(seed);
+    for (uint64_t seed = GetParam(); seed < end; ++seed) {
+        play(seed);
+        if (HasFailure() && GTEST_FLAG_GET(fail_fast)) return;
+    }
 }
 INSTANTIATE_TEST_SUITE_P(Simulation, Random, ::testing::Range(first, first + count, block_size),
                          [](const auto& block) { return "from_" + std::to_string(block.param); });

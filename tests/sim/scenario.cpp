@@ -296,6 +296,36 @@ Instant start_time(Dice& dice, const Scenario& scenario) {
     }
 }
 
+/// What differs from Linux's defaults in half of the stories, from dice of its own: the others are
+/// told as they would be without it.
+void vary(Dice& dice, TcpTunables& t) {
+    if (dice.percent(50)) return;
+    t.tcp_sack = dice.percent(75);
+    t.tcp_dsack = dice.percent(75);
+    t.tcp_frto = dice.pick({0U, 2U, 2U});
+    t.tcp_early_retrans = dice.pick({0U, 3U, 3U});
+    t.tcp_slow_start_after_idle = dice.percent(75);
+    t.tcp_ecn = dice.pick({0U, 1U, 1U, 2U});
+    t.tcp_pacing = dice.percent(20);
+    t.tcp_moderate_rcvbuf = dice.percent(75);
+    t.tcp_mtu_probing = dice.pick({0U, 0U, 1U, 2U});
+    using enum CongestionControl;
+    t.tcp_congestion_control = dice.pick({reno, cubic, cubic, dctcp, bbr});
+}
+
+void vary(Dice& dice, Scenario& scenario) {
+    for (sim::NodeOptions& node : scenario.nodes) {
+        vary(dice, node.config.tcp);
+        if (dice.percent(5))  // dry within a burst
+            node.pools = {.receive = 192, .header = dice.between32(16, 64),
+                          .attach = dice.between32(16, 64), .payload = dice.between32(16, 64),
+                          .region = 64};
+    }
+    for (ConnectionPlan& plan : scenario.connections)
+        for (EndPlan* end : {&plan.client_end, &plan.server_end})
+            if (dice.percent(10)) end->reneges = dice.between32(1, 5);
+}
+
 std::string describe_end(const EndPlan& end) {
     constexpr std::array<std::string_view, 3> endings{"shutdown", "close-when-sent",
                                                       "close-at-end"};
@@ -308,6 +338,7 @@ std::string describe_end(const EndPlan& end) {
         text += fmt::format(" stalls at {} for {:.3f}s", *end.stall_at, end.stall_for.seconds());
     if (end.consume_after > Duration())
         text += fmt::format(" consumes after {:.3f}s", end.consume_after.seconds());
+    if (end.reneges != 0) text += fmt::format(" reneges {}", end.reneges);
     text += fmt::format(" {}", endings[static_cast<size_t>(end.ending)]);
     if (end.wait_for_closed) text += " waits";
     if (end.violence != EndPlan::Violence::none)
@@ -354,6 +385,7 @@ Address Scenario::address(uint8_t node, Family family) {
 
 std::string Scenario::describe() const {
     std::string text = fmt::format("seed {} start {} ns{}\n", seed, start.ns(), cut ? " cut" : "");
+    constexpr std::array<std::string_view, 4> algorithms{"reno", "cubic", "dctcp", "bbr"};
     for (const sim::NodeOptions& node : nodes) {
         const TcpTunables& t = node.config.tcp;
         text += fmt::format(
@@ -363,6 +395,11 @@ std::string Scenario::describe() const {
             t.tcp_wmem, t.initial_cwnd, t.tcp_rto_min_us, t.tcp_rto_max_ms, t.tcp_retries2,
             t.tcp_orphan_retries, t.tcp_syn_retries, t.tcp_synack_retries, node.pools.receive,
             node.pools.header, node.pools.attach, node.pools.payload);
+        text += fmt::format(
+            "    sack {} dsack {} frto {} tlp {} idle {} ecn {} pacing {} moderate {} probing {} {}\n",
+            t.tcp_sack, t.tcp_dsack, t.tcp_frto, t.tcp_early_retrans, t.tcp_slow_start_after_idle,
+            t.tcp_ecn, t.tcp_pacing, t.tcp_moderate_rcvbuf, t.tcp_mtu_probing,
+            algorithms[static_cast<size_t>(t.tcp_congestion_control)]);
     }
     for (const ListenerPlan& l : listeners)
         text += fmt::format("  listener {}:{} core {} backlog {} from {:.3f}s closes {:.3f}s\n",
@@ -404,6 +441,8 @@ Scenario make_scenario(uint64_t seed) {
     // The local port has to be known for the wrap to be met.
     scenario.connections.front().client_port = 2000;
     scenario.start = start_time(dice, scenario);
+    Dice more(seed ^ 0x9e3779b97f4a7c15);
+    vary(more, scenario);
     return scenario;
 }
 

@@ -22,6 +22,7 @@ struct EndPlan {
     Duration stall_for;
     Duration consume_after;      ///< keeps what it has read for so long; the window waits
     bool no_delay = false;
+    uint32_t reneges = 0;        ///< how often it drops what it has selectively acknowledged
 
     /// How it ends when nothing goes wrong. One side at most waits for the other's end.
     enum class Ending : uint8_t {

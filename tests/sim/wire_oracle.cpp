@@ -1,13 +1,28 @@
 #include "sim/wire_oracle.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
+#include "wire/arp.h"
 #include "wire/checksum.h"
 
 namespace millrace::testing {
 
 using wire::Protocol;
 using wire::Segment;
+
+namespace {
+// The longest that an ACK may be delayed (lib/tcp/limits.h), and a tick or two of the wheel. An
+// RTO's floor as Linux's lies above that, so that the retransmission does not hide a lost ACK.
+constexpr Duration ack_delay_max = Duration::from_us(201'000);
+// Between two questions for a next hop's address, as `node` in scenario.cpp draws it.
+constexpr Duration solicitation_interval_max = Duration::from_s(1);
+// With fewer entries than that, not every connection finds room in TIME-WAIT.
+constexpr uint32_t time_waits_enough = 100;
+
+bool is_before(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
+}  // namespace
 
 void WireOracle::complain(const std::string& what) {
     complain_(fmt::format("{}: {}", what, sim::describe(frame_)));
@@ -63,7 +78,8 @@ Seq WireOracle::right_edge(const Direction& d, const Direction& peer, const Segm
     return segment.ack + (uint32_t{segment.window} << (scaled ? d.options.window_scale : 0));
 }
 
-void WireOracle::on_syn(Direction& d, Direction& peer, const Segment& segment) {
+void WireOracle::on_syn(Direction& d, Direction& peer, const Parsed& p) {
+    const Segment& segment = p.segment;
     if (d.syn && d.iss != segment.seq) {
         const bool muddled = segment.has_ack();  // frames of the old attempt are still under way
         d = {};
@@ -74,27 +90,113 @@ void WireOracle::on_syn(Direction& d, Direction& peer, const Segment& segment) {
     d.syn = true;
     d.iss = segment.seq;
     d.options = segment.options;
+    if (segment.has_ack()) return;  // every SYN that arrives is answered by one
+    const TcpTunables& t = tunables_of_(p.ip.source);
+    if (++d.syns > 1 + t.tcp_syn_retries + t.tcp_syn_linear_timeouts)
+        complain("repeats its SYN once too often");
 }
 
-void WireOracle::on_sent(std::span<const uint8_t> frame) {
+/// Who has closed first and acknowledges the peer's FIN is in TIME-WAIT (RFC 9293 section 3.6),
+/// once his own FIN has been acknowledged.
+void WireOracle::on_fin(Direction& d, const Direction& peer, const Segment& segment,
+                        Instant now) {
+    if (segment.fin()) {
+        if (!d.fin_sent) d.closed_first = !peer.fin_arrived;
+        d.fin_sent = true;
+        d.fin_end = segment.end();
+    }
+    if (d.time_wait_from == Instant::never() && d.closed_first && d.acked &&
+        *d.acked >= d.fin_end && peer.fin_arrived && segment.ack == peer.fin_end)
+        d.time_wait_from = now;
+}
+
+void WireOracle::check_reset(const Direction& d, const Parsed& p, Instant now) {
+    const TcpTunables& t = tunables_of_(p.ip.source);
+    if (d.time_wait_from == Instant::never() || t.tcp_max_tw_buckets < time_waits_enough) return;
+    if (now - d.time_wait_from < Duration::from_s(t.tcp_timewait_len))
+        complain("resets what should be in TIME-WAIT");
+}
+
+std::optional<WireOracle::Sent> WireOracle::on_sent(std::span<const uint8_t> frame, Instant now) {
     frame_ = frame;
     std::string problem;
     const auto parsed = parse(frame, problem);
     if (!problem.empty()) complain("sends " + problem);
-    if (!parsed) return;
+    if (!parsed) {
+        note_solicitation(frame, now);
+        return std::nullopt;
+    }
     const Segment& segment = parsed->segment;
+    const Sent sent{{parsed->ip.source, segment.source_port},
+                    {parsed->ip.destination, segment.destination_port},
+                    segment.payload_size,
+                    segment.end(),
+                    segment.options.sack_count > 0};
     Direction& d = direction(*parsed);
     Direction& peer = reverse(*parsed);
-    if (segment.syn()) on_syn(d, peer, segment);
-    if (segment.rst() || d.muddled || peer.muddled) return;
-    if (!d.syn) return complain("sends without a SYN");
-    if (segment.has_ack()) check_ack(d, peer, segment);
+    if (segment.syn()) on_syn(d, peer, *parsed);
+    if (segment.rst() && !d.muddled && !peer.muddled) check_reset(d, *parsed, now);
+    if (segment.rst()) d.ack_owed_since.reset();
+    if (segment.rst() || d.muddled || peer.muddled) return sent;
+    if (!d.syn) {
+        complain("sends without a SYN");
+        return sent;
+    }
+    check_promptness(d, parsed->ip.source, now);
+    if (segment.has_ack()) {
+        d.synchronised = d.synchronised || !segment.syn();
+        d.ack_owed_since.reset();
+        check_ack(d, peer, segment);
+        on_fin(d, peer, segment, now);
+    }
     check_data(d, peer, segment);
     check_options(d, peer, segment);
+    return sent;
+}
+
+void WireOracle::note_solicitation(std::span<const uint8_t> frame, Instant now) {
+    const auto ethernet = wire::Ethernet::parse(frame);
+    if (!ethernet) return;
+    const auto rest = frame.subspan(ethernet->size);
+    if (ethernet->type == wire::EtherType::arp) {
+        if (const auto arp = wire::Arp::parse(rest)) solicited_[arp->sender] = now;
+    } else if (const auto ip = wire::Ip::parse(rest, rest.size(), false)) {
+        solicited_[ip->source] = now;
+    }
+}
+
+bool WireOracle::had_no_next_hop(const Address& local, Instant since) const {
+    const auto solicited = solicited_.find(local);
+    return solicited != solicited_.end() &&
+           solicited->second + solicitation_interval_max >= since;
+}
+
+/// RFC 9293 MUST-40, with the stack's own bound. An ACK may have to wait for the next hop's address.
+void WireOracle::check_promptness(Direction& d, const Address& local, Instant now) {
+    if (!d.ack_owed_since || now - *d.ack_owed_since <= ack_delay_max) return;
+    if (had_no_next_hop(local, *d.ack_owed_since)) {
+        d.ack_owed_since.reset();
+        return;
+    }
+    complain(fmt::format("acknowledges what came {:.3f} s ago",
+                         (now - *d.ack_owed_since).seconds()));
+    d.ack_owed_since.reset();
+}
+
+/// What has come in order and is new has to be acknowledged. What PAWS may have thrown away earns
+/// an ACK only as often as a rate limit allows.
+void WireOracle::expect_ack(Direction& receiver, const Direction& sender, const Segment& segment,
+                            Instant now) {
+    const bool in_order = receiver.last_ack && segment.seq <= *receiver.last_ack &&
+                          segment.end() > *receiver.last_ack;
+    const bool old = segment.options.has_timestamps && sender.arrived_timestamp &&
+                     is_before(segment.options.ts_value, *sender.arrived_timestamp);
+    if (receiver.synchronised && in_order && !old && !segment.syn() && !receiver.ack_owed_since)
+        receiver.ack_owed_since = now;
 }
 
 void WireOracle::check_ack(Direction& d, const Direction& peer, const Segment& segment) {
-    if (!peer.arrived_end || segment.ack > *peer.arrived_end)
+    if (!peer.arrived_next || segment.ack > *peer.arrived_next)
         return complain("acknowledges what has not arrived");
     if (d.last_ack && segment.ack < *d.last_ack) complain("takes an acknowledgment back");
     d.last_ack = segment.ack;
@@ -142,10 +244,12 @@ void WireOracle::check_options(Direction& d, const Direction& peer, const Segmen
     if (options.has_timestamps != negotiated)
         complain(negotiated ? "leaves out its timestamp" : "has a timestamp nobody agreed to");
     if (options.has_timestamps) {
-        if (d.last_timestamp &&
-            static_cast<int32_t>(options.ts_value - *d.last_timestamp) < 0)
+        if (d.last_timestamp && is_before(options.ts_value, *d.last_timestamp))
             complain("turns its timestamp back");
         d.last_timestamp = options.ts_value;
+        if (d.last_echo && is_before(options.ts_echo, *d.last_echo))
+            complain("echoes an older timestamp than before");
+        d.last_echo = options.ts_echo;
     }
     if (options.sack_count > 0 && !(d.options.sack_permitted && peer.options.sack_permitted))
         complain("has SACK blocks nobody agreed to");
@@ -156,15 +260,52 @@ void WireOracle::check_options(Direction& d, const Direction& peer, const Segmen
         complain("exceeds the peer's MSS");
 }
 
-void WireOracle::on_arrived(std::span<const uint8_t> frame, Instant now) {
+/// What is older than a timestamp that its receiver has echoed already has to be thrown away (RFC
+/// 7323 section 5.3): it does not count.
+void WireOracle::note_arrival(Direction& d, const Direction& receiver, const Segment& segment) {
+    if (segment.options.has_timestamps && receiver.last_echo && !segment.syn() &&
+        is_before(segment.options.ts_value, *receiver.last_echo))
+        return;
+    if (!d.arrived_end || segment.end() > *d.arrived_end) d.arrived_end = segment.end();
+    if (segment.syn() && !d.arrived_next) d.arrived_next = segment.end();
+    if (!d.arrived_next) return;
+    if (segment.end() > *d.arrived_next) d.arrived_ahead.emplace_back(segment.seq, segment.end());
+    const auto joins = [&](const auto& range) { return range.first <= *d.arrived_next; };
+    while (true) {
+        const auto range = std::ranges::find_if(d.arrived_ahead, joins);
+        if (range == d.arrived_ahead.end()) return;
+        d.arrived_next = max(*d.arrived_next, range->second);
+        d.arrived_ahead.erase(range);
+    }
+}
+
+std::optional<std::pair<SocketAddress, SocketAddress>> WireOracle::on_arrived(
+    std::span<const uint8_t> frame, Instant now) {
     std::string problem;
     const auto parsed = parse(frame, problem);
-    if (!parsed) return;  // damaged on its way: it does not count
-    const Segment& segment = parsed->segment;
-    Direction& d = direction(*parsed);
-    Direction& peer = reverse(*parsed);
-    if (segment.rst()) return;
-    if (!d.arrived_end || segment.end() > *d.arrived_end) d.arrived_end = segment.end();
+    if (!parsed) return std::nullopt;  // damaged on its way: it does not count
+    take_arrival(frame, *parsed, now);
+    return std::pair{SocketAddress{parsed->ip.source, parsed->segment.source_port},
+                     SocketAddress{parsed->ip.destination, parsed->segment.destination_port}};
+}
+
+void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, Instant now) {
+    frame_ = frame;
+    const Segment& segment = p.segment;
+    Direction& d = direction(p);
+    Direction& peer = reverse(p);
+    if (segment.rst()) {
+        // RFC 1337: it ends what is in TIME-WAIT, unless it is told not to listen.
+        if (tunables_of_(p.ip.destination).tcp_rfc1337 == 0)
+            peer.time_wait_from = Instant::never();
+        return;
+    }
+    check_promptness(peer, p.ip.destination, now);
+    if (!d.muddled && !peer.muddled) expect_ack(peer, d, segment, now);
+    if (segment.options.has_timestamps &&
+        !(d.arrived_timestamp && is_before(segment.options.ts_value, *d.arrived_timestamp)))
+        d.arrived_timestamp = segment.options.ts_value;
+    note_arrival(d, peer, segment);
     if (segment.fin()) d.fin_arrived = true;
     if (!segment.has_ack()) return;
     const Seq edge = right_edge(d, peer, segment);
@@ -173,6 +314,12 @@ void WireOracle::on_arrived(std::span<const uint8_t> frame, Instant now) {
         peer.acked = segment.ack;
         peer.progress = now;
     }
+}
+
+uint32_t WireOracle::syns(const SocketAddress& local, const SocketAddress& remote) const {
+    const auto found = directions_.find({{local.address, local.port},
+                                         {remote.address, remote.port}});
+    return found == directions_.end() ? 0 : found->second.syns;
 }
 
 Instant WireOracle::last_progress(const SocketAddress& local, const SocketAddress& remote) const {

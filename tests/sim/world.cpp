@@ -10,6 +10,7 @@
 namespace millrace::testing {
 
 using namespace millrace::literals;
+using observe::Drop;
 
 namespace {
 
@@ -20,14 +21,24 @@ constexpr Duration aftermath = 3000_s;
 constexpr uint64_t steps_max = 1'000'000;
 constexpr size_t failures_max = 20;
 
+uint32_t syns_most(const TcpTunables& t) {
+    return 1 + t.tcp_syn_retries + t.tcp_syn_linear_timeouts;
+}
+
 }  // namespace
 
 World::World(const Scenario& scenario, bool keep_trace)
     : scenario_(scenario),
-      wire_([this](const std::string& what) {
-          // Frames that found no room to wait for a next hop's address never reached the wire.
-          if (!what.starts_with("leaves a gap") || !has_lost_waiting_frames()) fail(what);
-      }),
+      wire_(
+          [this](const std::string& what) {
+              // Frames that found no room to wait for a next hop's address never reached the wire.
+              if (what.starts_with("leaves a gap") && has_lost_waiting_frames()) return;
+              // What finds no buffer, coming or going, is neither taken nor acknowledged.
+              if (what.starts_with("acknowledges what came") && has_dropped(Drop::no_buffer))
+                  return;
+              fail(what);
+          },
+          [this](const Address& address) -> const TcpTunables& { return tunables_of(address); }),
       network_(scenario.seed, scenario.start),
       host_(*this) {
     network_.keep_trace(keep_trace);
@@ -52,12 +63,15 @@ void World::build() {
         nodes_.push_back(&node);
     }
     network_.set_filter([this](const sim::Node&, std::span<const uint8_t> frame) {
-        wire_.on_sent(frame);
+        if (const auto sent = wire_.on_sent(frame, network_.now()))
+            if (End* end = find_end(sent->from, sent->to)) end->watch(*sent);
         return true;
     });
     network_.set_arrival_observer([this](const sim::Node& to, std::span<const uint8_t> frame) {
         const auto ethernet = wire::Ethernet::parse(frame);
-        if (ethernet && ethernet->destination == to.mac()) wire_.on_arrived(frame, network_.now());
+        if (!ethernet || ethernet->destination != to.mac()) return;
+        if (const auto arrived = wire_.on_arrived(frame, network_.now()))
+            if (End* end = find_end(arrived->second, arrived->first)) end->note_arrival();
     });
     for (const Weather& weather : scenario_.weather)
         network_.schedule(*nodes_[0], 0, at(weather.at), [this, &weather] {
@@ -253,14 +267,34 @@ void World::judge_end(const End& end) {
     judge_error(end, strict);
 }
 
-bool World::has_lost_waiting_frames() const {
-    return std::ranges::any_of(nodes_, [](sim::Node* node) {
+bool World::has_dropped(Drop reason) const {
+    return std::ranges::any_of(nodes_, [reason](sim::Node* node) {
         for (uint16_t core = 0; core < node->cores(); ++core)
-            for (const auto reason :
-                 {observe::Drop::neighbour_queue_full, observe::Drop::neighbour_unresolved})
-                if (node->stack(core).counters().drops(reason) > 0) return true;
+            if (node->stack(core).counters().drops(reason) > 0) return true;
         return false;
     });
+}
+
+bool World::has_lost_waiting_frames() const {
+    return has_dropped(Drop::neighbour_queue_full) || has_dropped(Drop::neighbour_unresolved);
+}
+
+const TcpTunables& World::tunables_of(const Address& address) const {
+    const auto node = std::ranges::find_if(scenario_.nodes, [&](const sim::NodeOptions& options) {
+        return std::ranges::any_of(options.addresses, [&](const Prefix& prefix) {
+            return prefix.address == address;
+        });
+    });
+    return (node != scenario_.nodes.end() ? *node : scenario_.nodes.front()).config.tcp;
+}
+
+/// Whose application still holds its connection.
+End* World::find_end(const SocketAddress& local, const SocketAddress& remote) const {
+    for (const auto* ends : {&clients_, &servers_})
+        for (const auto& end : *ends)
+            if (end->connection_ != nullptr && end->local_ == local && end->remote_ == remote)
+                return end.get();
+    return nullptr;
 }
 
 void World::judge_error(const End& end, bool strict) {
@@ -287,6 +321,10 @@ void World::judge_error(const End& end, bool strict) {
             const uint32_t retries = tunables.tcp_retries2;
             if (end.connected_ && end.quiet_ < tcp::retries_duration(tunables, retries) / 2)
                 right = false;
+            if (!end.connected_ && plan.opening == Opening::listener &&
+                wire_.syns(end.local_, end.remote_) < syns_most(tunables) &&
+                !has_dropped(Drop::no_buffer) && !has_lost_waiting_frames())
+                right = false;
             break;
         }
         default: right = false;
@@ -310,6 +348,14 @@ void World::expect_nothing_left() {
             expect_none("listeners", left.listeners);
             expect_none("forwards", left.forwards);
             expect_none("fragments", left.fragments);
+            expect_none("send queues", left.sendings);
+            expect_none("sent ranges", left.sent_ranges);
+            expect_none("reassemblies", left.reassemblies);
+            expect_none("reassembly ranges", left.reassembly_ranges);
+            expect_none("receive tunings", left.tunings);
+            expect_none("ACK snapshots", left.snapshots);
+            expect_none("BBR models", left.bbrs);
+            expect_none("MTU probings", left.mtu_probings);
             expect_none("buffers", node->pools(core).capacity() - node->pools(core).available());
             expect_none("timers", stack.next_deadline() == Instant::never() ? 0 : 1);
         }

@@ -58,6 +58,11 @@ private:
     void let_go();
     void on_closed();
     void wake(Duration after);
+    void watch(const WireOracle::Sent& sent);
+    void note_arrival();
+    void check_state() const;
+    void check_congestion_window(const WireOracle::Sent& sent) const;
+    void renege();
     Instant now() const;
     tcp::Env& env() const { return stack_->env(); }
 
@@ -75,9 +80,10 @@ private:
     tcp::Connection* connection_ = nullptr;
     SocketAddress local_, remote_;
     Instant began_;
+    Instant last_active_;          // something was sent, arrived or done
     bool begun_ = false, connected_ = false;
     uint64_t sent_ = 0, received_ = 0;
-    uint32_t pauses_left_ = 0;
+    uint32_t pauses_left_ = 0, reneges_left_ = 0;
     Instant write_from_, close_unread_at_ = Instant::never();
     std::optional<Instant> stalled_until_;
     Instant consume_at_ = Instant::never();
@@ -123,6 +129,9 @@ private:
     void judge();
     void judge_end(const End& end);
     void judge_error(const End& end, bool strict);
+    End* find_end(const SocketAddress& local, const SocketAddress& remote) const;
+    const TcpTunables& tunables_of(const Address& address) const;
+    bool has_dropped(observe::Drop reason) const;
     bool has_lost_waiting_frames() const;
     void give_up();
     bool run_on(Duration limit, const std::function<bool()>& done);

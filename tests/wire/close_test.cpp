@@ -83,6 +83,25 @@ TEST_P(SHLD_3, data_after_close_is_answered_with_a_reset) {
     }
 }
 
+/// Who aborts in the turn in which the peer's FIN has come still owes him its
+/// ACK, and TIME-WAIT.
+BOTH_FAMILIES(AbortInTimeWait);
+TEST_P(AbortInTimeWait, the_fin_is_acknowledged) {
+    Script s(options());
+    s.establish(open_syn());
+    s.shutdown();
+    s.expect(FA(1, 1));
+    s.end().abort_at_end = true;
+    s.inject(FA(1, 2));
+    EXPECT_EQ(s.end().connection, nullptr);
+    s.expect(A(2, 2));
+    s.expect_silence();
+    EXPECT_EQ(s.stack().population().time_wait, 1U);
+    EXPECT_EQ(s.stack().population().connections, 0U);
+    s.inject(FA(1, 2));  // our ACK was lost
+    s.expect(A(2, 2).window(0));
+}
+
 BOTH_FAMILIES(MUST_13);
 TEST_P(MUST_13, the_active_closer_stays_in_time_wait_for_two_msl) {
     Script s(options());

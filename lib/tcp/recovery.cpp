@@ -188,8 +188,9 @@ void in_recovery(Env& env, Connection& c, AckWork& work) {
     if (!c.sack) mark_head_lost(c, work);  // RFC 6582 section 3.2 step 3
 }
 
-bool loss_found(const Connection& c, const AckWork& work) {
-    if (c.sack) return work.lost > 0;
+/// `ended`: a recovery is over with this ACK; what was sent in it and is lost begins another.
+bool loss_found(const Connection& c, const AckWork& work, bool ended) {
+    if (c.sack) return work.lost > 0 || (ended && c.sending->sent.lost() > 0);
     // RFC 6582 section 3.2 step 2: not again for duplicates that an earlier recovery caused.
     return c.sending->duplicate_acks >= duplicate_acks_for_loss && !c.at_recover;
 }
@@ -274,6 +275,7 @@ congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& wor
 
 void recover(Env& env, Connection& c, AckWork& work) {
     Sending& s = *c.sending;
+    const Recovery before = c.recovery;
     switch (c.recovery) {
         case Recovery::loss:
             in_loss(env, c, work);
@@ -295,7 +297,8 @@ void recover(Env& env, Connection& c, AckWork& work) {
             c.recovery = open_or_disorder(s);
             break;
     }
-    if (c.recovery == Recovery::recovery || !loss_found(c, work)) return;
+    const bool ended = before == Recovery::recovery || before == Recovery::loss;
+    if (c.recovery == Recovery::recovery || !loss_found(c, work, ended)) return;
     if (!c.sack) mark_head_lost(c, work);
     if (s.sent.lost() == 0) return;
     if (c.probing != nullptr && take_lost_probe(env, c)) {

@@ -22,6 +22,8 @@ TEST_P(Lifecycle, case_21_a_syn_sent_again_makes_no_second_entry) {
         s.inject(syn());
         s.expect(SA(0, 1));
         EXPECT_EQ(s.stack().population().half_open, 1U);
+        s.advance(600_ms);  // tcp_invalid_ratelimit
+        s.forget_sent();
     }
     s.inject(A(1, 1));
     EXPECT_EQ(s.stack().population().connections, 1U);
@@ -131,6 +133,7 @@ TEST_P(Lifecycle, case_57_time_wait_is_bounded) {
     s.listen();
     for (uint16_t client = 40001; client <= 40025; ++client) {
         s.inject(syn().client(client));
+        s.next();
         s.inject(A(1, 1).client(client));
         s.accept();
         s.close();

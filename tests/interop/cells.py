@@ -13,6 +13,7 @@ LOSSES = (0, 0.1, 1, 3, 10)
 ROUND_TRIPS_MS = (0, 20)
 ECHO_SIZE = 1000
 ECHO_CONNECTIONS = 8
+SEEDS_FOR_A_VERDICT = 5
 # Headers of a full frame with timestamps: what is left of the rate for payload.
 PAYLOAD_SHARE = 1448 / 1514
 
@@ -204,7 +205,7 @@ def report(cells, runs, out=sys.stdout):
             ratio, low, high = ratio_interval(figures, theirs)
             ratios.append(ratio)
             marks = " processor" if processor_was_the_limit(cell, kernel, ours) else ""
-            if high < 0.9:
+            if high < 0.9 and len(seeds) >= SEEDS_FOR_A_VERDICT:
                 below.append(f"{cell.name} {role}")
                 marks += " below"
             print(f"{cell.name:<28}{role:<15}{len(seeds):>5}{statistics.median(theirs):>10.1f}"

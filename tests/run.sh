@@ -116,6 +116,7 @@ if [ $quick = 0 ]; then
     for name in $suites; do suite "$name (ASan, UBSan)" "$sanitized/tests/${name}_tests"; done
     python "install" python3 -W ignore "$MILLRACE_TOP/tests/install/install.py" "$optimised"
     python "interop" python3 -W ignore "$MILLRACE_TOP/tests/interop/interop.py" "$optimised"
+    python "impaired wire" python3 -W ignore "$MILLRACE_TOP/tests/interop/impaired.py" "$optimised"
     python "demo link" python3 -W ignore "$MILLRACE_TOP/tests/interop/demo.py" "$optimised"
 fi
 if [ "$soak" != 0 ]; then

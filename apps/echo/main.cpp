@@ -1,4 +1,6 @@
 // An echo server: what arrives goes back, without a copy in either direction.
+#include <fmt/format.h>
+
 #include "common/program.h"
 
 using namespace millrace;
@@ -34,6 +36,10 @@ int main(int argc, char** argv) {
         if (!stack.listen({Address(), port}, echo)) listening = false;
     });
     if (!running) return apps::fail(running.error());
+    // Every core has set up once it answers.
+    apps::ask_cores<int>(**runtime, [](Stack&) { return 0; });
+    if (listening) fmt::print("listening on port {}\n", port);
+    std::fflush(stdout);
     while (listening && !signals.wait(0.5)) {
     }
     return listening ? 0 : apps::fail({"cannot listen on port " + std::to_string(port)});

@@ -122,13 +122,15 @@ struct PortConfig {
 enum class IdlePolicy : uint8_t {
     spin,   ///< poll on: lowest latency, a whole processor
     yield,  ///< after `idle_turns` empty turns give the processor away until the next turn
+    sleep,  ///< after `idle_turns` empty turns sleep for `idle_sleep_us`, or until a timer is due
 };
 
 struct CoreConfig {
     /// The CPU to which the loop is pinned; none: not pinned (a caller's own thread never is).
     std::optional<uint16_t> cpu;
     IdlePolicy idle = IdlePolicy::spin;
-    uint32_t idle_turns = 1000;  ///< empty turns before yielding; 1..1000000000
+    uint32_t idle_turns = 1000;  ///< empty turns before yielding or sleeping; 1..1000000000
+    uint32_t idle_sleep_us = 50;  ///< the most that a frame waits for a sleeper; 1..1000000
 };
 
 struct PoolConfig {

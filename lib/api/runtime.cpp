@@ -2,7 +2,9 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/prctl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <atomic>
 #include <future>
@@ -46,6 +48,10 @@ Started<void> pin(const CoreConfig& config, std::thread& thread) {
     return {};
 }
 
+void sleep_for(Duration time) {
+    if (time > Duration()) std::this_thread::sleep_for(std::chrono::nanoseconds(time.ns()));
+}
+
 }  // namespace
 
 std::vector<uint16_t> usable_cpus() { return runtime::usable_cpus(); }
@@ -68,15 +74,22 @@ Started<std::unique_ptr<Runtime>> Runtime::create(const Config& config) {
 uint16_t Runtime::cores() const { return parts_->world->cores(); }
 Stack& Runtime::core(uint16_t index) { return parts_->contexts[index]->facade(); }
 
-/// Turns until told to stop; an idle loop spins or gives the processor away.
+/// Turns until told to stop; an idle loop spins, gives the processor away or sleeps.
 void Runtime::Parts::loop(api::Context& context, const CoreConfig& config) {
     context.own();
+    // A sleep ends when it is asked to, not up to 50 us later.
+    if (config.idle == IdlePolicy::sleep) prctl(PR_SET_TIMERSLACK, 1);
+    const Duration nap = Duration::from_us(config.idle_sleep_us);
     uint32_t empty_turns = 0;
     while (!stopping.load(std::memory_order_relaxed)) {
-        if (context.core()->turn(context)) {
+        runtime::Core& core = *context.core();
+        if (core.turn(context)) {
             empty_turns = 0;
-        } else if (config.idle == IdlePolicy::yield && ++empty_turns >= config.idle_turns) {
-            sched_yield();
+        } else if (config.idle != IdlePolicy::spin && ++empty_turns >= config.idle_turns) {
+            if (config.idle == IdlePolicy::yield)
+                sched_yield();
+            else
+                sleep_for(std::min(nap, core.next_deadline() - core.now()));
         }
     }
 }

@@ -192,9 +192,12 @@ void read_core(Reader& reader, CoreConfig& core) {
     reader.text("idle", idle);
     if (idle == "yield")
         core.idle = IdlePolicy::yield;
+    else if (idle == "sleep")
+        core.idle = IdlePolicy::sleep;
     else if (idle != "spin")
-        reader.fail(reader.refuse("idle", reader.get("idle"), R"(is "spin" or "yield")"));
+        reader.fail(reader.refuse("idle", reader.get("idle"), R"(is "spin", "yield" or "sleep")"));
     reader.integer("idle_turns", core.idle_turns, 1, 1'000'000'000);
+    reader.integer("idle_sleep_us", core.idle_sleep_us, 1, 1'000'000);
 }
 
 void read_eal(Reader& reader, EalConfig& eal) {

@@ -8,12 +8,12 @@ import filecmp
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 import unittest
+
+from host import Programs, nginx_config, run
 
 BUILD = os.path.abspath(sys.argv.pop(1))
 WORK = tempfile.mkdtemp(prefix="millrace-interop-")
@@ -21,18 +21,11 @@ BIG = 100 * 1024 * 1024
 counter = 0
 
 
-def run(*command, check=True, timeout=120):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-    if check and done.returncode != 0:
-        raise AssertionError(f"{' '.join(command)} answered {done.returncode}:\n"
-                             f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-    return done
-
-
-class Link:
+class Link(Programs):
     """A namespace with the kernel's end of a link; the stack has 10.79.0.1 and fd79::1."""
 
     def __init__(self, kind, queues=1):
+        super().__init__(WORK)
         global counter
         counter += 1
         self.kind = kind
@@ -40,7 +33,6 @@ class Link:
         self.kernel_end = f"mrk{counter}"
         self.stack_end = f"mrs{counter}"
         self.queues = queues
-        self.processes = []
         run("ip", "netns", "add", self.namespace)
         self.inside("ip", "link", "set", "lo", "up")
         if kind == "tap":
@@ -76,11 +68,7 @@ class Link:
 
     def start(self, program, *arguments):
         """Starts one of ours; a TAP device it has made moves into the namespace."""
-        log = open(os.path.join(WORK, f"{self.stack_end}.{time.monotonic_ns()}.log"), "w")
-        process = subprocess.Popen([os.path.join(BUILD, "apps", program), *arguments], stdout=log,
-                                   stderr=subprocess.STDOUT)
-        self.processes.append(process)
-        process.log = log
+        process = self.launch(os.path.join(BUILD, "apps", program), *arguments)
         if self.kind == "tap":
             # Only when the driver is done with it: it works on the device by its name.
             self.wait(lambda: f"port {self.device}" in self.output(process), process)
@@ -96,33 +84,8 @@ class Link:
                                       check=False).returncode == 0, process)
         return process
 
-    def wait(self, ready, process, seconds=20):
-        end = time.monotonic() + seconds
-        while not ready():
-            if process.poll() is not None or time.monotonic() > end:
-                raise AssertionError(f"did not start: {self.output(process)}")
-            time.sleep(0.05)
-
-    @staticmethod
-    def output(process):
-        process.log.flush()
-        with open(process.log.name) as file:
-            return file.read()
-
-    def finish(self, process):
-        """Ends one of ours by a signal; answers what it printed."""
-        process.send_signal(signal.SIGINT)
-        status = process.wait(timeout=20)
-        self.processes.remove(process)
-        output = self.output(process)
-        if status != 0:
-            raise AssertionError(f"ended with {status}: {output}")
-        return output
-
     def close(self):
-        for process in self.processes:
-            process.kill()
-            process.wait()
+        self.end_all()
         run("ip", "link", "del", self.stack_end, check=False)
         run("ip", "netns", "del", self.namespace, check=False)
 
@@ -160,18 +123,9 @@ class Interop(unittest.TestCase):
     def nginx(self, link):
         prefix = os.path.join(WORK, f"nginx-{link.namespace}")
         os.makedirs(prefix, exist_ok=True)
-        config = os.path.join(prefix, "nginx.conf")
-        with open(config, "w") as file:
-            file.write(f"daemon off; worker_processes 1; pid {prefix}/pid; error_log {prefix}/err;"
-                       "events {}\nhttp { access_log off; sendfile on; keepalive_requests 1000000;"
-                       f" client_body_temp_path {prefix}/b; proxy_temp_path {prefix}/p;"
-                       f" fastcgi_temp_path {prefix}/f; uwsgi_temp_path {prefix}/u;"
-                       f" scgi_temp_path {prefix}/s; server {{ listen 80; listen [::]:80;"
-                       f" root {self.root}; }} }}")
         os.chmod(WORK, 0o755)
-        process = subprocess.Popen(["ip", "netns", "exec", link.namespace, "nginx", "-p", prefix,
-                                    "-c", config], stderr=subprocess.DEVNULL)
-        link.processes.append(process)
+        link.launch("ip", "netns", "exec", link.namespace, "nginx", "-p", prefix, "-c",
+                    nginx_config(prefix, self.root))
 
     # --- our server, the host's clients
 

@@ -2,6 +2,8 @@
 #include <poll.h>
 
 #include <atomic>
+#include <chrono>
+#include <future>
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -300,6 +302,31 @@ TEST(Runtimes, loops_in_threads_serve_over_several_queues_and_cores) {
         (*runtime)->stop();
         (*runtime)->join();
     }
+}
+
+/// What the thread of a runtime's only loop has used of a processor so far.
+std::chrono::nanoseconds processor_time(Runtime& runtime) {
+    std::promise<std::chrono::nanoseconds> used;
+    EXPECT_TRUE(runtime.submit(0, [&](Stack&) {
+        timespec time{};
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+        used.set_value(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
+    }));
+    return used.get_future().get();
+}
+
+TEST(Runtimes, an_idle_loop_sleeps_where_it_is_to) {
+    Config config = end_of_link("sleep", 0);
+    config.cores[0] = {.cpu = std::nullopt, .idle = IdlePolicy::sleep, .idle_turns = 10,
+                       .idle_sleep_us = 200};
+    auto runtime = Runtime::create(config);
+    ASSERT_TRUE(runtime) << runtime.error().what;
+    ASSERT_TRUE((*runtime)->run([](Stack&) {}));
+    const auto before = processor_time(**runtime);
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    EXPECT_LT(processor_time(**runtime) - before, std::chrono::milliseconds(150));
+    (*runtime)->stop();
+    (*runtime)->join();
 }
 
 TEST(Runtimes, refuse_to_open_a_device_twice_and_say_so) {

@@ -38,6 +38,9 @@ cpu = 1
 [[core]]
 idle = "yield"
 idle_turns = 7
+[[core]]
+idle = "sleep"
+idle_sleep_us = 20
 [pools]
 receive = 2048
 header = 2048
@@ -69,6 +72,8 @@ arguments = ["--log-level=debug"]
     EXPECT_EQ(config->cores.at(0).cpu, 1);
     EXPECT_EQ(config->cores.at(1).idle, IdlePolicy::yield);
     EXPECT_EQ(config->cores.at(1).idle_turns, 7U);
+    EXPECT_EQ(config->cores.at(2).idle, IdlePolicy::sleep);
+    EXPECT_EQ(config->cores.at(2).idle_sleep_us, 20U);
     EXPECT_EQ(config->pools.attach, 4096U);
     EXPECT_EQ(config->tcp.tcp_syn_retries, 3U);
     EXPECT_EQ(config->tcp.tcp_synack_retries, 5U) << "what is not named keeps its default";
@@ -112,7 +117,7 @@ TEST(Config, wrong_types_and_texts_are_refused) {
                    {"t.toml:3", "port[0].addresses"});
     expect_refused("[[port]]\ndevice = \"x\"\nroutes = [\"10.0.0.0/8\"]\n", {"port[0].routes"});
     expect_refused("[[port]]\ndevice = \"x\"\nsoftware_checksums = 1\n", {"true", "false"});
-    expect_refused("[[core]]\nidle = \"sleep\"\n", {"core[0].idle", "spin"});
+    expect_refused("[[core]]\nidle = \"doze\"\n", {"core[0].idle", "spin"});
     expect_refused("[tcp\n", {"t.toml:1"});
     expect_refused("tcp = 1\n", {"tcp", "table"});
 }

@@ -1,0 +1,92 @@
+"""What the tests against the host's kernel share: commands, and programs with their logs."""
+import ctypes
+import os
+import platform
+import signal
+import struct
+import subprocess
+import time
+
+
+def run(*command, check=True, timeout=120):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(command)} answered {done.returncode}:\n"
+                             f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return done
+
+
+def take_short_turns():
+    """For a program that mostly waits: Linux 6.12 and later run it soon after it wakes where its
+    slice is short (0.1 ms), at no larger share of the processor. Elsewhere: nothing."""
+    if platform.machine() != "x86_64":
+        return
+    sched_setattr = 314
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    attributes = struct.pack("=IIQiIQQQ", 48, 0, 0, nice, 0, 100_000, 0, 0)
+    ctypes.CDLL(None).syscall(sched_setattr, 0, attributes, 0)
+
+
+class Programs:
+    """Programs that run beside a test, each with a log in `folder`."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.processes = []
+
+    def launch(self, *command):
+        log = open(os.path.join(self.folder, f"{os.path.basename(command[0])}."
+                                             f"{time.monotonic_ns()}.log"), "w")
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT,
+                                   preexec_fn=take_short_turns)
+        self.processes.append(process)
+        process.log = log
+        return process
+
+    def wait(self, ready, process, seconds=60):
+        end = time.monotonic() + seconds
+        while not ready():
+            if process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"did not start: {self.output(process)}")
+            time.sleep(0.05)
+
+    @staticmethod
+    def output(process):
+        process.log.flush()
+        with open(process.log.name) as file:
+            return file.read()
+
+    def finish(self, process):
+        """Ends one by a signal; answers what it printed."""
+        process.send_signal(signal.SIGINT)
+        return self.finished(process, 20)
+
+    def finished(self, process, seconds, status=0):
+        """What one that ends by itself has printed."""
+        answered = process.wait(timeout=seconds)
+        self.processes.remove(process)
+        output = self.output(process)
+        process.log.close()
+        if answered != status:
+            raise AssertionError(f"ended with {answered}: {output}")
+        return output
+
+    def end_all(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            process.log.close()
+        self.processes.clear()
+
+
+def nginx_config(folder, root):
+    """Writes a configuration for one nginx worker in `folder`; answers its path."""
+    path = os.path.join(folder, "nginx.conf")
+    with open(path, "w") as file:
+        file.write(f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/err;"
+                   "events {}\nhttp { access_log off; sendfile on; keepalive_requests 1000000;"
+                   f" client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;"
+                   f" fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;"
+                   f" scgi_temp_path {folder}/s; server {{ listen 80; listen [::]:80;"
+                   f" root {root}; }} }}")
+    return path

@@ -108,9 +108,15 @@ void process_text(Env& env, Connection& c, const Segment& segment, BufferChain p
 }
 
 void check_fin(Env& env, Connection& c, const Segment& segment) {
-    if (segment.fin() && !c.fin_received && !c.fin_pending) {
-        c.fin_pending = true;
-        c.fin_seq = segment.end() - 1;
+    // An end that the stream has passed was none, and the FIN that is next in order is it whatever
+    // was said before: one that was forged must not shut the peer's own out.
+    if (c.fin_pending && c.fin_seq < c.rcv_nxt) c.fin_pending = false;
+    if (segment.fin() && !c.fin_received) {
+        const Seq at = segment.end() - 1;
+        if (at == c.rcv_nxt || (!c.fin_pending && at > c.rcv_nxt)) {
+            c.fin_pending = true;
+            c.fin_seq = at;
+        }
     }
     if (!c.fin_pending) return;
     if (c.fin_seq != c.rcv_nxt) {  // data before it is missing

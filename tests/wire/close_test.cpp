@@ -251,6 +251,29 @@ TEST(Fin, case_49_a_second_one_further_on_does_not_move_the_end) {
     EXPECT_TRUE(s.end().peer_closed);
 }
 
+TEST(Fin, case_49_one_that_the_stream_has_passed_is_forgotten) {
+    Script s;
+    s.establish(open_syn());
+    s.inject(FA(51, 1));             // forged, within the window
+    s.inject(PA(1, 1).data(100));
+    EXPECT_EQ(s.end().received, 100U);
+    EXPECT_EQ(s.tcb().state, State::established);
+    s.inject(FA(101, 1));
+    EXPECT_EQ(s.tcb().state, State::close_wait);
+    EXPECT_TRUE(s.end().peer_closed);
+}
+
+TEST(Fin, case_49_one_beyond_the_end_does_not_shut_out_the_one_in_order) {
+    Script s;
+    s.establish(open_syn());
+    s.inject(FA(501, 1));            // forged, beyond all that there will be
+    s.inject(PA(1, 1).data(100));
+    s.inject(FA(101, 1));
+    EXPECT_EQ(s.tcb().state, State::close_wait);
+    EXPECT_EQ(s.end().received, 100U);
+    EXPECT_TRUE(s.end().peer_closed);
+}
+
 TEST(Fin, case_49_data_queued_beyond_it_is_never_delivered) {
     Script s;
     s.establish(open_syn());

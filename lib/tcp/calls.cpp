@@ -41,7 +41,7 @@ std::optional<uint32_t> whole(Duration time, Duration unit, int64_t most) {
     return static_cast<uint32_t>((time.ns() + unit.ns() - 1) / unit.ns());
 }
 
-/// A FIN follows what is queued.
+/// A FIN follows what is queued; the state says so from now on, not when it has been sent.
 void queue_fin(Env& env, Connection& c) {
     c.fin_queued = true;
     borrow_sending(env, c);  // one for each connection: never dry

@@ -224,7 +224,10 @@ void check_reset(Env& env, Connection& c, const Segment& segment) {
             if (env.tunables.tcp_rfc1337 == 0) finish(env, c, 0);
             return;
         case State::closing:
-        case State::last_ack: finish(env, c, 0); return;
+        case State::last_ack:
+            // Only the ACK of our FIN is missing: the peer has all that there was, and is gone.
+            if (c.queued() == 0) return finish(env, c, 0);
+            [[fallthrough]];
         default:
             ++env.counters.tcp_estab_resets;
             finish(env, c, c.state == State::close_wait ? EPIPE : ECONNRESET);

@@ -83,6 +83,49 @@ TEST_P(SHLD_3, data_after_close_is_answered_with_a_reset) {
     }
 }
 
+/// Our FIN is queued behind data that the peer never took: that is no close in good order.
+BOTH_FAMILIES(ResetAfterClose);
+TEST_P(ResetAfterClose, in_last_ack_with_data_queued_is_a_reset) {
+    Script s(options());
+    s.establish(S(0).window(1000).mss(1000));
+    s.inject(FA(1, 1).window(1000));
+    s.send(10'000);
+    s.shutdown();
+    ASSERT_EQ(s.tcb().state, State::last_ack);
+    s.forget_sent();
+    s.inject(R(2));
+    EXPECT_TRUE(s.end().closed);
+    EXPECT_EQ(s.end().error, ECONNRESET);
+    EXPECT_EQ(s.counters().tcp_estab_resets, 1U);
+}
+
+TEST_P(ResetAfterClose, in_closing_with_data_queued_is_a_reset) {
+    Script s(options());
+    s.establish(S(0).window(1000).mss(1000));
+    s.send(10'000);
+    s.shutdown();
+    s.inject(FA(1, 1).window(1000));
+    ASSERT_EQ(s.tcb().state, State::closing);
+    s.forget_sent();
+    s.inject(R(2));
+    EXPECT_TRUE(s.end().closed);
+    EXPECT_EQ(s.end().error, ECONNRESET);
+}
+
+TEST_P(ResetAfterClose, where_only_the_fin_is_unacknowledged_is_a_close) {
+    Script s(options());
+    s.establish(open_syn());
+    s.inject(FA(1, 1));
+    s.send(100);
+    s.shutdown();
+    s.inject(A(2, 101));
+    ASSERT_EQ(s.tcb().state, State::last_ack);
+    s.inject(R(2));
+    EXPECT_TRUE(s.end().closed);
+    EXPECT_EQ(s.end().error, 0);
+    EXPECT_EQ(s.counters().tcp_estab_resets, 0U);
+}
+
 BOTH_FAMILIES(MUST_13);
 TEST_P(MUST_13, the_active_closer_stays_in_time_wait_for_two_msl) {
     Script s(options());

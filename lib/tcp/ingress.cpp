@@ -164,9 +164,11 @@ bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payl
     const uint32_t length = segment.length();
     const uint32_t window = distance(c.rcv_nxt, right_edge);
     bool acceptable = false;
+    // What is empty may stand at the right edge itself, as in Linux: a peer that has filled our
+    // window goes on acknowledging from there. Not a RST (RFC 5961 section 3.2).
     if (length == 0)
-        acceptable = window == 0 ? segment.seq == c.rcv_nxt
-                                 : segment.seq >= c.rcv_nxt && segment.seq < right_edge;
+        acceptable =
+            segment.seq >= c.rcv_nxt && segment.seq <= right_edge - (segment.rst() ? 1 : 0);
     else
         acceptable = window != 0 && segment.seq < right_edge && segment.end() > c.rcv_nxt;
     // An ACK, RST or URG at RCV.NXT counts even when the window is closed (MUST-66).

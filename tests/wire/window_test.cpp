@@ -283,6 +283,28 @@ TEST_P(MUST_66, acks_and_resets_count_while_our_window_is_closed) {
     EXPECT_EQ(s.end().error, ECONNRESET);
 }
 
+/// The peer has filled our window, and the first segment was lost on the way.
+BOTH_FAMILIES(RightEdge);
+TEST_P(RightEdge, an_ack_there_counts_and_a_reset_does_not) {
+    Script s(options());
+    s.establish(open_syn());
+    s.send(100);
+    s.expect(PA(1, 1).data(100));
+    const uint32_t edge = 1 + s.tcb().rcv_window();
+    s.inject(A(edge, 101).window(30000));
+    s.expect_silence();
+    EXPECT_EQ(s.tcb().outstanding(), 0U);
+    EXPECT_EQ(s.tcb().snd_wnd, 30000U);
+    EXPECT_EQ(s.counters().drops_total(), 0U);
+    s.inject(R(edge));
+    s.expect_silence();
+    EXPECT_EQ(s.drops(Drop::tcp_out_of_window), 1U);
+    s.inject(A(edge + 1, 101));
+    s.expect(A(101, 1));
+    EXPECT_EQ(s.drops(Drop::tcp_out_of_window), 2U);
+    EXPECT_FALSE(s.end().closed);
+}
+
 TEST(MUST_39, our_window_opens_by_segments_not_by_bytes) {
     Script s;
     s.establish(open_syn());

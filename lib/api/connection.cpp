@@ -176,7 +176,7 @@ ConnectionInfo Connection::info() const {
             .snd_mss = c.snd_mss,
             .snd_cwnd = c.window.cwnd,
             .snd_wnd = c.snd_wnd,
-            .rcv_wnd = c.rcv_adv > c.rcv_nxt ? c.rcv_window() : 0,
+            .rcv_wnd = c.rcv_window(),
             .send_queued = c.queued(),
             .receive_queued = c.rcv_used,
             .rtt = c.rtt.srtt(),

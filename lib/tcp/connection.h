@@ -210,7 +210,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
             sending->sent.sacked() + sending->sent.lost() + sending->reno_sacked;
         return outstanding() > gone ? outstanding() - gone : 0;
     }
-    uint32_t rcv_window() const { return distance(rcv_nxt, rcv_adv); }
+    /// What the peer may still send. RCV.NXT may be beyond the edge by a FIN.
+    uint32_t rcv_window() const { return rcv_adv > rcv_nxt ? distance(rcv_nxt, rcv_adv) : 0; }
 };
 
 // DESIGN.md's aim is 288 bytes for an idle connection. What is kept here for the disordered case

@@ -158,6 +158,12 @@ wire::SackBlock duplicate_of(const Connection& c, const Segment& segment) {
     return {segment.seq, end};
 }
 
+/// A FIN alone lies beyond the window. It takes no buffer, and many a sender puts it behind data
+/// that fills the window exactly; refused, it would cost the peer a timeout. Linux takes it, too.
+bool is_fin_at_edge(const Segment& segment, Seq right_edge) {
+    return segment.fin() && !segment.rst() && segment.end() == right_edge + 1;
+}
+
 /// RFC 9293 section 3.10.7.4, first: acceptable at all? Then cut to the window. True: go on.
 bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payload) {
     const Seq right_edge = max(c.rcv_adv, c.rcv_nxt);
@@ -170,7 +176,8 @@ bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payl
         acceptable =
             segment.seq >= c.rcv_nxt && segment.seq <= right_edge - (segment.rst() ? 1 : 0);
     else
-        acceptable = window != 0 && segment.seq < right_edge && segment.end() > c.rcv_nxt;
+        acceptable = (window != 0 && segment.seq < right_edge && segment.end() > c.rcv_nxt) ||
+                     is_fin_at_edge(segment, right_edge);
     // An ACK, RST or URG at RCV.NXT counts even when the window is closed (MUST-66).
     const bool at_left_edge = segment.seq == c.rcv_nxt;
     if (!acceptable && !(window == 0 && at_left_edge)) {
@@ -196,7 +203,7 @@ bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payl
         c.ack_now = true;  // a retransmission: our ACK may have been lost
     }
     const int32_t beyond = segment.end() - right_edge;
-    if (beyond > 0 && !segment.rst() && !segment.syn()) {
+    if (beyond > 0 && !segment.rst() && !segment.syn() && !is_fin_at_edge(segment, right_edge)) {
         auto cut = static_cast<uint32_t>(beyond);
         if (segment.fin()) {  // the FIN is the last octet: it goes first
             segment.flags &= static_cast<uint8_t>(~wire::TcpFlags::fin);

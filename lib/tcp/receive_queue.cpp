@@ -67,8 +67,7 @@ size_t receive_charge(const Connection& c) {
 }
 
 size_t receive_limit(const Connection& c) {
-    const uint32_t offered = c.rcv_adv > c.rcv_nxt ? c.rcv_window() : 0;
-    return size_t{2} * std::max(c.rcv_buf, c.rcv_used + offered);
+    return size_t{2} * std::max(c.rcv_buf, c.rcv_used + c.rcv_window());
 }
 
 bool make_receive_room(Env& env, Connection& c, Seq begin, BufferChain& payload) {

@@ -35,7 +35,8 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
     // First, check sequence number (with RFC 7323's PAWS before it).
     if (!steps::check_timestamps(env, c, segment)) return Verdict::done;
     const Seq first = segment.seq;
-    if (!steps::check_sequence(env, c, segment, payload)) return Verdict::done;
+    wire::SackBlock old;
+    if (!steps::check_sequence(env, c, segment, payload, old)) return Verdict::done;
     // Second, check the RST bit. (Third, security: nobody has built it.)
     if (segment.rst()) {
         steps::check_reset(env, c, segment);
@@ -62,6 +63,9 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
     // Eighth, check the FIN bit.
     if (c.state != State::closed && (segment.fin() || c.fin_pending))
         steps::check_fin(env, c, segment);
+    // One ACK says both what was repeated and how far we have come by the rest (RFC 2883 section
+    // 4.1): an old number would count as a duplicate ACK.
+    if (old.begin != old.end && c.state != State::closed) acknowledge_at_once(env, c, old);
     return Verdict::done;
 }
 
@@ -164,8 +168,10 @@ bool is_fin_at_edge(const Segment& segment, Seq right_edge) {
     return segment.fin() && !segment.rst() && segment.end() == right_edge + 1;
 }
 
-/// RFC 9293 section 3.10.7.4, first: acceptable at all? Then cut to the window. True: go on.
-bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payload) {
+/// RFC 9293 section 3.10.7.4, first: acceptable at all? Then cut to the window. True: go on;
+/// `old` is the text that was cut off because we have it.
+bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payload,
+                    wire::SackBlock& old) {
     const Seq right_edge = max(c.rcv_adv, c.rcv_nxt);
     const uint32_t length = segment.length();
     const uint32_t window = distance(c.rcv_nxt, right_edge);
@@ -195,12 +201,10 @@ bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payl
     }
     // Trim what was received before, then what lies beyond the window.
     if (segment.seq < c.rcv_nxt && !segment.rst() && !segment.syn()) {
-        const auto old = static_cast<uint32_t>(c.rcv_nxt - segment.seq);
-        acknowledge_at_once(env, c, duplicate_of(c, segment));
-        payload.trim_front(std::min<size_t>(old, payload.size()));
+        old = duplicate_of(c, segment);
+        payload.trim_front(distance(old.begin, old.end));
         segment.seq = c.rcv_nxt;
         segment.payload_size = static_cast<uint32_t>(payload.size());
-        c.ack_now = true;  // a retransmission: our ACK may have been lost
     }
     const int32_t beyond = segment.end() - right_edge;
     if (beyond > 0 && !segment.rst() && !segment.syn() && !is_fin_at_edge(segment, right_edge)) {

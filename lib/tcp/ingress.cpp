@@ -190,8 +190,9 @@ bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payl
         env.counters.drop(Drop::tcp_out_of_window);
         if (segment.rst()) return false;
         // RFC 9293: "an acknowledgment should be sent in reply". Data is answered each time: its
-        // sender is no party to an ACK loop; empty segments are answered with a limit.
-        if (segment.payload_size != 0 || segment.fin()) {
+        // sender is no party to an ACK loop; empty segments and SYNs, whatever they carry, are
+        // answered with a limit (RFC 5961 section 7).
+        if ((segment.payload_size != 0 || segment.fin()) && !segment.syn()) {
             enter_quick_acks(c, quick_acks_initial);
             acknowledge_at_once(env, c, duplicate_of(c, segment));
         } else {

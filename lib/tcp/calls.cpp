@@ -16,11 +16,13 @@ namespace millrace::tcp {
 
 namespace {
 
-/// Where a call on a connection that cannot send any more is answered.
-int cannot_send(const Connection& c) {
+/// What a call on a connection that cannot send is answered: that it can no more, or cannot yet;
+/// then it will be told.
+int cannot_send(Connection& c) {
     if (c.error != 0) return c.error;
-    if (c.state == State::syn_sent || c.state == State::syn_received) return EAGAIN;
-    return EPIPE;
+    if (c.state != State::syn_sent && c.state != State::syn_received) return EPIPE;
+    c.want_writable = true;
+    return EAGAIN;
 }
 
 /// Room in the send buffer; notes that the application waits where there is none.
@@ -180,7 +182,7 @@ Result<void> set_linger2(Connection& c, Duration time) {
 Result<void> set_congestion_control(Env& env, Connection& c, std::string_view name) {
     const auto algorithm = congestion::algorithm_named(name);
     if (!algorithm) return error(ENOENT);
-    if (c.state == State::closed) return error(cannot_send(c));
+    if (c.state == State::closed) return error(c.error != 0 ? c.error : EPIPE);
     if (*algorithm == c.control.algorithm()) return {};
     if (!begin_control(env, c, *algorithm)) return error(ENOBUFS);
     env.mark_dirty(c);  // it may send sooner than the one before

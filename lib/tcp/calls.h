@@ -18,7 +18,7 @@ void open(Env& env, Connection& c, const Address& local, uint16_t link_mss,
 
 /// SEND without a copy: appends whole buffers while the send buffer is not full (it may be exceeded
 /// by less than one chain). EPIPE after shutdown, the connection's error after its end, EAGAIN
-/// when the buffer is full (a `writable` event follows) — `data` is left untouched then.
+/// when the buffer is full or the handshake not over (a `writable` event follows) — `data` is left untouched then.
 Result<size_t> send(Env& env, Connection& c, BufferChain& data);
 /// SEND with a copy. Answers how many bytes were taken.
 Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> data);

@@ -114,6 +114,7 @@ void established(Env& env, Connection& c) {
     // The application closed before the handshake was over: its FIN goes now.
     if (c.fin_queued) set_state(c, State::fin_wait_1);
     env.notify(c, Event::connected);
+    wake_writer(env, c);  // who has tried to send too early
     env.mark_dirty(c);
 }
 

@@ -51,7 +51,8 @@ enum class CloseReason : uint8_t {
     reset,        ///< the peer aborted (ECONNRESET, EPIPE)
     refused,      ///< nobody listens there (ECONNREFUSED)
     timed_out,    ///< no answer in time (ETIMEDOUT)
-    unreachable,  ///< no way to the peer (EHOSTUNREACH, ENETUNREACH and what else ICMP says)
+    unreachable,  ///< no way to the peer (EHOSTUNREACH, ENETUNREACH and what else ICMP says), or
+                  ///< another core has the tuple that `connect` was given (EADDRNOTAVAIL)
 };
 std::string_view to_string(CloseReason reason);
 

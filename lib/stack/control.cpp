@@ -64,22 +64,41 @@ void Stack::receive_message(const Message& message) {
     } else if (const auto* path = std::get_if<PathMtuNews>(&message)) {
         path_mtus_.learn(path->destination, path->mtu, env_.now);
     } else if (const auto* news_of = std::get_if<ForwardNews>(&message)) {
-        const uint32_t hash = hash_(news_of->key);
-        Forward* known = forwards_.find(news_of->key, hash);
-        if (news_of->forward && known == nullptr) {
-            known = forward_pool_.take();
-            if (known == nullptr) return counters_.drop(Drop::no_connection);
-            known->key = news_of->key;
-            forwards_.insert(*known, hash);
-        }
-        if (known == nullptr) return;
-        if (news_of->forward) {
-            known->core = news_of->core;
-        } else {
-            forwards_.erase(*known);
-            forward_pool_.give_back(known);
-        }
+        on_claim(*news_of);
+    } else if (const auto* refused = std::get_if<ClaimRefused>(&message)) {
+        on_refusal(*refused);
     }
+}
+
+/// A tuple has one owner: who was first, this core among them.
+void Stack::on_claim(const ForwardNews& news) {
+    const uint32_t hash = hash_(news.key);
+    Forward* known = forwards_.find(news.key, hash);
+    if (!news.forward) {
+        // What was refused is not the claimant's to give up.
+        if (known == nullptr || known->core != news.core) return;
+        forwards_.erase(*known);
+        forward_pool_.give_back(known);
+        return;
+    }
+    if (known != nullptr ? known->core != news.core : owns(news.key, hash))
+        return host_.tell(news.core, ClaimRefused{news.key});
+    if (known != nullptr) return;
+    known = forward_pool_.take();
+    if (known == nullptr) return counters_.drop(Drop::no_connection);
+    known->key = news.key;
+    known->core = news.core;
+    forwards_.insert(*known, hash);
+}
+
+/// Only an attempt can be refused: nothing that has an answer of its peer's is without a claim.
+void Stack::on_refusal(const ClaimRefused& refused) {
+    tcp::Flow* flow = flows_.find(refused.key, hash_(refused.key));
+    if (flow == nullptr || flow->kind != tcp::FlowKind::connection) return;
+    auto& c = static_cast<tcp::Connection&>(*flow);
+    if (c.state != tcp::State::syn_sent) return;
+    ++counters_.tcp_attempt_fails;
+    tcp::finish(env_, c, EADDRNOTAVAIL);
 }
 
 /// Asks for a next hop's link address (RFC 826; RFC 4861 section 7.2.2).

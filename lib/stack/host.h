@@ -32,12 +32,16 @@ struct ForwardNews {
     uint16_t core;
     bool forward;
 };
+/// The tuple that the receiver has claimed is somebody else's: his attempt must end.
+struct ClaimRefused {
+    tcp::FlowKey key;
+};
 /// A path carries no packet larger than this; cores differ in the connections that find out.
 struct PathMtuNews {
     Address destination;
     uint16_t mtu;
 };
-using Message = std::variant<NeighbourNews, ListenerNews, ForwardNews, PathMtuNews>;
+using Message = std::variant<NeighbourNews, ListenerNews, ForwardNews, ClaimRefused, PathMtuNews>;
 
 /// Called by the stack from within its turn, on its own core.
 class Host {

@@ -133,6 +133,19 @@ void Stack::claim(const tcp::FlowKey& key, bool forward) {
     if (owner != core_) host_.tell(owner, ForwardNews{key, core_, forward});
 }
 
+/// Something on this core has the tuple.
+bool Stack::owns(const tcp::FlowKey& key, uint32_t hash) const {
+    const tcp::Flow* flow = flows_.find(key, hash);
+    if (flow == nullptr) return half_open_table_.find(key, hash) != nullptr;
+    return flow->kind != tcp::FlowKind::connection ||
+           static_cast<const tcp::Connection&>(*flow).state != tcp::State::closed;
+}
+
+/// Another core has it, as far as the claims tell that steering brings here.
+bool Stack::is_claimed(const tcp::FlowKey& key, uint32_t hash) const {
+    return steering_.cores() > 1 && forwards_.find(key, hash) != nullptr;
+}
+
 uint16_t Stack::link_mss(const Address& destination) const {
     const auto hop = routes_.find(destination);
     const uint16_t mtu = hop ? interfaces_[hop->interface].mtu : 576;
@@ -154,7 +167,9 @@ Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
         const auto port = static_cast<uint16_t>(first + (offset + counter++) % count);
         const tcp::FlowKey key{remote.address, remote.port, port, local_index, 0};
         if (owner_of(key) != core_ || port_serves_listener(port)) continue;
-        const tcp::Flow* flow = flows_.find(key, hash_(key));
+        const uint32_t hash = hash_(key);
+        if (is_claimed(key, hash)) continue;
+        const tcp::Flow* flow = flows_.find(key, hash);
         if (flow == nullptr || may_take_over(*flow)) return port;
     }
     return error(EADDRNOTAVAIL);
@@ -194,6 +209,9 @@ Result<tcp::Connection*> Stack::connect(const SocketAddress& remote, const Socke
     }
     const tcp::FlowKey key{remote.address, remote.port, port, *local_index, 0};
     const uint32_t hash = hash_(key);
+    // A port that was named may belong to a tuple that steering brings elsewhere: that core knows
+    // whether it is taken, and will say so.
+    if (is_claimed(key, hash)) return error(EADDRNOTAVAIL);
     std::optional<Seq> floor;
     if (tcp::Flow* flow = flows_.find(key, hash)) {
         if (!may_take_over(*flow)) return error(EADDRNOTAVAIL);

@@ -142,6 +142,8 @@ private:
     void on_neighbour_message(Classified& in);
     void answer_echo(Classified& in);
     void on_packet_too_big(tcp::Connection& c, uint32_t mtu);
+    void on_claim(const ForwardNews& news);
+    void on_refusal(const ClaimRefused& refused);
     void apply_icmp_error(tcp::Connection& c, bool v4, uint8_t type, uint8_t code);
     void news(uint16_t interface, const Address& address, const wire::MacAddress& mac,
               bool confirmed, bool create);
@@ -197,6 +199,8 @@ private:
     void retire(tcp::Connection& c);
     void remove_time_wait(tcp::TimeWait& entry);
     void claim(const tcp::FlowKey& key, bool forward);
+    bool owns(const tcp::FlowKey& key, uint32_t hash) const;
+    bool is_claimed(const tcp::FlowKey& key, uint32_t hash) const;
     void retry_starved();
     void count_receive_buffers();
     void expire_timer(time::WheelEntry& entry);

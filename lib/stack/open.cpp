@@ -43,10 +43,6 @@ struct PortKey {
     bool matches(const tcp::Listener& listener) const { return listener.port == port; }
 };
 
-// Ports tried for one connect(). Bounds the pause of the loop; with a tenth of the range free, the
-// chance to miss every free port is under 10^-45.
-constexpr unsigned port_tries_per_core = 1024;
-
 }  // namespace
 
 tcp::Listener* Stack::find_listener(const Address& local, uint16_t port) {
@@ -153,8 +149,8 @@ uint16_t Stack::link_mss(const Address& destination) const {
 }
 
 /// RFC 6056 section 3.3.4 (double-hash): a secret start and a counter for each destination, then a
-/// walk; among the candidates only those whose replies steering brings to this core (attack case
-/// 35).
+/// walk over the whole range, whose size bounds the pause of the loop; among the candidates only
+/// those whose replies steering brings to this core (attack case 35).
 Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
                                     const SocketAddress& remote) {
     const uint32_t first = config_.tcp.ip_local_port_range_min;
@@ -162,9 +158,11 @@ Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
     const uint32_t offset = env_.isn.port_offset(local, remote.address, remote.port);
     uint16_t& counter = port_counters_[env_.isn.port_group(local, remote.address, remote.port) %
                                        port_counters_.size()];
-    const uint32_t tries = std::min(count, port_tries_per_core * steering_.cores());
-    for (uint32_t i = 0; i < tries; ++i) {
-        const auto port = static_cast<uint16_t>(first + (offset + counter++) % count);
+    // The counter wraps where the range does not: a walk goes by where it began.
+    const uint64_t start = uint64_t{offset} + counter;
+    for (uint32_t i = 0; i < count; ++i) {
+        const auto port = static_cast<uint16_t>(first + (start + i) % count);
+        ++counter;
         const tcp::FlowKey key{remote.address, remote.port, port, local_index, 0};
         if (owner_of(key) != core_ || port_serves_listener(port)) continue;
         const uint32_t hash = hash_(key);

@@ -1,6 +1,7 @@
 #include "ip/neighbours.h"
 
 #include <cstring>
+#include <utility>
 
 namespace millrace::ip {
 
@@ -29,6 +30,7 @@ Neighbour* Neighbours::get(uint16_t interface, const Address& address, Instant) 
     entry->interface = interface;
     entry->state = NeighbourState::failed;  // nobody has asked yet
     entry->tries = 0;
+    entry->wanted = entry->untold = false;
     ++entry->generation;
     entry->timer.set_kind(timer_kind_);
     table_.insert(*entry, hash(address));
@@ -131,7 +133,9 @@ void Neighbours::fail(Neighbour& neighbour) {
         counters_.drop(Drop::neighbour_unresolved);
     waiting_ -= neighbour.waiting.size();
     neighbour.waiting.clear();
-    actions_.unreachable(neighbour.address);
+    if (!std::exchange(neighbour.wanted, false) || neighbour.untold) return;
+    neighbour.untold = true;
+    actions_.unreachable(neighbour);
 }
 
 bool Neighbours::learn(uint16_t interface, const Address& address, const wire::MacAddress& mac,
@@ -149,6 +153,7 @@ bool Neighbours::learn(uint16_t interface, const Address& address, const wire::M
         time::Wheel::cancel(entry->timer);
     }
     entry->mac = mac;
+    entry->untold = false;
     std::vector<buf::Frame> waiting;
     waiting.swap(entry->waiting);
     waiting_ -= waiting.size();

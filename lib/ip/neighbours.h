@@ -29,6 +29,8 @@ struct Neighbour : HashNode {
     uint16_t interface = 0;
     NeighbourState state = NeighbourState::incomplete;
     uint8_t tries = 0;
+    bool wanted = false;  ///< a connection sends by way of it: should it fail, that is told
+    bool untold = false;  ///< it has failed, and the connections have not been told yet
     wire::MacAddress mac;
     uint16_t generation = 0;  ///< changes when the entry gets another address
     time::WheelEntry timer;
@@ -54,8 +56,9 @@ public:
     virtual void solicit(const Neighbour& neighbour, bool unicast) = 0;
     /// The frame's link address is known now: it goes out.
     virtual void forward(uint16_t interface, buf::Frame frame) = 0;
-    /// No answer came: whoever waits for `address` should know (EHOSTUNREACH).
-    virtual void unreachable(const Address& address) = 0;
+    /// No answer came: the connections that send by way of it should know (EHOSTUNREACH). Not
+    /// called where none does: what answers to forged sources must cost no search for them.
+    virtual void unreachable(const Neighbour& neighbour) = 0;
 
 protected:
     ~NeighbourActions() = default;

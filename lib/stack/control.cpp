@@ -11,6 +11,13 @@ namespace millrace::stack {
 using observe::Drop;
 using wire::Protocol;
 
+namespace {
+
+// A walk over a million flows takes some 0.1 s.
+constexpr Duration failure_walk_interval = Duration::from_ms(100);
+
+}  // namespace
+
 void Stack::on_arp(Classified& in) {
     std::array<uint8_t, wire::Arp::size> bytes{};
     const ip::Interface& interface = interfaces_[in.interface];
@@ -143,21 +150,27 @@ void Stack::forward(uint16_t interface, buf::Frame frame) { output(interface, st
 
 /// A next hop does not answer: attempts through it fail (RFC 1122 section 2.4), connections that
 /// are established are told and go on trying (RFC 9293 MUST-56).
-void Stack::unreachable(const Address& address) { failed_hops_.push_back(address); }
+void Stack::unreachable(const ip::Neighbour& neighbour) {
+    failed_hops_.push_back(neighbours_.reference(neighbour));
+}
 
-/// One walk over the flows a turn, however many next hops have failed in it.
+/// One walk over the flows at a time, however many next hops have failed: who can make them fail
+/// gets no more of this core than that.
 void Stack::fail_attempts() {
-    if (failed_hops_.empty()) return;
+    if (failed_hops_.empty() || env_.now < next_failure_walk_) return;
+    next_failure_walk_ = env_.now + failure_walk_interval;
     flows_.for_each([&](tcp::Flow& flow) {
         if (flow.kind != tcp::FlowKind::connection) return;
         auto& c = static_cast<tcp::Connection&>(flow);
         if (c.state == tcp::State::closed || c.state == tcp::State::time_wait) return;
-        const auto hop = routes_.find(c.key.remote);
-        if (!hop || std::ranges::find(failed_hops_, hop->address) == failed_hops_.end()) return;
+        const ip::Neighbour* hop = neighbours_.resolve(c.next_hop);
+        if (hop == nullptr || !hop->untold) return;
         if (c.state != tcp::State::syn_sent) return tcp::report(env_, c, EHOSTUNREACH);
         ++counters_.tcp_attempt_fails;
         tcp::finish(env_, c, EHOSTUNREACH);
     });
+    for (const ip::NeighbourRef& reference : failed_hops_)
+        if (ip::Neighbour* hop = neighbours_.resolve(reference)) hop->untold = false;
     failed_hops_.clear();
 }
 

@@ -218,6 +218,7 @@ Instant Stack::next_deadline() {
     deadline = std::min(deadline, env_.retry_starved_at);
     deadline = std::min(deadline, time_wait_queue_.next_deadline(time_waits_.in_use()));
     if (fragments_.size() > 0) deadline = std::min(deadline, next_fragment_sweep_);
+    if (!failed_hops_.empty()) deadline = std::min(deadline, next_failure_walk_);
     return deadline;
 }
 

@@ -149,7 +149,7 @@ private:
               bool confirmed, bool create);
     void solicit(const ip::Neighbour& neighbour, bool unicast) override;
     void forward(uint16_t interface, buf::Frame frame) override;
-    void unreachable(const Address& address) override;
+    void unreachable(const ip::Neighbour& neighbour) override;
     void fail_attempts();
     void send_arp(uint16_t interface, const wire::Arp& arp, const wire::MacAddress& to);
     void send_ndp(uint16_t interface, const wire::Ndp& ndp, const Address& source,
@@ -259,7 +259,8 @@ private:
     std::array<Classified, buf::FrameBatch::capacity> burst_;
     std::vector<std::unique_ptr<buf::FrameBatch>> outputs_;
     std::vector<buf::Frame> loopback_;
-    std::vector<Address> failed_hops_;  ///< of this turn
+    std::vector<ip::NeighbourRef> failed_hops_;  ///< whose connections are still to be told
+    Instant next_failure_walk_;
     Instant next_housekeeping_;
     size_t frames_unchecked_ = 0;  ///< received since the receive buffers were last counted
     Instant next_fragment_sweep_;

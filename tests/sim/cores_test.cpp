@@ -180,6 +180,23 @@ TEST_P(Cores, a_silent_next_hop_is_unreachable_after_three_questions) {
     pair.expect_nothing_left();
 }
 
+TEST_P(Cores, next_hops_that_fail_one_after_the_other_are_told_of_together) {
+    Pair pair(7);
+    Endpoint& first = pair.client.connect({Pair::address(77, GetParam()), 80});
+    pair.network.run_for(10_ms);
+    Endpoint& second = pair.client.connect({Pair::address(78, GetParam()), 80});
+    Endpoint& third = pair.client.connect({Pair::address(79, GetParam()), 80});
+    pair.network.run_for(3050_ms - 10_ms);
+    EXPECT_TRUE(first.closed);
+    EXPECT_FALSE(second.closed);
+    pair.network.run_for(100_ms);
+    for (const Endpoint* end : {&second, &third}) {
+        EXPECT_TRUE(end->closed);
+        EXPECT_EQ(end->error, EHOSTUNREACH);
+    }
+    pair.expect_nothing_left();
+}
+
 TEST(Connect, refuses_what_cannot_be) {
     Pair pair(8);
     stack::Stack& stack = pair.a.stack();

@@ -202,7 +202,7 @@ struct Asked final : NeighbourActions {
         if (known) ++unicast;
     }
     void forward(uint16_t, buf::Frame frame) override { forwarded.push_back(std::move(frame)); }
-    void unreachable(const Address& address) override { failed.push_back(address); }
+    void unreachable(const Neighbour& neighbour) override { failed.push_back(neighbour.address); }
 };
 
 class NeighbourTable : public WithPools {
@@ -240,7 +240,28 @@ TEST_F(NeighbourTable, frames_wait_for_the_answer_and_go_out_with_it) {
     EXPECT_EQ(asked_.forwarded.size(), 4U);
 }
 
+TEST_F(NeighbourTable, silence_is_told_only_where_a_connection_would_hear_it) {
+    Neighbour& n = *table_.get(0, hop_, now_);
+    table_.send(n, frame(), now_);
+    pass(4_s);
+    EXPECT_EQ(n.state, NeighbourState::failed);
+    EXPECT_EQ(counters_.neighbour_failures, 1U);
+    EXPECT_TRUE(asked_.failed.empty());
+    for (int i = 0; i < 3; ++i) {  // until those who wait have been told, once
+        n.wanted = true;
+        table_.send(n, frame(), now_);
+        pass(4_s);
+        EXPECT_EQ(asked_.failed.size(), 1U);
+    }
+    n.untold = false;
+    table_.send(n, frame(), now_);
+    pass(4_s);
+    EXPECT_EQ(asked_.failed.size(), 1U) << "and nobody has used it since";
+    EXPECT_EQ(counters_.neighbour_failures, 5U);
+}
+
 TEST_F(NeighbourTable, silence_is_unreachable_after_the_retries) {
+    table_.get(0, hop_, now_)->wanted = true;
     table_.send(*table_.get(0, hop_, now_), frame(), now_);
     pass(2900_ms);
     EXPECT_EQ(asked_.solicited, 3);

@@ -63,10 +63,13 @@ Neighbour* Neighbours::resolve(const NeighbourRef& reference) {
 }
 
 void Neighbours::doubt(const NeighbourRef& reference) {
-    Neighbour* entry = resolve(reference);
-    if (entry == nullptr || entry->state != NeighbourState::reachable) return;
-    entry->state = NeighbourState::stale;
-    time::Wheel::cancel(entry->timer);
+    if (Neighbour* entry = resolve(reference)) doubt(*entry);
+}
+
+void Neighbours::doubt(Neighbour& neighbour) {
+    if (neighbour.state != NeighbourState::reachable) return;
+    neighbour.state = NeighbourState::stale;
+    time::Wheel::cancel(neighbour.timer);
 }
 
 void Neighbours::send(Neighbour& neighbour, buf::Frame frame, Instant now) {
@@ -139,11 +142,15 @@ void Neighbours::fail(Neighbour& neighbour) {
 }
 
 bool Neighbours::learn(uint16_t interface, const Address& address, const wire::MacAddress& mac,
-                       bool confirmed, bool create, Instant now) {
+                       bool confirmed, bool create, Instant now, bool override) {
     Neighbour* entry = find(interface, address);
     if (entry == nullptr && create) entry = get(interface, address, now);
     if (entry == nullptr) return false;
     const bool changed = !entry->usable() || entry->mac != mac;
+    if (!override && entry->usable() && entry->mac != mac) {
+        doubt(*entry);  // RFC 4861 section 7.2.5: a proxy, say
+        return false;
+    }
     // RFC 4861 section 7.2.5: unsolicited news makes an entry stale, an answer reachable.
     if (confirmed) {
         entry->state = NeighbourState::reachable;

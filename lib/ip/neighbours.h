@@ -81,13 +81,14 @@ public:
 
     /// Nothing comes back by way of this neighbour: it is asked again when it is used next.
     void doubt(const NeighbourRef& reference);
+    static void doubt(Neighbour& neighbour);
 
     /// Sends `frame` to a neighbour: its Ethernet destination is written here. Waits if it must.
     void send(Neighbour& neighbour, buf::Frame frame, Instant now);
-    /// Somebody said where `address` is. `confirmed`: in answer to our question.
-    /// True if that changed anything.
+    /// Somebody said where `address` is. `confirmed`: in answer to our question. Not `override`: a
+    /// link address that is known stays, though in doubt. True if that changed anything.
     bool learn(uint16_t interface, const Address& address, const wire::MacAddress& mac,
-               bool confirmed, bool create, Instant now);
+               bool confirmed, bool create, Instant now, bool override = true);
     /// An entry's timer fired.
     void on_timer(time::WheelEntry& entry, Instant now);
 

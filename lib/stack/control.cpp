@@ -50,19 +50,22 @@ void Stack::send_arp(uint16_t interface, const wire::Arp& arp, const wire::MacAd
 
 /// Learns for this core and tells the others.
 void Stack::news(uint16_t interface, const Address& address, const wire::MacAddress& mac,
-                 bool confirmed, bool create) {
-    const bool learned = neighbours_.learn(interface, address, mac, confirmed, create, env_.now);
+                 bool confirmed, bool create, bool override) {
+    const bool learned =
+        neighbours_.learn(interface, address, mac, confirmed, create, env_.now, override);
     // An answer to another core's question is no news here, but is there.
     if (!learned && !confirmed) return;
     for (uint16_t core = 0; core < steering_.cores(); ++core)
         if (core != core_)
-            host_.tell(core, NeighbourNews{interface, address, mac, confirmed, create});
+            host_.tell(core,
+                       NeighbourNews{interface, address, mac, confirmed, create, override});
 }
 
 void Stack::receive_message(const Message& message) {
     if (const auto* neighbour = std::get_if<NeighbourNews>(&message)) {
         neighbours_.learn(neighbour->interface, neighbour->address, neighbour->mac,
-                          neighbour->confirmed, neighbour->create, env_.now);
+                          neighbour->confirmed, neighbour->create, env_.now,
+                          neighbour->override);
     } else if (const auto* listener = std::get_if<ListenerNews>(&message)) {
         uint64_t& cores = directory_[{listener->address, listener->port}];
         const uint64_t bit = uint64_t{1} << listener->core;
@@ -267,7 +270,8 @@ void Stack::on_neighbour_message(Classified& in) {
     if (ndp->is_advertisement) {
         if (!ndp->link_address) return;
         const bool solicited = (ndp->flags & wire::Ndp::flag_solicited) != 0;
-        news(in.interface, ndp->target, *ndp->link_address, solicited, false);
+        const bool override = (ndp->flags & wire::Ndp::flag_override) != 0;
+        news(in.interface, ndp->target, *ndp->link_address, solicited, false, override);
         return;
     }
     const auto target = addresses_.find(ndp->target);

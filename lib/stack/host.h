@@ -17,7 +17,8 @@ struct NeighbourNews {
     Address address;
     wire::MacAddress mac;
     bool confirmed;
-    bool create;  ///< also where nobody has asked for it
+    bool create;    ///< also where nobody has asked for it
+    bool override;  ///< also where another link address is known
 };
 /// A core listens, or no longer does.
 struct ListenerNews {

@@ -146,7 +146,7 @@ private:
     void on_refusal(const ClaimRefused& refused);
     void apply_icmp_error(tcp::Connection& c, bool v4, uint8_t type, uint8_t code);
     void news(uint16_t interface, const Address& address, const wire::MacAddress& mac,
-              bool confirmed, bool create);
+              bool confirmed, bool create, bool override = true);
     void solicit(const ip::Neighbour& neighbour, bool unicast) override;
     void forward(uint16_t interface, buf::Frame frame) override;
     void unreachable(const ip::Neighbour& neighbour) override;

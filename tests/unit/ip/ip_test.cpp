@@ -324,6 +324,26 @@ TEST_F(NeighbourTable, what_nobody_asked_is_learned_only_where_it_may) {
     EXPECT_EQ(table_.find(0, hop_)->state, NeighbourState::stale);
 }
 
+/// RFC 4861 section 7.2.5: an advertisement without the override flag.
+TEST_F(NeighbourTable, what_may_not_override_casts_doubt_on_what_is_known) {
+    const wire::MacAddress other{{2, 0, 0, 0, 0, 77}};
+    Neighbour& n = *table_.get(0, hop_, now_);
+    EXPECT_TRUE(table_.learn(0, hop_, mac_, true, false, now_, false)) << "nothing was known";
+    for (const bool solicited : {false, true}) {
+        table_.learn(0, hop_, mac_, true, false, now_);
+        EXPECT_FALSE(table_.learn(0, hop_, other, solicited, false, now_, false));
+        EXPECT_EQ(n.mac, mac_);
+        EXPECT_EQ(n.state, NeighbourState::stale);
+        EXPECT_FALSE(table_.learn(0, hop_, other, solicited, false, now_, false));
+        EXPECT_EQ(n.state, NeighbourState::stale);
+    }
+    EXPECT_TRUE(table_.learn(0, hop_, mac_, true, false, now_, false)) << "the same address";
+    EXPECT_EQ(n.state, NeighbourState::reachable);
+    EXPECT_TRUE(table_.learn(0, hop_, other, false, false, now_, true));
+    EXPECT_EQ(n.mac, other);
+    EXPECT_EQ(n.state, NeighbourState::stale);
+}
+
 TEST_F(NeighbourTable, a_reference_to_a_recycled_entry_is_refused) {
     Neighbour& n = *table_.get(0, hop_, now_);
     const NeighbourRef reference = table_.reference(n);

@@ -189,7 +189,7 @@ void Stack::on_fragment(Classified& in) {
     // Steered again, now by the whole tuple: with an Ethernet header, as any received frame.
     const ip::Interface& interface = interfaces_[in.interface];
     wire::Ethernet ethernet;
-    ethernet.destination = interface.mac;
+    ethernet.destination = in.link_group ? wire::MacAddress::broadcast() : interface.mac;
     ethernet.source = in.source_mac;
     ethernet.vlan = interface.vlan;
     ethernet.type = in.ip.source.is_v4() ? wire::EtherType::ipv4 : wire::EtherType::ipv6;

@@ -74,6 +74,11 @@ buf::Frame FragmentTable::add(const Ip& ip, buf::Frame frame, Instant now) {
         return {};
     }
     if (datagram->total == 0 || datagram->received != datagram->total) return {};
+    if (!settle_ecn(*datagram)) {
+        counters_.drop(Drop::fragment_bad);
+        release(*datagram);
+        return {};
+    }
     ++counters_.ip_reasm_oks;
     buf::Frame whole = join(*datagram);
     release(*datagram);
@@ -99,12 +104,25 @@ bool FragmentTable::insert(Datagram& datagram, const Ip& ip, buf::Frame frame) {
     if (pieces_ >= pieces_max) return false;
     ++pieces_;
     frame.trim_to(ip.header_size + ip.payload_size);
-    if (begin == 0)
+    datagram.ecn_seen |= static_cast<uint8_t>(1 << (ip.tos & 3));
+    if (begin == 0) {
         datagram.header_size = ip.header_size;
-    else
+        datagram.tos = ip.tos;
+    } else {
         frame.trim_front(ip.header_size);
+    }
     datagram.received += ip.payload_size;
     pieces.insert(at, Piece{begin, end, std::move(frame)});
+    return true;
+}
+
+/// RFC 3168 section 5.3: congestion that one fragment met is the datagram's. False where another
+/// was not of an ECN-capable transport: somebody tampered with them.
+bool FragmentTable::settle_ecn(Datagram& datagram) {
+    constexpr uint8_t not_ect = 0, ce = 3;
+    if ((datagram.ecn_seen & 1 << ce) == 0) return true;
+    if ((datagram.ecn_seen & 1 << not_ect) != 0) return false;
+    datagram.tos |= ce;
     return true;
 }
 
@@ -121,6 +139,7 @@ buf::Frame FragmentTable::join(Datagram& datagram) {
     Ip header;
     header.source = datagram.source;
     header.destination = datagram.destination;
+    header.tos = datagram.tos;
     header.protocol = datagram.protocol;
     header.payload_size = datagram.total;
     header.emit(at, true);

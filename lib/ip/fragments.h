@@ -48,11 +48,14 @@ private:
         uint32_t total = 0;     // bytes of payload, once the last fragment is here
         uint32_t received = 0;  // bytes of payload so far
         uint16_t header_size = 0;  // of the first fragment, as kept
+        uint8_t tos = 0;           // of the first fragment
+        uint8_t ecn_seen = 0;      // bit i: a fragment whose ECN field is i
         std::vector<Piece> pieces;  // ordered by begin
     };
 
     Datagram* find_or_make(const wire::Ip& ip, Instant now);
     bool insert(Datagram& datagram, const wire::Ip& ip, buf::Frame frame);
+    static bool settle_ecn(Datagram& datagram);
     static buf::Frame join(Datagram& datagram);
     void release(Datagram& datagram);
 

@@ -168,6 +168,37 @@ TEST_P(Fragments, impossible_ones_are_dropped) {
     EXPECT_EQ(pools_.available(), pools_.capacity());
 }
 
+/// RFC 3168 section 5.3, and the DSCP of the first.
+TEST_P(Fragments, keep_their_mark_of_congestion_and_their_dscp) {
+    struct Case {
+        std::array<uint8_t, 3> ecn;
+        int whole;  ///< negative: dropped
+    };
+    for (const auto& [ecn, expected] : {Case{{0, 0, 0}, 0}, Case{{2, 2, 2}, 2}, Case{{1, 1, 1}, 1},
+                                        Case{{2, 3, 2}, 3}, Case{{1, 1, 3}, 3}, Case{{3, 2, 2}, 3},
+                                        Case{{3, 3, 3}, 3}, Case{{0, 3, 0}, -1},
+                                        Case{{3, 0, 3}, -1}}) {
+        FragmentTable table(tunables_, counters_, 1);
+        const uint64_t bad = counters_.drops(Drop::fragment_bad);
+        buf::Frame whole;
+        for (const uint32_t i : {2U, 0U, 1U}) {
+            wire::Ip ip;
+            buf::Frame frame = piece(i * 1000, i * 1000 + 1000, i < 2, ip);
+            ip.tos = static_cast<uint8_t>((i == 0 ? 46 : 10) << 2 | ecn[i]);
+            whole = table.add(ip, std::move(frame), now_);
+        }
+        EXPECT_EQ(table.size(), 0U);
+        EXPECT_EQ(counters_.drops(Drop::fragment_bad) - bad, expected < 0 ? 1U : 0U);
+        EXPECT_EQ(static_cast<bool>(whole), expected >= 0);
+        if (!whole) continue;
+        expect_whole(whole, 3000);
+        std::array<uint8_t, 40> header{};
+        whole.copy_out(0, header);
+        const auto ip = wire::Ip::parse(header, whole.size(), true);
+        EXPECT_EQ(ip->tos, 46 << 2 | expected);
+    }
+}
+
 TEST_P(Fragments, wait_no_longer_than_ipfrag_time) {
     FragmentTable table(tunables_, counters_, 1);
     add(table, 0, 1000, true);

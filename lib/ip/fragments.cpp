@@ -39,8 +39,11 @@ FragmentTable::Datagram* FragmentTable::find_or_make(const Ip& ip, Instant now) 
             if (free == nullptr) free = &at;
             continue;
         }
+        // IPv4 counts identifications by protocol (RFC 791); in IPv6 the Next Header of later
+        // fragments means nothing (RFC 8200 section 4.5).
         if (at.identification == ip.identification && at.source == ip.source &&
-            at.destination == ip.destination && at.protocol == ip.protocol)
+            at.destination == ip.destination &&
+            (!ip.source.is_v4() || at.protocol == ip.protocol))
             return &at;
     }
     if (free == nullptr) return nullptr;
@@ -57,9 +60,9 @@ FragmentTable::Datagram* FragmentTable::find_or_make(const Ip& ip, Instant now) 
 buf::Frame FragmentTable::add(const Ip& ip, buf::Frame frame, Instant now) {
     ++counters_.ip_reasm_reqds;
     // All but the last carry a multiple of 8 bytes; an empty or over-long one is an attack.
-    const uint32_t end = ip.fragment_offset + ip.payload_size;
-    if ((ip.more_fragments && ip.payload_size % 8 != 0) || ip.payload_size == 0 ||
-        end + ip.header_size > datagram_max) {
+    const uint32_t size = ip.fragmented_headers_size() + ip.payload_size;
+    if ((ip.more_fragments && size % 8 != 0) || ip.payload_size == 0 ||
+        ip.fragment_offset + size + ip.header_size > datagram_max) {
         counters_.drop(Drop::fragment_bad);
         return {};
     }
@@ -88,7 +91,7 @@ buf::Frame FragmentTable::add(const Ip& ip, buf::Frame frame, Instant now) {
 /// False if the datagram is to be condemned.
 bool FragmentTable::insert(Datagram& datagram, const Ip& ip, buf::Frame frame) {
     const uint32_t begin = ip.fragment_offset;
-    const uint32_t end = begin + ip.payload_size;
+    const uint32_t end = begin + ip.fragmented_headers_size() + ip.payload_size;
     auto& pieces = datagram.pieces;
     const auto at = std::ranges::lower_bound(pieces, begin, {}, &Piece::begin);
     if (at != pieces.end() && at->begin == begin && at->end == end) return true;  // a duplicate
@@ -107,11 +110,13 @@ bool FragmentTable::insert(Datagram& datagram, const Ip& ip, buf::Frame frame) {
     datagram.ecn_seen |= static_cast<uint8_t>(1 << (ip.tos & 3));
     if (begin == 0) {
         datagram.header_size = ip.header_size;
+        datagram.inner_headers = ip.fragmented_headers_size();
+        datagram.protocol = ip.protocol;
         datagram.tos = ip.tos;
     } else {
         frame.trim_front(ip.header_size);
     }
-    datagram.received += ip.payload_size;
+    datagram.received += end - begin;
     pieces.insert(at, Piece{begin, end, std::move(frame)});
     return true;
 }
@@ -141,7 +146,7 @@ buf::Frame FragmentTable::join(Datagram& datagram) {
     header.destination = datagram.destination;
     header.tos = datagram.tos;
     header.protocol = datagram.protocol;
-    header.payload_size = datagram.total;
+    header.payload_size = datagram.total - datagram.inner_headers;
     header.emit(at, true);
     return whole;
 }

@@ -43,11 +43,12 @@ private:
         Address source;
         Address destination;
         uint32_t identification = 0;
-        wire::Protocol protocol{};
+        wire::Protocol protocol{};  // IPv6: as the first fragment names it
         Instant expires;
-        uint32_t total = 0;     // bytes of payload, once the last fragment is here
-        uint32_t received = 0;  // bytes of payload so far
+        uint32_t total = 0;     // bytes of what was fragmented, once the last fragment is here
+        uint32_t received = 0;  // of these so far
         uint16_t header_size = 0;  // of the first fragment, as kept
+        uint32_t inner_headers = 0;  // bytes of that which count as fragmented
         uint8_t tos = 0;           // of the first fragment
         uint8_t ecn_seen = 0;      // bit i: a fragment whose ECN field is i
         std::vector<Piece> pieces;  // ordered by begin

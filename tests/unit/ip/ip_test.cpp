@@ -222,6 +222,57 @@ TEST_P(Fragments, a_flood_is_bounded_in_datagrams_and_in_pieces) {  // attack ca
     EXPECT_GT(counters_.drops(Drop::fragment_no_room), 4000U);
 }
 
+/// RFC 8200 section 4.5: destination options behind the fragment header stand in the first fragment
+/// alone, and are part of what was fragmented; the others name them as what follows.
+using FragmentsBehindOptions = WithPools;
+TEST_F(FragmentsBehindOptions, come_together_in_every_order) {
+    constexpr uint8_t fragment_header = 44, destination_options = 60, options_size = 16, tcp = 6;
+    const auto packet = [&](uint32_t begin, uint32_t end, bool more) {
+        std::vector<uint8_t> bytes(40);
+        wire::Ip ip;
+        ip.source = *Address::parse("fd00::2");
+        ip.destination = *Address::parse("fd00::1");
+        ip.protocol = static_cast<wire::Protocol>(fragment_header);
+        const uint32_t options = begin == 0 ? options_size : 0;
+        ip.payload_size = 8 + options + (end - begin);
+        ip.emit(bytes.data(), true);
+        const uint32_t offset = begin == 0 ? 0 : begin + options_size;
+        bytes.insert(bytes.end(), {destination_options, 0, static_cast<uint8_t>(offset >> 8),
+                                   static_cast<uint8_t>((offset & 0xf8) | (more ? 1 : 0)), 0, 0, 0,
+                                   77});
+        if (begin == 0) {  // a PadN option of 14 bytes
+            bytes.insert(bytes.end(), {tcp, 1, 1, 12});
+            bytes.resize(bytes.size() + 12);
+        }
+        for (uint32_t i = begin; i < end; ++i) bytes.push_back(static_cast<uint8_t>(i * 7));
+        return bytes;
+    };
+    const std::array packets{packet(0, 1000, true), packet(1000, 2000, true),
+                             packet(2000, 2100, false)};
+    IpTunables tunables;
+    std::array<size_t, 3> order{0, 1, 2};
+    do {
+        FragmentTable table(tunables, counters_, 1);
+        buf::Frame whole;
+        for (const size_t i : order) {
+            EXPECT_FALSE(whole);
+            const auto ip = wire::Ip::parse(packets[i], packets[i].size(), true);
+            ASSERT_TRUE(ip);
+            whole = table.add(*ip, pools_.received(packets[i]), now_);
+        }
+        ASSERT_TRUE(whole);
+        std::vector<uint8_t> bytes(whole.size());
+        whole.copy_out(0, bytes);
+        const auto ip = wire::Ip::parse(bytes, bytes.size(), true);
+        ASSERT_TRUE(ip);
+        EXPECT_EQ(ip->protocol, wire::Protocol::tcp);
+        ASSERT_EQ(ip->payload_size, 2100U);
+        for (uint32_t i = 0; i < 2100; ++i)
+            ASSERT_EQ(bytes[ip->header_size + i], static_cast<uint8_t>(i * 7)) << i;
+    } while (std::ranges::next_permutation(order).found);
+    EXPECT_EQ(counters_.drops_total(), 0U);
+}
+
 /// What the neighbour table asks for.
 struct Asked final : NeighbourActions {
     int solicited = 0;

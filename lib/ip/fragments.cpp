@@ -18,8 +18,12 @@ constexpr size_t probe_max = 8;
 }  // namespace
 
 FragmentTable::FragmentTable(const IpTunables& tunables, observe::Counters& counters,
-                             uint64_t seed)
-    : tunables_(tunables), counters_(counters), hash_(seed), datagrams_(tunables.ipfrag_max) {}
+                             uint64_t seed, size_t receive_buffers)
+    : tunables_(tunables),
+      counters_(counters),
+      hash_(seed),
+      datagrams_(tunables.ipfrag_max),
+      buffers_limit_(std::min(buffers_max, receive_buffers / pool_share)) {}
 
 FragmentTable::Datagram* FragmentTable::find_or_make(const Ip& ip, Instant now) {
     if (datagrams_.empty()) return nullptr;
@@ -104,9 +108,10 @@ bool FragmentTable::insert(Datagram& datagram, const Ip& ip, buf::Frame frame) {
     } else if (datagram.total != 0 && end > datagram.total) {
         return false;
     }
-    if (pieces_ >= pieces_max) return false;
-    ++pieces_;
     frame.trim_to(ip.header_size + ip.payload_size);
+    if (buffers_ + frame.buffers() > buffers_limit_) return false;
+    buffers_ += frame.buffers();
+    datagram.buffers += frame.buffers();
     datagram.ecn_seen |= static_cast<uint8_t>(1 << (ip.tos & 3));
     if (begin == 0) {
         datagram.header_size = ip.header_size;
@@ -152,7 +157,7 @@ buf::Frame FragmentTable::join(Datagram& datagram) {
 }
 
 void FragmentTable::release(Datagram& datagram) {
-    pieces_ -= datagram.pieces.size();
+    buffers_ -= datagram.buffers;
     datagram = Datagram{};
     --used_;
 }

@@ -50,7 +50,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       routes_(interfaces_, addresses_),
       neighbours_(config_.ip, options.secrets.table, wheel_, counters_, *this,
                   tcp::timer_neighbour),
-      fragments_(config_.ip, counters_, options.secrets.table),
+      fragments_(config_.ip, counters_, options.secrets.table, pools_.receive_buffers()),
       path_mtus_(config_.ip, options.secrets.table),
       ranges_(config_.pools.receive),
       reassemblies_(config_.tcp.max_connections),

@@ -126,7 +126,7 @@ INSTANTIATE_TEST_SUITE_P(BothFamilies, Fragments, ::testing::Values(Family::ipv4
 TEST_P(Fragments, come_together_in_every_order) {
     std::array<uint32_t, 4> order{0, 1, 2, 3};
     do {
-        FragmentTable table(tunables_, counters_, 1);
+        FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
         buf::Frame whole;
         for (size_t i = 0; i < order.size(); ++i) {
             EXPECT_FALSE(whole);
@@ -142,7 +142,7 @@ TEST_P(Fragments, come_together_in_every_order) {
 
 TEST_P(Fragments, overlaps_condemn_the_datagram) {  // RFC 5722, attack case 11
     for (const auto& [begin, end] : {std::pair<uint32_t, uint32_t>{992, 1992}, {0, 8}, {8, 16}}) {
-        FragmentTable table(tunables_, counters_, 1);
+        FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
         EXPECT_FALSE(add(table, 0, 1000, true));
         EXPECT_FALSE(add(table, begin, end, true, 9));
         EXPECT_EQ(table.size(), 0U);
@@ -151,14 +151,14 @@ TEST_P(Fragments, overlaps_condemn_the_datagram) {  // RFC 5722, attack case 11
 }
 
 TEST_P(Fragments, exact_duplicates_are_harmless) {
-    FragmentTable table(tunables_, counters_, 1);
+    FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
     add(table, 0, 1000, true);
     add(table, 0, 1000, true);
     expect_whole(add(table, 1000, 1100, false), 1100);
 }
 
 TEST_P(Fragments, impossible_ones_are_dropped) {
-    FragmentTable table(tunables_, counters_, 1);
+    FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
     EXPECT_FALSE(add(table, 0, 7, true));         // not a multiple of eight
     EXPECT_FALSE(add(table, 0, 0, true));         // empty
     EXPECT_FALSE(add(table, 65520, 65600, false));  // ends past 65535
@@ -178,7 +178,7 @@ TEST_P(Fragments, keep_their_mark_of_congestion_and_their_dscp) {
                                         Case{{2, 3, 2}, 3}, Case{{1, 1, 3}, 3}, Case{{3, 2, 2}, 3},
                                         Case{{3, 3, 3}, 3}, Case{{0, 3, 0}, -1},
                                         Case{{3, 0, 3}, -1}}) {
-        FragmentTable table(tunables_, counters_, 1);
+        FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
         const uint64_t bad = counters_.drops(Drop::fragment_bad);
         buf::Frame whole;
         for (const uint32_t i : {2U, 0U, 1U}) {
@@ -200,7 +200,7 @@ TEST_P(Fragments, keep_their_mark_of_congestion_and_their_dscp) {
 }
 
 TEST_P(Fragments, wait_no_longer_than_ipfrag_time) {
-    FragmentTable table(tunables_, counters_, 1);
+    FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
     add(table, 0, 1000, true);
     now_ = now_ + 31_s;
     table.expire(now_);
@@ -210,7 +210,7 @@ TEST_P(Fragments, wait_no_longer_than_ipfrag_time) {
 }
 
 TEST_P(Fragments, a_flood_is_bounded_in_datagrams_and_in_pieces) {  // attack case 12
-    FragmentTable table(tunables_, counters_, 1);
+    FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
     for (uint32_t id = 0; id < 5000; ++id) {
         wire::Ip ip;
         buf::Frame frame = piece(8, 16, true, ip);
@@ -218,8 +218,22 @@ TEST_P(Fragments, a_flood_is_bounded_in_datagrams_and_in_pieces) {  // attack ca
         EXPECT_FALSE(table.add(ip, std::move(frame), now_));
     }
     EXPECT_LE(table.size(), tunables_.ipfrag_max);
-    EXPECT_GE(pools_.available() + FragmentTable::pieces_max, pools_.capacity());
+    EXPECT_GE(pools_.available() + FragmentTable::buffers_max, pools_.capacity());
     EXPECT_GT(counters_.drops(Drop::fragment_no_room), 4000U);
+}
+
+TEST_P(Fragments, a_flood_pins_an_eighth_of_a_small_pool) {  // attack case 12
+    FragmentTable table(tunables_, counters_, 1, 512);
+    for (uint32_t id = 0; id < 500; ++id) {
+        wire::Ip ip;
+        buf::Frame frame = piece(8, 16, true, ip);
+        ip.identification = id;
+        EXPECT_FALSE(table.add(ip, std::move(frame), now_));
+    }
+    EXPECT_EQ(pools_.available() + 64, pools_.capacity());
+    now_ = now_ + 31_s;
+    table.expire(now_);
+    EXPECT_EQ(pools_.available(), pools_.capacity());
 }
 
 /// RFC 8200 section 4.5: destination options behind the fragment header stand in the first fragment
@@ -252,7 +266,7 @@ TEST_F(FragmentsBehindOptions, come_together_in_every_order) {
     IpTunables tunables;
     std::array<size_t, 3> order{0, 1, 2};
     do {
-        FragmentTable table(tunables, counters_, 1);
+        FragmentTable table(tunables, counters_, 1, pools_.receive_buffers());
         buf::Frame whole;
         for (const size_t i : order) {
             EXPECT_FALSE(whole);

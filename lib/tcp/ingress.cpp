@@ -8,6 +8,7 @@
 #include "tcp/ecn.h"
 #include "tcp/limits.h"
 #include "tcp/slow_timer.h"
+#include "tcp/timers.h"
 #include "tcp/urgent.h"
 
 namespace millrace::tcp {
@@ -131,12 +132,24 @@ void challenge_ack(Env& env, Connection& c) {
 
 namespace steps {
 
+/// The network may bring pure ACKs in another order than they were sent in, and the SACK blocks of
+/// an earlier one still count. Linux lets those pass that change nothing else and are no older than
+/// a timeout (tcp_disordered_ack): an older one may be of the sequence space's last round.
+bool is_disordered_ack(const Env& env, const Connection& c, const Segment& segment) {
+    const uint32_t age_ms = c.ts_recent - segment.options.ts_value;
+    return segment.has_ack() && segment.length() == 0 && segment.seq == c.rcv_nxt &&
+           segment.ack == c.snd_una &&
+           uint32_t{segment.window} << c.snd_wind_shift == c.snd_wnd &&
+           Duration::from_ms(age_ms) <= rto(env, c);
+}
+
 /// RFC 7323 section 5.3 (R1): an old duplicate shows by its timestamp. True: go on.
 bool check_timestamps(Env& env, Connection& c, const Segment& segment) {
     if (!c.timestamps || !segment.options.has_timestamps) return true;
     const uint32_t value = segment.options.ts_value;
     const bool older = static_cast<int32_t>(value - c.ts_recent) < 0;
-    if (older && !segment.rst() && env.now - c.ts_recent_at < paws_idle_max) {
+    if (older && !segment.rst() && env.now - c.ts_recent_at < paws_idle_max &&
+        !is_disordered_ack(env, c, segment)) {
         env.counters.drop(Drop::tcp_paws);
         ++env.counters.tcp_paws_estab_rejected;
         challenge_ack(env, c);

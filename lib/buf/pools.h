@@ -59,9 +59,11 @@ public:
 
     /// Copies as many bytes as the pool allows to the chain's end; answers how many.
     size_t append_copy(BufferChain& chain, std::span<const std::byte> bytes);
-    /// Cuts `chain` at byte `at`: the front stays, the back is answered, without a copy. Where no
-    /// buffer is left to refer to a part, the back is dropped: its sender will send it again.
-    BufferChain split(BufferChain& chain, size_t at);
+    /// Takes the first `bytes` of `from` and copies them to the end of `to`; answers how many,
+    /// fewer where the pool is dry.
+    size_t move_by_copy(BufferChain& to, BufferChain& from, size_t bytes);
+    /// Bytes that `append_copy` puts behind a chain without another buffer.
+    size_t tail_room(const BufferChain& chain) const;
     /// A buffer that refers to a region's memory; ENOBUFS where a pool is dry, EINVAL out of range.
     Result<Buffer> region_buffer(const Region& region, size_t offset, size_t size);
 
@@ -89,7 +91,6 @@ public:
 
 private:
     Pools() = default;
-    rte_mbuf* reference(rte_mbuf* payload, size_t offset, size_t size);
     bool append_in_one(Frame& frame, Cursor& cursor, size_t size);
     bool append_reference(Frame& frame, rte_mbuf* payload, size_t offset, size_t size);
 
@@ -125,5 +126,7 @@ inline Cursor cursor_at(const Place& place) {
 void advance(Cursor& cursor, size_t bytes);
 /// What a queue of these buffers pins: whole buffers, not payload (DESIGN: charged by buffer).
 size_t pinned_bytes(const BufferChain& chain);
+/// The same of the buffers behind what was the chain's `tail`; of all where that is null.
+size_t pinned_behind(const BufferChain& chain, BufferStorage* tail);
 
 }  // namespace millrace::buf

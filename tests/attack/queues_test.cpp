@@ -57,6 +57,23 @@ TEST_F(Queues, case_41_one_byte_segments_in_a_row_are_collapsed) {
     EXPECT_TRUE(s.end().intact);
 }
 
+/// Each part between two islands took a reference, and pinned the whole buffer.
+TEST_F(Queues, case_41_segments_over_one_byte_islands_pin_no_more_than_their_bytes) {
+    const uint32_t hole = 1000;
+    for (uint32_t begin = 1 + hole; begin < 40'000; begin += 1400) {
+        for (uint32_t i = 0; i < 80; ++i) one_byte(begin + 7 + 16 * i);
+        s.inject(A(begin, 1).data(1400));
+        s.forget_sent();
+    }
+    EXPECT_LE(most, limit());
+    EXPECT_LT(tcp::receive_charge(s.tcb()), 4U * 40'000U);
+    EXPECT_EQ(s.counters().tcp_rcv_q_drop, 0U);
+    s.inject(A(1, 1).data(hole));
+    EXPECT_EQ(s.end().received, hole + 28U * 1400U);
+    EXPECT_TRUE(s.end().intact);
+    EXPECT_EQ(tcp::receive_charge(s.tcb()), 0U);
+}
+
 TEST_F(Queues, case_54_an_application_that_does_not_read_pins_twice_its_buffer_at_most) {
     tcp::Connection& c = s.tcb();
     void* owner = std::exchange(c.owner, nullptr);  // it is told nothing, and does not look

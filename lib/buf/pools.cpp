@@ -327,6 +327,10 @@ bool Pools::receive_is_low() const {
     return rte_mempool_avail_count(receive_) < receive_->size / 4;
 }
 
+bool Pools::payload_is_low() const {
+    return rte_mempool_avail_count(payload_) < payload_->size / 4;
+}
+
 BufferChain Pools::copy_out_of_receive(const BufferChain& chain) {
     BufferChain copy;
     for (BufferStorage* at = BufferAccess::head(chain); at != nullptr; at = next_of(at)) {

@@ -76,6 +76,8 @@ public:
     /// Receive buffers are short: queues must not pin more of them (DESIGN: a reserve). Not cheap:
     /// once a millisecond.
     bool receive_is_low() const;
+    /// Buffers that bytes are copied into are short: what is left is for the application's sends.
+    bool payload_is_low() const;
     /// What a collapse did: buffers that were given up, bytes that were copied for it.
     struct Collapsed {
         size_t buffers = 0;

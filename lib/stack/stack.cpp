@@ -134,6 +134,7 @@ void Stack::run_timers() {
 void Stack::count_receive_buffers() {
     frames_unchecked_ = 0;
     env_.receive_low = pools_.receive_is_low();
+    env_.payload_low = pools_.payload_is_low();
 }
 
 void Stack::retry_starved() {

@@ -66,7 +66,7 @@ void keep_out_of_order(Env& env, Connection& c, Seq seq, BufferChain payload) {
         }
     }
     // Charged by buffer, not by payload: one-byte segments pin whole buffers (attack case 41).
-    Reassembly::Copies copies{env.buffers};
+    Reassembly::Copies copies{env.buffers, !env.payload_low};
     const auto outcome =
         c.reassembly->insert(seq, std::move(payload), receive_limit(c), copies);
     count(env, copies);

@@ -103,9 +103,10 @@ public:
     bool at_end() const;
 
     /// Takes `data` whole, without a copy, while the send buffer is not full; the buffer's limit
-    /// may be exceeded by less than one chain. EAGAIN where it is full or the handshake is not over
-    /// (`on_writable` follows; `data` is left as it was), EPIPE after `shutdown`, else the
-    /// connection's errno.
+    /// may be exceeded by less than one chain, and buffers that hold little count for half of what
+    /// they pin. Received data is copied while receive buffers are short. EAGAIN where it is full,
+    /// no buffer is left for that or the handshake is not over (`on_writable` follows; `data` is
+    /// left as it was), EPIPE after `shutdown`, else the connection's errno.
     Result<size_t> send(BufferChain& data);
     Result<size_t> send(Buffer data);
     /// Copies; answers how many bytes were taken. EAGAIN and the rest as above; ENOBUFS where no

@@ -331,14 +331,22 @@ bool Pools::payload_is_low() const {
     return rte_mempool_avail_count(payload_) < payload_->size / 4;
 }
 
-BufferChain Pools::copy_out_of_receive(const BufferChain& chain) {
-    BufferChain copy;
-    for (BufferStorage* at = BufferAccess::head(chain); at != nullptr; at = next_of(at)) {
+bool Pools::holds_received(const BufferChain& chain) const {
+    for (BufferStorage* at = BufferAccess::head(chain); at != nullptr; at = next_of(at))
+        if (mbuf_of(at)->pool == receive_) return true;
+    return false;
+}
+
+bool Pools::append_copy(BufferChain& to, const BufferChain& from) {
+    const size_t before = to.size();
+    for (BufferStorage* at = BufferAccess::head(from); at != nullptr; at = next_of(at)) {
         rte_mbuf* mbuf = mbuf_of(at);
         const std::span bytes(rte_pktmbuf_mtod(mbuf, const std::byte*), mbuf->data_len);
-        if (append_copy(copy, bytes) != bytes.size()) return {};
+        if (append_copy(to, bytes) == bytes.size()) continue;
+        if (to.size() > before) to.trim_back(to.size() - before);
+        return false;
     }
-    return copy;
+    return true;
 }
 
 Pools::Collapsed Pools::collapse(BufferChain& chain) {
@@ -382,6 +390,16 @@ void advance(Cursor& cursor, size_t bytes) {
 }
 
 size_t pinned_bytes(const BufferChain& chain) { return pinned_behind(chain, nullptr); }
+
+size_t pinned_in_front(const BufferChain& chain, size_t bytes) {
+    size_t pinned = 0;
+    for (BufferStorage* at = BufferAccess::head(chain); at != nullptr && size_of(at) <= bytes;
+         at = next_of(at)) {
+        bytes -= size_of(at);
+        pinned += mbuf_of(at)->buf_len + mbuf_overhead;
+    }
+    return pinned;
+}
 
 size_t pinned_behind(const BufferChain& chain, BufferStorage* tail) {
     size_t bytes = 0;

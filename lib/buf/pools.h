@@ -88,8 +88,11 @@ public:
     Collapsed collapse(BufferChain& chain);
     /// What `bytes` in so many chains pin once these are collapsed, at most.
     static size_t collapsed_bytes(size_t bytes, size_t chains);
-    /// The same bytes in buffers of the payload pool, counted by the caller; empty where it is dry.
-    BufferChain copy_out_of_receive(const BufferChain& chain);
+    /// One of the chain's buffers is a receive buffer.
+    bool holds_received(const BufferChain& chain) const;
+    /// Copies all of `from` to the end of `to`, counted by the caller. False, and nothing has
+    /// changed, where the payload pool is dry.
+    bool append_copy(BufferChain& to, const BufferChain& from);
 
 private:
     Pools() = default;
@@ -130,5 +133,7 @@ void advance(Cursor& cursor, size_t bytes);
 size_t pinned_bytes(const BufferChain& chain);
 /// The same of the buffers behind what was the chain's `tail`; of all where that is null.
 size_t pinned_behind(const BufferChain& chain, BufferStorage* tail);
+/// And of those that go where `bytes` are cut off at the front.
+size_t pinned_in_front(const BufferChain& chain, size_t bytes);
 
 }  // namespace millrace::buf

@@ -144,7 +144,7 @@ void Stack::retry_starved() {
     for (tcp::Connection* c : starved) {
         c->starved = false;
         env_.mark_dirty(*c);
-        if (c->want_writable && c->attached && c->queued() < c->snd_buf)
+        if (c->want_writable && c->attached && c->send_charge() < c->snd_buf)
             env_.notify(*c, tcp::Event::writable);
     }
 }

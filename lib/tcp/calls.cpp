@@ -28,13 +28,38 @@ int cannot_send(Connection& c) {
 /// Room in the send buffer; notes that the application waits where there is none.
 uint32_t send_room(Connection& c) {
     const uint32_t unsent = c.unsent();
-    if (c.queued() >= c.snd_buf || unsent >= c.not_sent_low_water) {
+    const uint32_t charge = c.send_charge();
+    if (charge >= c.snd_buf || unsent >= c.not_sent_low_water) {
         c.want_writable = true;
         return 0;
     }
     // What finds room under the low-water mark may pass it by a segment: no dribbles.
     const uint32_t to_mark = std::max<uint32_t>(c.not_sent_low_water - unsent, c.snd_mss);
-    return std::min(c.snd_buf - c.queued(), to_mark);
+    return std::min(c.snd_buf - charge, to_mark);
+}
+
+/// Whole buffers join the queue. While receive buffers are short, what holds one, or fills less
+/// than a quarter of its buffers, goes on as a copy: nobody knows how long it will stay. False where
+/// there is no buffer for that.
+bool enqueue(Env& env, Connection& c, BufferChain& data) {
+    SendQueue& queue = c.sending->queue;
+    const bool copy = env.receive_low && (env.buffers.holds_received(data) ||
+                                          buf::pinned_bytes(data) / 4 > data.size());
+    if (!copy) {
+        queue.append(std::move(data));
+        return true;
+    }
+    if (!queue.append_copy(env.buffers, data)) return false;
+    env.counters.payload_copied += data.size();
+    data.clear();
+    return true;
+}
+
+/// Buffers are short: it will be told when to try again.
+void wait_for_buffers(Env& env, Connection& c) {
+    c.want_writable = true;
+    env.counters.drop(observe::Drop::no_buffer);
+    env.starve(c);
 }
 
 /// `time` in whole units, rounded up; nothing where it is negative or above `most` of them.
@@ -84,7 +109,10 @@ Result<size_t> send(Env& env, Connection& c, BufferChain& data) {
     if (send_room(c) == 0) return error(EAGAIN);
     if (borrow_sending(env, c) == nullptr) return error(ENOBUFS);
     const size_t size = data.size();
-    c.sending->queue.append(std::move(data));
+    if (!enqueue(env, c, data)) {
+        wait_for_buffers(env, c);
+        return error(EAGAIN);
+    }
     env.mark_dirty(c);
     return size;
 }
@@ -97,12 +125,11 @@ Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> dat
     const size_t copied =
         c.sending->queue.append_copy(env.buffers, data.first(std::min<size_t>(data.size(), room)));
     env.counters.payload_copied += copied;
-    if (copied < data.size()) c.want_writable = true;
     if (copied == 0 && !data.empty()) {
-        env.counters.drop(observe::Drop::no_buffer);
-        env.starve(c);
+        wait_for_buffers(env, c);
         return error(ENOBUFS);
     }
+    if (copied < data.size()) c.want_writable = true;
     env.mark_dirty(c);
     return copied;
 }

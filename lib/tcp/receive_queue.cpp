@@ -33,8 +33,8 @@ bool leave_receive_pool(Env& env, Connection& c, BufferChain& payload) {
         if (c.reassembly != nullptr) collapse_reassembly(env, c);
         c.queue_copied = true;
     }
-    BufferChain copy = env.buffers.copy_out_of_receive(payload);
-    if (copy.empty()) return false;
+    BufferChain copy;
+    if (!env.buffers.append_copy(copy, payload)) return false;
     env.counters.payload_copied += copy.size();
     payload = std::move(copy);
     return true;

@@ -88,6 +88,68 @@ TEST_F(Queues, case_54_an_application_that_does_not_read_pins_twice_its_buffer_a
     EXPECT_EQ(tcp::receive_charge(c), 0U);
 }
 
+/// An application that sends back what it receives, zero-copy, to a peer whose window stays closed.
+struct EchoedBytes : ::testing::Test {
+    void start(Script& s) {
+        s.establish(S(0).window(65535).mss(1460).sack_permitted());
+        s.inject(A(1, 1).window(0));
+        owner = std::exchange(s.tcb().owner, nullptr);
+    }
+    /// One more byte arrives and is sent back. False where that found no room.
+    bool echo(Script& s) {
+        tcp::Connection& c = s.tcb();
+        s.inject(A(1 + echoed, 1).window(0).data(1));
+        s.forget_sent();
+        BufferChain data = tcp::receive(s.stack().env(), c);
+        EXPECT_EQ(data.size(), 1U);
+        ++echoed;
+        tcp::consumed(s.stack().env(), c, 1);
+        const auto taken = tcp::send(s.stack().env(), c, data);
+        if (!taken) {
+            EXPECT_EQ(taken.error().value, EAGAIN);
+            EXPECT_EQ(data.size(), 1U);
+        }
+        return taken.has_value();
+    }
+    uint32_t echoed = 0;
+    void* owner = nullptr;
+};
+
+TEST_F(EchoedBytes, case_41_pin_twice_the_send_buffer_at_most) {
+    Script::Options o;
+    o.config.tcp.tcp_wmem = 65'536;
+    Script s(o);
+    start(s);
+    uint32_t taken = 0;
+    for (int i = 0; i < 1000; ++i) taken += echo(s) ? 1 : 0;
+    tcp::Connection& c = s.tcb();
+    EXPECT_GT(taken, 40U);
+    EXPECT_LT(taken, 70U);
+    EXPECT_LE(c.sending->queue.pinned(), size_t{2} * c.snd_buf + 2500);
+    c.owner = owner;
+    s.inject(A(1 + echoed, 1).window(65535));
+    uint32_t sent = 0;
+    for (int i = 0; i < 10 && sent < taken; ++i) {
+        while (s.anything_sent()) sent += s.next().payload_size;
+        s.inject(A(1 + echoed, 1 + sent));
+    }
+    EXPECT_EQ(sent, taken);
+    EXPECT_EQ(c.send_charge(), 0U);
+    EXPECT_EQ(s.end().writable_notices, 1U);
+}
+
+TEST_F(EchoedBytes, case_54_leave_a_reserve_of_receive_buffers_and_few_copies) {
+    Script s;
+    start(s);
+    const size_t before = s.stack().pools().available();
+    for (int i = 0; i < 6000; ++i) ASSERT_TRUE(echo(s)) << i;
+    const rte_mempool* pool = s.stack().pools().receive_pool();
+    EXPECT_GT(rte_mempool_avail_count(pool), pool->size / 6);
+    EXPECT_LT(before - s.stack().pools().available(), pool->size * 5 / 6 + 10);
+    EXPECT_GT(s.counters().payload_copied, 2000U);
+    EXPECT_EQ(s.counters().drops_total(), 0U);
+}
+
 /// Many of them: the reserve of receive buffers stays, and everything arrives once they read.
 TEST(SlowReaders, case_54_leave_a_reserve_of_receive_buffers) {
     constexpr size_t readers = 64;

@@ -47,14 +47,13 @@ public:
 
     /// An empty frame with room for all headers in front.
     Frame frame() { return Frame(allocate(header_)); }
-    /// A frame with room for a whole received frame's bytes; for answers that quote or copy.
-    Frame large_frame() { return Frame(allocate(payload_)); }
     /// A received frame, as a test or a wire makes it. Null where the pool is dry or `bytes` exceed
     /// what one chain may hold.
     Frame received(std::span<const uint8_t> bytes);
 
     /// Puts `size` bytes of kept payload behind `frame`: small amounts by copy, else by reference.
-    /// Advances the cursor. False (frame and cursor unchanged in meaning) where a pool is dry.
+    /// Advances the cursor. False where a pool is dry: some of it may be there, the frame is to be
+    /// dropped and the cursor forgotten.
     bool append_payload(Frame& frame, Cursor& cursor, size_t size);
 
     /// Copies as many bytes as the pool allows to the chain's end; answers how many.

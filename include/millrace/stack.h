@@ -5,8 +5,10 @@
 // of the loop; what it sends leaves in the same turn.
 //
 // Owner: a `Stack` belongs to the thread that runs its loop (the one that calls `poll_once`, or the
-// runtime's own). Calls from another thread answer EPERM and change nothing; `Runtime::submit`
-// carries a function over.
+// runtime's own). Calls from another thread that answer a `Result` answer EPERM and change nothing;
+// the others of `Connection` and `Listener` answer what they do for nothing at all, an empty value.
+// Those of `Stack` that only look at it do not check: they are for its own thread, but for
+// `wakeup_fd` and `core`. `Runtime::submit` carries a function over.
 // Lifetime: a `Connection` or `Listener` is a handle of two words. It is good until `on_closed` has
 // returned, or until `close` or `abort` was called on it; the sanitizer build traps later use.
 //
@@ -51,7 +53,8 @@ enum class CloseReason : uint8_t {
     reset,        ///< the peer aborted (ECONNRESET, EPIPE)
     refused,      ///< nobody listens there (ECONNREFUSED)
     timed_out,    ///< no answer in time (ETIMEDOUT)
-    unreachable,  ///< no way to the peer (EHOSTUNREACH, ENETUNREACH and what else ICMP says)
+    unreachable,  ///< no way to the peer (EHOSTUNREACH, ENETUNREACH and what else ICMP says), or
+                  ///< another core has the tuple that `connect` was given (EADDRNOTAVAIL)
 };
 std::string_view to_string(CloseReason reason);
 
@@ -102,10 +105,12 @@ public:
     bool at_end() const;
 
     /// Takes `data` whole, without a copy, while the send buffer is not full; the buffer's limit
-    /// may be exceeded by less than one chain. EAGAIN where it is full (`on_writable` follows;
-    /// `data` is left as it was), EPIPE after `shutdown`, else the connection's errno.
+    /// may be exceeded by less than one chain, and buffers that hold little count for half of what
+    /// they pin. Received data is copied while receive buffers are short. EAGAIN where it is full,
+    /// no buffer is left for that or the handshake is not over (`on_writable` follows; `data` is
+    /// left as it was), EPIPE after `shutdown`, else the connection's errno.
     Result<size_t> send(BufferChain& data);
-    Result<size_t> send(Buffer data);
+    Result<size_t> send(Buffer&& data);
     /// Copies; answers how many bytes were taken. EAGAIN and the rest as above; ENOBUFS where no
     /// packet buffer is left.
     Result<size_t> send(std::span<const std::byte> data);
@@ -204,7 +209,8 @@ public:
     Listener() = default;
     explicit operator bool() const { return listener_ != nullptr; }
 
-    /// The connection that has waited longest, or nothing. It is established, and may have data.
+    /// The connection that has waited longest, or nothing (also on a thread that does not own the
+    /// stack). It has been established and may have data, or have ended since: `on_closed` follows.
     std::optional<Connection> accept(ConnectionHandler& handler);
     /// Stops listening; connections that nobody has accepted are reset. The handle is dead.
     Result<void> close();
@@ -244,6 +250,8 @@ public:
     /// for it; of several in one turn of the loop the last.
     virtual void on_soft_error(Connection, int) {}
     /// It is over, and not by this side's `close` or `abort`. The handle is dead when this returns.
+    /// After `closed` everything has been received; for any other reason, what had arrived and was
+    /// not received yet is gone (RFC 9293 section 3.10.7.4, unlike Linux).
     virtual void on_closed(Connection, CloseReason) {}
 };
 

@@ -31,10 +31,12 @@ Result<size_t> Connection::send(BufferChain& data) {
     return tcp::send(context_->stack().env(), *connection_, data);
 }
 
-Result<size_t> Connection::send(Buffer data) {
+Result<size_t> Connection::send(Buffer&& data) {
     BufferChain chain;
     chain.append(std::move(data));
-    return send(chain);
+    const auto taken = send(chain);
+    if (!taken) data = chain.pop_front();
+    return taken;
 }
 
 Result<size_t> Connection::send(std::span<const std::byte> data) {
@@ -176,7 +178,7 @@ ConnectionInfo Connection::info() const {
             .snd_mss = c.snd_mss,
             .snd_cwnd = c.window.cwnd,
             .snd_wnd = c.snd_wnd,
-            .rcv_wnd = c.rcv_adv > c.rcv_nxt ? c.rcv_window() : 0,
+            .rcv_wnd = c.rcv_window(),
             .send_queued = c.queued(),
             .receive_queued = c.rcv_used,
             .rtt = c.rtt.srtt(),
@@ -225,7 +227,7 @@ Result<void> Listener::set_ttl(uint8_t ttl) {
 }
 
 SocketAddress Listener::local() const {
-    if (listener_ == nullptr) return {};
+    if (listener_ == nullptr || context_->check_thread() != 0) return {};
     return {listener_->address, listener_->port};
 }
 

@@ -226,10 +226,10 @@ bool Pools::append_in_one(Frame& frame, Cursor& cursor, size_t size) {
     return true;
 }
 
-/// A buffer that refers to a piece of another's memory. Null where the pool is dry.
-rte_mbuf* Pools::reference(rte_mbuf* payload, size_t offset, size_t size) {
+/// Behind the frame, a buffer that refers to a piece of another's memory.
+bool Pools::append_reference(Frame& frame, rte_mbuf* payload, size_t offset, size_t size) {
     rte_mbuf* mbuf = allocate(attach_);
-    if (mbuf == nullptr) return nullptr;
+    if (mbuf == nullptr) return false;
     rte_pktmbuf_attach(mbuf, payload);
     // attach() copies what the kept buffer says of itself; the copy is a piece of its own.
     mbuf->next = nullptr;
@@ -237,45 +237,35 @@ rte_mbuf* Pools::reference(rte_mbuf* payload, size_t offset, size_t size) {
     mbuf->data_off = static_cast<uint16_t>(payload->data_off + offset);
     mbuf->data_len = static_cast<uint16_t>(size);
     mbuf->pkt_len = static_cast<uint32_t>(size);
-    return mbuf;
-}
-
-bool Pools::append_reference(Frame& frame, rte_mbuf* payload, size_t offset, size_t size) {
-    rte_mbuf* mbuf = reference(payload, offset, size);
-    if (mbuf == nullptr) return false;
     frame.append(Frame(mbuf));
     return true;
 }
 
-BufferChain Pools::split(BufferChain& chain, size_t at) {
-    BufferChain front;
-    while (at > 0 && chain.front().size() <= at) {
-        at -= chain.front().size();
-        front.append(chain.pop_front());
+size_t Pools::tail_room(const BufferChain& chain) const {
+    const rte_mbuf* tail = mbuf_of(BufferAccess::tail(chain));
+    // What somebody else also holds is never written, not even behind the part that he sees.
+    const bool ours = tail != nullptr && tail->pool == payload_ && RTE_MBUF_DIRECT(tail) &&
+                      rte_mbuf_refcnt_read(tail) == 1;
+    return ours ? rte_pktmbuf_tailroom(tail) : 0;
+}
+
+size_t Pools::move_by_copy(BufferChain& to, BufferChain& from, size_t bytes) {
+    size_t moved = 0;
+    while (moved < bytes) {
+        const auto front = from.front();
+        const size_t piece = std::min(front.size(), bytes - moved);
+        const size_t copied = append_copy(to, front.first(piece));
+        from.trim_front(copied);
+        moved += copied;
+        if (copied < piece) break;
     }
-    if (at > 0) {
-        // The cut goes through a buffer: a reference stands for its front part.
-        rte_mbuf* part = reference(mbuf_of(BufferAccess::head(chain)), 0, at);
-        if (part == nullptr) {
-            chain.trim_back(chain.size() - at);
-            front.append(std::move(chain));
-            chain = std::move(front);
-            return {};
-        }
-        BufferAccess::append_segment(front, part);
-        chain.trim_front(at);
-    }
-    chain.swap(front);
-    return front;
+    return moved;
 }
 
 size_t Pools::append_copy(BufferChain& chain, std::span<const std::byte> bytes) {
     size_t copied = 0;
     rte_mbuf* tail = mbuf_of(BufferAccess::tail(chain));
-    // What somebody else also holds is never written, not even behind the part that he sees.
-    if (tail != nullptr && tail->pool == payload_ && RTE_MBUF_DIRECT(tail) &&
-        rte_mbuf_refcnt_read(tail) == 1) {
-        const size_t n = std::min<size_t>(bytes.size(), rte_pktmbuf_tailroom(tail));
+    if (const size_t n = std::min(bytes.size(), tail_room(chain)); n > 0) {
         std::memcpy(rte_pktmbuf_mtod_offset(tail, void*, tail->data_len), bytes.data(), n);
         tail->data_len = static_cast<uint16_t>(tail->data_len + n);
         BufferAccess::grow_tail(chain, static_cast<uint32_t>(n));
@@ -337,14 +327,26 @@ bool Pools::receive_is_low() const {
     return rte_mempool_avail_count(receive_) < receive_->size / 4;
 }
 
-BufferChain Pools::copy_out_of_receive(const BufferChain& chain) {
-    BufferChain copy;
-    for (BufferStorage* at = BufferAccess::head(chain); at != nullptr; at = next_of(at)) {
+bool Pools::payload_is_low() const {
+    return rte_mempool_avail_count(payload_) < payload_->size / 4;
+}
+
+bool Pools::holds_received(const BufferChain& chain) const {
+    for (BufferStorage* at = BufferAccess::head(chain); at != nullptr; at = next_of(at))
+        if (mbuf_of(at)->pool == receive_) return true;
+    return false;
+}
+
+bool Pools::append_copy(BufferChain& to, const BufferChain& from) {
+    const size_t before = to.size();
+    for (BufferStorage* at = BufferAccess::head(from); at != nullptr; at = next_of(at)) {
         rte_mbuf* mbuf = mbuf_of(at);
         const std::span bytes(rte_pktmbuf_mtod(mbuf, const std::byte*), mbuf->data_len);
-        if (append_copy(copy, bytes) != bytes.size()) return {};
+        if (append_copy(to, bytes) == bytes.size()) continue;
+        if (to.size() > before) to.trim_back(to.size() - before);
+        return false;
     }
-    return copy;
+    return true;
 }
 
 Pools::Collapsed Pools::collapse(BufferChain& chain) {
@@ -387,10 +389,22 @@ void advance(Cursor& cursor, size_t bytes) {
     }
 }
 
-size_t pinned_bytes(const BufferChain& chain) {
+size_t pinned_bytes(const BufferChain& chain) { return pinned_behind(chain, nullptr); }
+
+size_t pinned_in_front(const BufferChain& chain, size_t bytes) {
+    size_t pinned = 0;
+    for (BufferStorage* at = BufferAccess::head(chain); at != nullptr && size_of(at) <= bytes;
+         at = next_of(at)) {
+        bytes -= size_of(at);
+        pinned += mbuf_of(at)->buf_len + mbuf_overhead;
+    }
+    return pinned;
+}
+
+size_t pinned_behind(const BufferChain& chain, BufferStorage* tail) {
     size_t bytes = 0;
-    for (BufferStorage* at = BufferAccess::head(chain); at != nullptr; at = next_of(at))
-        bytes += mbuf_of(at)->buf_len + mbuf_overhead;
+    BufferStorage* at = tail == nullptr ? BufferAccess::head(chain) : next_of(tail);
+    for (; at != nullptr; at = next_of(at)) bytes += mbuf_of(at)->buf_len + mbuf_overhead;
     return bytes;
 }
 

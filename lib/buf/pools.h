@@ -47,21 +47,22 @@ public:
 
     /// An empty frame with room for all headers in front.
     Frame frame() { return Frame(allocate(header_)); }
-    /// A frame with room for a whole received frame's bytes; for answers that quote or copy.
-    Frame large_frame() { return Frame(allocate(payload_)); }
     /// A received frame, as a test or a wire makes it. Null where the pool is dry or `bytes` exceed
     /// what one chain may hold.
     Frame received(std::span<const uint8_t> bytes);
 
     /// Puts `size` bytes of kept payload behind `frame`: small amounts by copy, else by reference.
-    /// Advances the cursor. False (frame and cursor unchanged in meaning) where a pool is dry.
+    /// Advances the cursor. False where a pool is dry: some of it may be there, the frame is to be
+    /// dropped and the cursor forgotten.
     bool append_payload(Frame& frame, Cursor& cursor, size_t size);
 
     /// Copies as many bytes as the pool allows to the chain's end; answers how many.
     size_t append_copy(BufferChain& chain, std::span<const std::byte> bytes);
-    /// Cuts `chain` at byte `at`: the front stays, the back is answered, without a copy. Where no
-    /// buffer is left to refer to a part, the back is dropped: its sender will send it again.
-    BufferChain split(BufferChain& chain, size_t at);
+    /// Takes the first `bytes` of `from` and copies them to the end of `to`; answers how many,
+    /// fewer where the pool is dry.
+    size_t move_by_copy(BufferChain& to, BufferChain& from, size_t bytes);
+    /// Bytes that `append_copy` puts behind a chain without another buffer.
+    size_t tail_room(const BufferChain& chain) const;
     /// A buffer that refers to a region's memory; ENOBUFS where a pool is dry, EINVAL out of range.
     Result<Buffer> region_buffer(const Region& region, size_t offset, size_t size);
 
@@ -74,6 +75,8 @@ public:
     /// Receive buffers are short: queues must not pin more of them (DESIGN: a reserve). Not cheap:
     /// once a millisecond.
     bool receive_is_low() const;
+    /// Buffers that bytes are copied into are short: what is left is for the application's sends.
+    bool payload_is_low() const;
     /// What a collapse did: buffers that were given up, bytes that were copied for it.
     struct Collapsed {
         size_t buffers = 0;
@@ -84,12 +87,14 @@ public:
     Collapsed collapse(BufferChain& chain);
     /// What `bytes` in so many chains pin once these are collapsed, at most.
     static size_t collapsed_bytes(size_t bytes, size_t chains);
-    /// The same bytes in buffers of the payload pool, counted by the caller; empty where it is dry.
-    BufferChain copy_out_of_receive(const BufferChain& chain);
+    /// One of the chain's buffers is a receive buffer.
+    bool holds_received(const BufferChain& chain) const;
+    /// Copies all of `from` to the end of `to`, counted by the caller. False, and nothing has
+    /// changed, where the payload pool is dry.
+    bool append_copy(BufferChain& to, const BufferChain& from);
 
 private:
     Pools() = default;
-    rte_mbuf* reference(rte_mbuf* payload, size_t offset, size_t size);
     bool append_in_one(Frame& frame, Cursor& cursor, size_t size);
     bool append_reference(Frame& frame, rte_mbuf* payload, size_t offset, size_t size);
 
@@ -125,5 +130,9 @@ inline Cursor cursor_at(const Place& place) {
 void advance(Cursor& cursor, size_t bytes);
 /// What a queue of these buffers pins: whole buffers, not payload (DESIGN: charged by buffer).
 size_t pinned_bytes(const BufferChain& chain);
+/// The same of the buffers behind what was the chain's `tail`; of all where that is null.
+size_t pinned_behind(const BufferChain& chain, BufferStorage* tail);
+/// And of those that go where `bytes` are cut off at the front.
+size_t pinned_in_front(const BufferChain& chain, size_t bytes);
 
 }  // namespace millrace::buf

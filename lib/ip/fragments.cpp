@@ -18,8 +18,12 @@ constexpr size_t probe_max = 8;
 }  // namespace
 
 FragmentTable::FragmentTable(const IpTunables& tunables, observe::Counters& counters,
-                             uint64_t seed)
-    : tunables_(tunables), counters_(counters), hash_(seed), datagrams_(tunables.ipfrag_max) {}
+                             uint64_t seed, size_t receive_buffers)
+    : tunables_(tunables),
+      counters_(counters),
+      hash_(seed),
+      datagrams_(tunables.ipfrag_max),
+      buffers_limit_(std::min(buffers_max, receive_buffers / pool_share)) {}
 
 FragmentTable::Datagram* FragmentTable::find_or_make(const Ip& ip, Instant now) {
     if (datagrams_.empty()) return nullptr;
@@ -39,8 +43,11 @@ FragmentTable::Datagram* FragmentTable::find_or_make(const Ip& ip, Instant now) 
             if (free == nullptr) free = &at;
             continue;
         }
+        // IPv4 counts identifications by protocol (RFC 791); in IPv6 the Next Header of later
+        // fragments means nothing (RFC 8200 section 4.5).
         if (at.identification == ip.identification && at.source == ip.source &&
-            at.destination == ip.destination && at.protocol == ip.protocol)
+            at.destination == ip.destination &&
+            (!ip.source.is_v4() || at.protocol == ip.protocol))
             return &at;
     }
     if (free == nullptr) return nullptr;
@@ -57,9 +64,9 @@ FragmentTable::Datagram* FragmentTable::find_or_make(const Ip& ip, Instant now) 
 buf::Frame FragmentTable::add(const Ip& ip, buf::Frame frame, Instant now) {
     ++counters_.ip_reasm_reqds;
     // All but the last carry a multiple of 8 bytes; an empty or over-long one is an attack.
-    const uint32_t end = ip.fragment_offset + ip.payload_size;
-    if ((ip.more_fragments && ip.payload_size % 8 != 0) || ip.payload_size == 0 ||
-        end + ip.header_size > datagram_max) {
+    const uint32_t size = ip.fragmented_headers_size() + ip.payload_size;
+    if ((ip.more_fragments && size % 8 != 0) || ip.payload_size == 0 ||
+        ip.fragment_offset + size + ip.header_size > datagram_max) {
         counters_.drop(Drop::fragment_bad);
         return {};
     }
@@ -74,6 +81,11 @@ buf::Frame FragmentTable::add(const Ip& ip, buf::Frame frame, Instant now) {
         return {};
     }
     if (datagram->total == 0 || datagram->received != datagram->total) return {};
+    if (!settle_ecn(*datagram)) {
+        counters_.drop(Drop::fragment_bad);
+        release(*datagram);
+        return {};
+    }
     ++counters_.ip_reasm_oks;
     buf::Frame whole = join(*datagram);
     release(*datagram);
@@ -83,7 +95,7 @@ buf::Frame FragmentTable::add(const Ip& ip, buf::Frame frame, Instant now) {
 /// False if the datagram is to be condemned.
 bool FragmentTable::insert(Datagram& datagram, const Ip& ip, buf::Frame frame) {
     const uint32_t begin = ip.fragment_offset;
-    const uint32_t end = begin + ip.payload_size;
+    const uint32_t end = begin + ip.fragmented_headers_size() + ip.payload_size;
     auto& pieces = datagram.pieces;
     const auto at = std::ranges::lower_bound(pieces, begin, {}, &Piece::begin);
     if (at != pieces.end() && at->begin == begin && at->end == end) return true;  // a duplicate
@@ -96,15 +108,31 @@ bool FragmentTable::insert(Datagram& datagram, const Ip& ip, buf::Frame frame) {
     } else if (datagram.total != 0 && end > datagram.total) {
         return false;
     }
-    if (pieces_ >= pieces_max) return false;
-    ++pieces_;
     frame.trim_to(ip.header_size + ip.payload_size);
-    if (begin == 0)
+    if (buffers_ + frame.buffers() > buffers_limit_) return false;
+    buffers_ += frame.buffers();
+    datagram.buffers += frame.buffers();
+    datagram.ecn_seen |= static_cast<uint8_t>(1 << (ip.tos & 3));
+    if (begin == 0) {
         datagram.header_size = ip.header_size;
-    else
+        datagram.inner_headers = ip.fragmented_headers_size();
+        datagram.protocol = ip.protocol;
+        datagram.tos = ip.tos;
+    } else {
         frame.trim_front(ip.header_size);
-    datagram.received += ip.payload_size;
+    }
+    datagram.received += end - begin;
     pieces.insert(at, Piece{begin, end, std::move(frame)});
+    return true;
+}
+
+/// RFC 3168 section 5.3: congestion that one fragment met is the datagram's. False where another
+/// was not of an ECN-capable transport: somebody tampered with them.
+bool FragmentTable::settle_ecn(Datagram& datagram) {
+    constexpr uint8_t not_ect = 0, ce = 3;
+    if ((datagram.ecn_seen & 1 << ce) == 0) return true;
+    if ((datagram.ecn_seen & 1 << not_ect) != 0) return false;
+    datagram.tos |= ce;
     return true;
 }
 
@@ -121,14 +149,15 @@ buf::Frame FragmentTable::join(Datagram& datagram) {
     Ip header;
     header.source = datagram.source;
     header.destination = datagram.destination;
+    header.tos = datagram.tos;
     header.protocol = datagram.protocol;
-    header.payload_size = datagram.total;
+    header.payload_size = datagram.total - datagram.inner_headers;
     header.emit(at, true);
     return whole;
 }
 
 void FragmentTable::release(Datagram& datagram) {
-    pieces_ -= datagram.pieces.size();
+    buffers_ -= datagram.buffers;
     datagram = Datagram{};
     --used_;
 }

@@ -20,10 +20,12 @@ namespace millrace::ip {
 class FragmentTable {
 public:
     static constexpr size_t fragments_max = 64;
-    /// In all: what they pin is taken from the receive pool (CVE-2018-5391).
-    static constexpr size_t pieces_max = 512;
+    /// Receive buffers that all of them may pin (CVE-2018-5391): so many, or less of a small pool.
+    static constexpr size_t buffers_max = 512;
+    static constexpr size_t pool_share = 8;
 
-    FragmentTable(const IpTunables& tunables, observe::Counters& counters, uint64_t seed);
+    FragmentTable(const IpTunables& tunables, observe::Counters& counters, uint64_t seed,
+                  size_t receive_buffers);
 
     /// Takes a fragment whose `frame` starts at the IP header. Answers the whole datagram, again
     /// starting at an IP header (without fragment header), when this was the missing piece.
@@ -43,16 +45,21 @@ private:
         Address source;
         Address destination;
         uint32_t identification = 0;
-        wire::Protocol protocol{};
+        wire::Protocol protocol{};  // IPv6: as the first fragment names it
         Instant expires;
-        uint32_t total = 0;     // bytes of payload, once the last fragment is here
-        uint32_t received = 0;  // bytes of payload so far
+        uint32_t total = 0;     // bytes of what was fragmented, once the last fragment is here
+        uint32_t received = 0;  // of these so far
         uint16_t header_size = 0;  // of the first fragment, as kept
+        uint32_t inner_headers = 0;  // bytes of that which count as fragmented
+        uint8_t tos = 0;           // of the first fragment
+        uint8_t ecn_seen = 0;      // bit i: a fragment whose ECN field is i
+        size_t buffers = 0;         // that the pieces pin
         std::vector<Piece> pieces;  // ordered by begin
     };
 
     Datagram* find_or_make(const wire::Ip& ip, Instant now);
     bool insert(Datagram& datagram, const wire::Ip& ip, buf::Frame frame);
+    static bool settle_ecn(Datagram& datagram);
     static buf::Frame join(Datagram& datagram);
     void release(Datagram& datagram);
 
@@ -61,7 +68,8 @@ private:
     TableHash hash_;
     std::vector<Datagram> datagrams_;
     size_t used_ = 0;
-    size_t pieces_ = 0;
+    size_t buffers_limit_;
+    size_t buffers_ = 0;
 };
 
 }  // namespace millrace::ip

@@ -1,6 +1,7 @@
 #include "ip/neighbours.h"
 
 #include <cstring>
+#include <utility>
 
 namespace millrace::ip {
 
@@ -29,6 +30,7 @@ Neighbour* Neighbours::get(uint16_t interface, const Address& address, Instant) 
     entry->interface = interface;
     entry->state = NeighbourState::failed;  // nobody has asked yet
     entry->tries = 0;
+    entry->wanted = entry->untold = false;
     ++entry->generation;
     entry->timer.set_kind(timer_kind_);
     table_.insert(*entry, hash(address));
@@ -61,10 +63,13 @@ Neighbour* Neighbours::resolve(const NeighbourRef& reference) {
 }
 
 void Neighbours::doubt(const NeighbourRef& reference) {
-    Neighbour* entry = resolve(reference);
-    if (entry == nullptr || entry->state != NeighbourState::reachable) return;
-    entry->state = NeighbourState::stale;
-    time::Wheel::cancel(entry->timer);
+    if (Neighbour* entry = resolve(reference)) doubt(*entry);
+}
+
+void Neighbours::doubt(Neighbour& neighbour) {
+    if (neighbour.state != NeighbourState::reachable) return;
+    neighbour.state = NeighbourState::stale;
+    time::Wheel::cancel(neighbour.timer);
 }
 
 void Neighbours::send(Neighbour& neighbour, buf::Frame frame, Instant now) {
@@ -131,15 +136,21 @@ void Neighbours::fail(Neighbour& neighbour) {
         counters_.drop(Drop::neighbour_unresolved);
     waiting_ -= neighbour.waiting.size();
     neighbour.waiting.clear();
-    actions_.unreachable(neighbour.address);
+    if (!std::exchange(neighbour.wanted, false) || neighbour.untold) return;
+    neighbour.untold = true;
+    actions_.unreachable(neighbour);
 }
 
 bool Neighbours::learn(uint16_t interface, const Address& address, const wire::MacAddress& mac,
-                       bool confirmed, bool create, Instant now) {
+                       bool confirmed, bool create, Instant now, bool override) {
     Neighbour* entry = find(interface, address);
     if (entry == nullptr && create) entry = get(interface, address, now);
     if (entry == nullptr) return false;
     const bool changed = !entry->usable() || entry->mac != mac;
+    if (!override && entry->usable() && entry->mac != mac) {
+        doubt(*entry);  // RFC 4861 section 7.2.5: a proxy, say
+        return false;
+    }
     // RFC 4861 section 7.2.5: unsolicited news makes an entry stale, an answer reachable.
     if (confirmed) {
         entry->state = NeighbourState::reachable;
@@ -149,6 +160,7 @@ bool Neighbours::learn(uint16_t interface, const Address& address, const wire::M
         time::Wheel::cancel(entry->timer);
     }
     entry->mac = mac;
+    entry->untold = false;
     std::vector<buf::Frame> waiting;
     waiting.swap(entry->waiting);
     waiting_ -= waiting.size();

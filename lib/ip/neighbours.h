@@ -29,6 +29,8 @@ struct Neighbour : HashNode {
     uint16_t interface = 0;
     NeighbourState state = NeighbourState::incomplete;
     uint8_t tries = 0;
+    bool wanted = false;  ///< a connection sends by way of it: should it fail, that is told
+    bool untold = false;  ///< it has failed, and the connections have not been told yet
     wire::MacAddress mac;
     uint16_t generation = 0;  ///< changes when the entry gets another address
     time::WheelEntry timer;
@@ -54,8 +56,9 @@ public:
     virtual void solicit(const Neighbour& neighbour, bool unicast) = 0;
     /// The frame's link address is known now: it goes out.
     virtual void forward(uint16_t interface, buf::Frame frame) = 0;
-    /// No answer came: whoever waits for `address` should know (EHOSTUNREACH).
-    virtual void unreachable(const Address& address) = 0;
+    /// No answer came: the connections that send by way of it should know (EHOSTUNREACH). Not
+    /// called where none does: what answers to forged sources must cost no search for them.
+    virtual void unreachable(const Neighbour& neighbour) = 0;
 
 protected:
     ~NeighbourActions() = default;
@@ -78,13 +81,14 @@ public:
 
     /// Nothing comes back by way of this neighbour: it is asked again when it is used next.
     void doubt(const NeighbourRef& reference);
+    static void doubt(Neighbour& neighbour);
 
     /// Sends `frame` to a neighbour: its Ethernet destination is written here. Waits if it must.
     void send(Neighbour& neighbour, buf::Frame frame, Instant now);
-    /// Somebody said where `address` is. `confirmed`: in answer to our question.
-    /// True if that changed anything.
+    /// Somebody said where `address` is. `confirmed`: in answer to our question. Not `override`: a
+    /// link address that is known stays, though in doubt. True if that changed anything.
     bool learn(uint16_t interface, const Address& address, const wire::MacAddress& mac,
-               bool confirmed, bool create, Instant now);
+               bool confirmed, bool create, Instant now, bool override = true);
     /// An entry's timer fired.
     void on_timer(time::WheelEntry& entry, Instant now);
 

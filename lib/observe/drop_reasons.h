@@ -34,7 +34,7 @@ namespace millrace::observe {
     X(tcp_bad_option, "a TCP option has an illegal length")                                        \
     X(tcp_bad_checksum, "the TCP checksum is wrong")                                               \
     X(tcp_bad_flags, "a combination of control bits that no state accepts")                        \
-    X(tcp_broadcast, "a TCP segment to or from a broadcast or multicast address")                  \
+    X(tcp_broadcast, "a TCP segment to or from a group address, or in a frame to one")             \
     X(tcp_no_listener, "a segment for a port on which nothing listens; answered with RST")         \
     X(tcp_closed_rst, "a RST for a connection that does not exist")                                \
     X(tcp_backlog_full, "a SYN while the half-open backlog is full")                               \

@@ -92,6 +92,7 @@ void Classifier::classify(uint16_t interface, buf::Frame frame, Classified& out)
     if (ethernet->vlan != in.vlan) return drop(out, Drop::vlan_mismatch);
     if (!in.loopback && ethernet->destination != in.mac && !ethernet->destination.is_multicast())
         return drop(out, Drop::ethernet_other_destination);
+    out.link_group = ethernet->destination.is_multicast();
     out.source_mac = ethernet->source;
     out.ip_at = ethernet->size;
     switch (ethernet->type) {
@@ -176,7 +177,9 @@ bool Classifier::transport_checksum_ok(const Classified& out) const {
 
 void Classifier::classify_tcp(Classified& out, std::span<const uint8_t> bytes) const {
     ++counters_.tcp_in_segs;
-    if (addresses_.is_group(out.ip.destination)) return drop(out, Drop::tcp_broadcast);
+    // Nor in a frame that went to many: Linux, RFC 1122 section 3.3.6.
+    if (addresses_.is_group(out.ip.destination) || out.link_group)
+        return drop(out, Drop::tcp_broadcast);
     const auto visible = bytes.first(std::min<size_t>(bytes.size(), out.ip.payload_size));
     const auto segment = wire::Segment::parse(visible, out.ip.payload_size);
     if (!segment) return drop(out, reason_of(segment.error()));

@@ -20,6 +20,7 @@ struct Classified {
     buf::Frame frame;
     Kind kind = Kind::dropped;
     bool settled = false;       ///< another core has decided that it stays here
+    bool link_group = false;    ///< the frame went to a link-layer broadcast or multicast address
     uint16_t interface = 0;
     uint16_t ip_at = 0;         ///< offset of the IP header
     uint16_t upper_at = 0;      ///< offset of what follows it

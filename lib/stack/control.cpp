@@ -11,6 +11,13 @@ namespace millrace::stack {
 using observe::Drop;
 using wire::Protocol;
 
+namespace {
+
+// A walk over a million flows takes some 0.1 s.
+constexpr Duration failure_walk_interval = Duration::from_ms(100);
+
+}  // namespace
+
 void Stack::on_arp(Classified& in) {
     std::array<uint8_t, wire::Arp::size> bytes{};
     const ip::Interface& interface = interfaces_[in.interface];
@@ -43,19 +50,22 @@ void Stack::send_arp(uint16_t interface, const wire::Arp& arp, const wire::MacAd
 
 /// Learns for this core and tells the others.
 void Stack::news(uint16_t interface, const Address& address, const wire::MacAddress& mac,
-                 bool confirmed, bool create) {
-    const bool learned = neighbours_.learn(interface, address, mac, confirmed, create, env_.now);
+                 bool confirmed, bool create, bool override) {
+    const bool learned =
+        neighbours_.learn(interface, address, mac, confirmed, create, env_.now, override);
     // An answer to another core's question is no news here, but is there.
     if (!learned && !confirmed) return;
     for (uint16_t core = 0; core < steering_.cores(); ++core)
         if (core != core_)
-            host_.tell(core, NeighbourNews{interface, address, mac, confirmed, create});
+            host_.tell(core,
+                       NeighbourNews{interface, address, mac, confirmed, create, override});
 }
 
 void Stack::receive_message(const Message& message) {
     if (const auto* neighbour = std::get_if<NeighbourNews>(&message)) {
         neighbours_.learn(neighbour->interface, neighbour->address, neighbour->mac,
-                          neighbour->confirmed, neighbour->create, env_.now);
+                          neighbour->confirmed, neighbour->create, env_.now,
+                          neighbour->override);
     } else if (const auto* listener = std::get_if<ListenerNews>(&message)) {
         uint64_t& cores = directory_[{listener->address, listener->port}];
         const uint64_t bit = uint64_t{1} << listener->core;
@@ -64,22 +74,41 @@ void Stack::receive_message(const Message& message) {
     } else if (const auto* path = std::get_if<PathMtuNews>(&message)) {
         path_mtus_.learn(path->destination, path->mtu, env_.now);
     } else if (const auto* news_of = std::get_if<ForwardNews>(&message)) {
-        const uint32_t hash = hash_(news_of->key);
-        Forward* known = forwards_.find(news_of->key, hash);
-        if (news_of->forward && known == nullptr) {
-            known = forward_pool_.take();
-            if (known == nullptr) return counters_.drop(Drop::no_connection);
-            known->key = news_of->key;
-            forwards_.insert(*known, hash);
-        }
-        if (known == nullptr) return;
-        if (news_of->forward) {
-            known->core = news_of->core;
-        } else {
-            forwards_.erase(*known);
-            forward_pool_.give_back(known);
-        }
+        on_claim(*news_of);
+    } else if (const auto* refused = std::get_if<ClaimRefused>(&message)) {
+        on_refusal(*refused);
     }
+}
+
+/// A tuple has one owner: who was first, this core among them.
+void Stack::on_claim(const ForwardNews& news) {
+    const uint32_t hash = hash_(news.key);
+    Forward* known = forwards_.find(news.key, hash);
+    if (!news.forward) {
+        // What was refused is not the claimant's to give up.
+        if (known == nullptr || known->core != news.core) return;
+        forwards_.erase(*known);
+        forward_pool_.give_back(known);
+        return;
+    }
+    if (known != nullptr ? known->core != news.core : owns(news.key, hash))
+        return host_.tell(news.core, ClaimRefused{news.key});
+    if (known != nullptr) return;
+    known = forward_pool_.take();
+    if (known == nullptr) return counters_.drop(Drop::no_connection);
+    known->key = news.key;
+    known->core = news.core;
+    forwards_.insert(*known, hash);
+}
+
+/// Only an attempt can be refused: nothing that has an answer of its peer's is without a claim.
+void Stack::on_refusal(const ClaimRefused& refused) {
+    tcp::Flow* flow = flows_.find(refused.key, hash_(refused.key));
+    if (flow == nullptr || flow->kind != tcp::FlowKind::connection) return;
+    auto& c = static_cast<tcp::Connection&>(*flow);
+    if (c.state != tcp::State::syn_sent) return;
+    ++counters_.tcp_attempt_fails;
+    tcp::finish(env_, c, EADDRNOTAVAIL);
 }
 
 /// Asks for a next hop's link address (RFC 826; RFC 4861 section 7.2.2).
@@ -124,21 +153,27 @@ void Stack::forward(uint16_t interface, buf::Frame frame) { output(interface, st
 
 /// A next hop does not answer: attempts through it fail (RFC 1122 section 2.4), connections that
 /// are established are told and go on trying (RFC 9293 MUST-56).
-void Stack::unreachable(const Address& address) { failed_hops_.push_back(address); }
+void Stack::unreachable(const ip::Neighbour& neighbour) {
+    failed_hops_.push_back(neighbours_.reference(neighbour));
+}
 
-/// One walk over the flows a turn, however many next hops have failed in it.
+/// One walk over the flows at a time, however many next hops have failed: who can make them fail
+/// gets no more of this core than that.
 void Stack::fail_attempts() {
-    if (failed_hops_.empty()) return;
+    if (failed_hops_.empty() || env_.now < next_failure_walk_) return;
+    next_failure_walk_ = env_.now + failure_walk_interval;
     flows_.for_each([&](tcp::Flow& flow) {
         if (flow.kind != tcp::FlowKind::connection) return;
         auto& c = static_cast<tcp::Connection&>(flow);
         if (c.state == tcp::State::closed || c.state == tcp::State::time_wait) return;
-        const auto hop = routes_.find(c.key.remote);
-        if (!hop || std::ranges::find(failed_hops_, hop->address) == failed_hops_.end()) return;
+        const ip::Neighbour* hop = neighbours_.resolve(c.next_hop);
+        if (hop == nullptr || !hop->untold) return;
         if (c.state != tcp::State::syn_sent) return tcp::report(env_, c, EHOSTUNREACH);
         ++counters_.tcp_attempt_fails;
         tcp::finish(env_, c, EHOSTUNREACH);
     });
+    for (const ip::NeighbourRef& reference : failed_hops_)
+        if (ip::Neighbour* hop = neighbours_.resolve(reference)) hop->untold = false;
     failed_hops_.clear();
 }
 
@@ -154,7 +189,7 @@ void Stack::on_fragment(Classified& in) {
     // Steered again, now by the whole tuple: with an Ethernet header, as any received frame.
     const ip::Interface& interface = interfaces_[in.interface];
     wire::Ethernet ethernet;
-    ethernet.destination = interface.mac;
+    ethernet.destination = in.link_group ? wire::MacAddress::broadcast() : interface.mac;
     ethernet.source = in.source_mac;
     ethernet.vlan = interface.vlan;
     ethernet.type = in.ip.source.is_v4() ? wire::EtherType::ipv4 : wire::EtherType::ipv6;
@@ -235,7 +270,8 @@ void Stack::on_neighbour_message(Classified& in) {
     if (ndp->is_advertisement) {
         if (!ndp->link_address) return;
         const bool solicited = (ndp->flags & wire::Ndp::flag_solicited) != 0;
-        news(in.interface, ndp->target, *ndp->link_address, solicited, false);
+        const bool override = (ndp->flags & wire::Ndp::flag_override) != 0;
+        news(in.interface, ndp->target, *ndp->link_address, solicited, false, override);
         return;
     }
     const auto target = addresses_.find(ndp->target);

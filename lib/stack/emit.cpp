@@ -71,6 +71,7 @@ ip::Neighbour* Stack::next_hop(const Address& destination, ip::NeighbourRef* cac
     if (cached != nullptr) {
         if (ip::Neighbour* known = neighbours_.resolve(*cached)) {
             hop.interface = known->interface;
+            known->wanted = true;
             return known;
         }
     }
@@ -79,7 +80,10 @@ ip::Neighbour* Stack::next_hop(const Address& destination, ip::NeighbourRef* cac
     hop = *route;
     if (interfaces_[hop.interface].loopback) return nullptr;
     ip::Neighbour* neighbour = neighbours_.get(hop.interface, hop.address, env_.now);
-    if (neighbour != nullptr && cached != nullptr) *cached = neighbours_.reference(*neighbour);
+    if (neighbour != nullptr && cached != nullptr) {
+        *cached = neighbours_.reference(*neighbour);
+        neighbour->wanted = true;
+    }
     return neighbour;
 }
 

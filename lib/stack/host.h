@@ -17,7 +17,8 @@ struct NeighbourNews {
     Address address;
     wire::MacAddress mac;
     bool confirmed;
-    bool create;  ///< also where nobody has asked for it
+    bool create;    ///< also where nobody has asked for it
+    bool override;  ///< also where another link address is known
 };
 /// A core listens, or no longer does.
 struct ListenerNews {
@@ -32,12 +33,16 @@ struct ForwardNews {
     uint16_t core;
     bool forward;
 };
+/// The tuple that the receiver has claimed is somebody else's: his attempt must end.
+struct ClaimRefused {
+    tcp::FlowKey key;
+};
 /// A path carries no packet larger than this; cores differ in the connections that find out.
 struct PathMtuNews {
     Address destination;
     uint16_t mtu;
 };
-using Message = std::variant<NeighbourNews, ListenerNews, ForwardNews, PathMtuNews>;
+using Message = std::variant<NeighbourNews, ListenerNews, ForwardNews, ClaimRefused, PathMtuNews>;
 
 /// Called by the stack from within its turn, on its own core.
 class Host {

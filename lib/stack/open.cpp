@@ -43,10 +43,6 @@ struct PortKey {
     bool matches(const tcp::Listener& listener) const { return listener.port == port; }
 };
 
-// Ports tried for one connect(). Bounds the pause of the loop; with a tenth of the range free, the
-// chance to miss every free port is under 10^-45.
-constexpr unsigned port_tries_per_core = 1024;
-
 }  // namespace
 
 tcp::Listener* Stack::find_listener(const Address& local, uint16_t port) {
@@ -133,6 +129,19 @@ void Stack::claim(const tcp::FlowKey& key, bool forward) {
     if (owner != core_) host_.tell(owner, ForwardNews{key, core_, forward});
 }
 
+/// Something on this core has the tuple.
+bool Stack::owns(const tcp::FlowKey& key, uint32_t hash) const {
+    const tcp::Flow* flow = flows_.find(key, hash);
+    if (flow == nullptr) return half_open_table_.find(key, hash) != nullptr;
+    return flow->kind != tcp::FlowKind::connection ||
+           static_cast<const tcp::Connection&>(*flow).state != tcp::State::closed;
+}
+
+/// Another core has it, as far as the claims tell that steering brings here.
+bool Stack::is_claimed(const tcp::FlowKey& key, uint32_t hash) const {
+    return steering_.cores() > 1 && forwards_.find(key, hash) != nullptr;
+}
+
 uint16_t Stack::link_mss(const Address& destination) const {
     const auto hop = routes_.find(destination);
     const uint16_t mtu = hop ? interfaces_[hop->interface].mtu : 576;
@@ -140,8 +149,8 @@ uint16_t Stack::link_mss(const Address& destination) const {
 }
 
 /// RFC 6056 section 3.3.4 (double-hash): a secret start and a counter for each destination, then a
-/// walk; among the candidates only those whose replies steering brings to this core (attack case
-/// 35).
+/// walk over the whole range, whose size bounds the pause of the loop; among the candidates only
+/// those whose replies steering brings to this core (attack case 35).
 Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
                                     const SocketAddress& remote) {
     const uint32_t first = config_.tcp.ip_local_port_range_min;
@@ -149,12 +158,16 @@ Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
     const uint32_t offset = env_.isn.port_offset(local, remote.address, remote.port);
     uint16_t& counter = port_counters_[env_.isn.port_group(local, remote.address, remote.port) %
                                        port_counters_.size()];
-    const uint32_t tries = std::min(count, port_tries_per_core * steering_.cores());
-    for (uint32_t i = 0; i < tries; ++i) {
-        const auto port = static_cast<uint16_t>(first + (offset + counter++) % count);
+    // The counter wraps where the range does not: a walk goes by where it began.
+    const uint64_t start = uint64_t{offset} + counter;
+    for (uint32_t i = 0; i < count; ++i) {
+        const auto port = static_cast<uint16_t>(first + (start + i) % count);
+        ++counter;
         const tcp::FlowKey key{remote.address, remote.port, port, local_index, 0};
         if (owner_of(key) != core_ || port_serves_listener(port)) continue;
-        const tcp::Flow* flow = flows_.find(key, hash_(key));
+        const uint32_t hash = hash_(key);
+        if (is_claimed(key, hash)) continue;
+        const tcp::Flow* flow = flows_.find(key, hash);
         if (flow == nullptr || may_take_over(*flow)) return port;
     }
     return error(EADDRNOTAVAIL);
@@ -194,6 +207,9 @@ Result<tcp::Connection*> Stack::connect(const SocketAddress& remote, const Socke
     }
     const tcp::FlowKey key{remote.address, remote.port, port, *local_index, 0};
     const uint32_t hash = hash_(key);
+    // A port that was named may belong to a tuple that steering brings elsewhere: that core knows
+    // whether it is taken, and will say so.
+    if (is_claimed(key, hash)) return error(EADDRNOTAVAIL);
     std::optional<Seq> floor;
     if (tcp::Flow* flow = flows_.find(key, hash)) {
         if (!may_take_over(*flow)) return error(EADDRNOTAVAIL);

@@ -50,7 +50,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       routes_(interfaces_, addresses_),
       neighbours_(config_.ip, options.secrets.table, wheel_, counters_, *this,
                   tcp::timer_neighbour),
-      fragments_(config_.ip, counters_, options.secrets.table),
+      fragments_(config_.ip, counters_, options.secrets.table, pools_.receive_buffers()),
       path_mtus_(config_.ip, options.secrets.table),
       resets_(options.secrets.table),
       ranges_(config_.pools.receive),
@@ -135,6 +135,7 @@ void Stack::run_timers() {
 void Stack::count_receive_buffers() {
     frames_unchecked_ = 0;
     env_.receive_low = pools_.receive_is_low();
+    env_.payload_low = pools_.payload_is_low();
 }
 
 void Stack::retry_starved() {
@@ -144,7 +145,7 @@ void Stack::retry_starved() {
     for (tcp::Connection* c : starved) {
         c->starved = false;
         env_.mark_dirty(*c);
-        if (c->want_writable && c->attached && c->queued() < c->snd_buf)
+        if (c->want_writable && c->attached && c->send_charge() < c->snd_buf)
             env_.notify(*c, tcp::Event::writable);
     }
 }
@@ -219,6 +220,7 @@ Instant Stack::next_deadline() {
     deadline = std::min(deadline, env_.retry_starved_at);
     deadline = std::min(deadline, time_wait_queue_.next_deadline(time_waits_.in_use()));
     if (fragments_.size() > 0) deadline = std::min(deadline, next_fragment_sweep_);
+    if (!failed_hops_.empty()) deadline = std::min(deadline, next_failure_walk_);
     return deadline;
 }
 

@@ -147,13 +147,15 @@ private:
     void on_neighbour_message(Classified& in);
     void answer_echo(Classified& in);
     void on_packet_too_big(tcp::Connection& c, uint32_t mtu);
+    void on_claim(const ForwardNews& news);
+    void on_refusal(const ClaimRefused& refused);
     void apply_icmp_error(tcp::Connection& c, bool v4, uint8_t type, uint8_t code);
     void apply_icmp_error(tcp::HalfOpen& entry, Seq seq, bool v4, uint8_t type, uint8_t code);
     void news(uint16_t interface, const Address& address, const wire::MacAddress& mac,
-              bool confirmed, bool create);
+              bool confirmed, bool create, bool override = true);
     void solicit(const ip::Neighbour& neighbour, bool unicast) override;
     void forward(uint16_t interface, buf::Frame frame) override;
-    void unreachable(const Address& address) override;
+    void unreachable(const ip::Neighbour& neighbour) override;
     void fail_attempts();
     void send_arp(uint16_t interface, const wire::Arp& arp, const wire::MacAddress& to);
     void send_ndp(uint16_t interface, const wire::Ndp& ndp, const Address& source,
@@ -203,6 +205,8 @@ private:
     void retire(tcp::Connection& c);
     void remove_time_wait(tcp::TimeWait& entry);
     void claim(const tcp::FlowKey& key, bool forward);
+    bool owns(const tcp::FlowKey& key, uint32_t hash) const;
+    bool is_claimed(const tcp::FlowKey& key, uint32_t hash) const;
     void retry_starved();
     void count_receive_buffers();
     void expire_timer(time::WheelEntry& entry);
@@ -262,7 +266,8 @@ private:
     std::array<Classified, buf::FrameBatch::capacity> burst_;
     std::vector<std::unique_ptr<buf::FrameBatch>> outputs_;
     std::vector<buf::Frame> loopback_;
-    std::vector<Address> failed_hops_;  ///< of this turn
+    std::vector<ip::NeighbourRef> failed_hops_;  ///< whose connections are still to be told
+    Instant next_failure_walk_;
     Instant next_housekeeping_;
     size_t frames_unchecked_ = 0;  ///< received since the receive buffers were last counted
     Instant next_fragment_sweep_;

@@ -16,23 +16,50 @@ namespace millrace::tcp {
 
 namespace {
 
-/// Where a call on a connection that cannot send any more is answered.
-int cannot_send(const Connection& c) {
+/// What a call on a connection that cannot send is answered: that it can no more, or cannot yet;
+/// then it will be told.
+int cannot_send(Connection& c) {
     if (c.error != 0) return c.error;
-    if (c.state == State::syn_sent || c.state == State::syn_received) return EAGAIN;
-    return EPIPE;
+    if (c.state != State::syn_sent && c.state != State::syn_received) return EPIPE;
+    c.want_writable = true;
+    return EAGAIN;
 }
 
 /// Room in the send buffer; notes that the application waits where there is none.
 uint32_t send_room(Connection& c) {
     const uint32_t unsent = c.unsent();
-    if (c.queued() >= c.snd_buf || unsent >= c.not_sent_low_water) {
+    const uint32_t charge = c.send_charge();
+    if (charge >= c.snd_buf || unsent >= c.not_sent_low_water) {
         c.want_writable = true;
         return 0;
     }
     // What finds room under the low-water mark may pass it by a segment: no dribbles.
     const uint32_t to_mark = std::max<uint32_t>(c.not_sent_low_water - unsent, c.snd_mss);
-    return std::min(c.snd_buf - c.queued(), to_mark);
+    return std::min(c.snd_buf - charge, to_mark);
+}
+
+/// Whole buffers join the queue. While receive buffers are short, what holds one, or fills less
+/// than a quarter of its buffers, goes on as a copy: nobody knows how long it will stay. False where
+/// there is no buffer for that.
+bool enqueue(Env& env, Connection& c, BufferChain& data) {
+    SendQueue& queue = c.sending->queue;
+    const bool copy = env.receive_low && (env.buffers.holds_received(data) ||
+                                          buf::pinned_bytes(data) / 4 > data.size());
+    if (!copy) {
+        queue.append(std::move(data));
+        return true;
+    }
+    if (!queue.append_copy(env.buffers, data)) return false;
+    env.counters.payload_copied += data.size();
+    data.clear();
+    return true;
+}
+
+/// Buffers are short: it will be told when to try again.
+void wait_for_buffers(Env& env, Connection& c) {
+    c.want_writable = true;
+    env.counters.drop(observe::Drop::no_buffer);
+    env.starve(c);
 }
 
 /// `time` in whole units, rounded up; nothing where it is negative or above `most` of them.
@@ -41,7 +68,7 @@ std::optional<uint32_t> whole(Duration time, Duration unit, int64_t most) {
     return static_cast<uint32_t>((time.ns() + unit.ns() - 1) / unit.ns());
 }
 
-/// A FIN follows what is queued.
+/// A FIN follows what is queued; the state says so from now on, not when it has been sent.
 void queue_fin(Env& env, Connection& c) {
     c.fin_queued = true;
     borrow_sending(env, c);  // one for each connection: never dry
@@ -82,7 +109,10 @@ Result<size_t> send(Env& env, Connection& c, BufferChain& data) {
     if (send_room(c) == 0) return error(EAGAIN);
     if (borrow_sending(env, c) == nullptr) return error(ENOBUFS);
     const size_t size = data.size();
-    c.sending->queue.append(std::move(data));
+    if (!enqueue(env, c, data)) {
+        wait_for_buffers(env, c);
+        return error(EAGAIN);
+    }
     env.mark_dirty(c);
     return size;
 }
@@ -95,12 +125,11 @@ Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> dat
     const size_t copied =
         c.sending->queue.append_copy(env.buffers, data.first(std::min<size_t>(data.size(), room)));
     env.counters.payload_copied += copied;
-    if (copied < data.size()) c.want_writable = true;
     if (copied == 0 && !data.empty()) {
-        env.counters.drop(observe::Drop::no_buffer);
-        env.starve(c);
+        wait_for_buffers(env, c);
         return error(ENOBUFS);
     }
+    if (copied < data.size()) c.want_writable = true;
     env.mark_dirty(c);
     return copied;
 }
@@ -180,7 +209,7 @@ Result<void> set_linger2(Connection& c, Duration time) {
 Result<void> set_congestion_control(Env& env, Connection& c, std::string_view name) {
     const auto algorithm = congestion::algorithm_named(name);
     if (!algorithm) return error(ENOENT);
-    if (c.state == State::closed) return error(cannot_send(c));
+    if (c.state == State::closed) return error(c.error != 0 ? c.error : EPIPE);
     if (*algorithm == c.control.algorithm()) return {};
     if (!begin_control(env, c, *algorithm)) return error(ENOBUFS);
     env.mark_dirty(c);  // it may send sooner than the one before

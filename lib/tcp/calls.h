@@ -16,9 +16,11 @@ void initialise(Env& env, Connection& c, uint16_t link_mss);
 void open(Env& env, Connection& c, const Address& local, uint16_t link_mss,
           std::optional<Seq> floor);
 
-/// SEND without a copy: appends whole buffers while the send buffer is not full (it may be exceeded
-/// by less than one chain). EPIPE after shutdown, the connection's error after its end, EAGAIN
-/// when the buffer is full (a `writable` event follows) — `data` is left untouched then.
+/// SEND without a copy, unless receive buffers are short: appends whole buffers while the send
+/// buffer is not full (it may be exceeded by less than one chain; buffers that hold little count
+/// for half of what they pin). EPIPE after shutdown, the connection's error after its end, EAGAIN
+/// when the buffer is full, the handshake not over or buffers are short (a `writable` event
+/// follows) — `data` is left untouched then.
 Result<size_t> send(Env& env, Connection& c, BufferChain& data);
 /// SEND with a copy. Answers how many bytes were taken.
 Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> data);

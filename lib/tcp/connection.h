@@ -1,6 +1,7 @@
 // One connection's state: RFC 9293's transmission control block.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include <boost/intrusive/slist.hpp>
@@ -194,6 +195,13 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint32_t outstanding() const { return distance(snd_una, snd_nxt); }
     /// Bytes of the application's that are not acknowledged.
     uint32_t queued() const { return sending == nullptr ? 0 : sending->queue.size(); }
+    /// What these count for against `snd_buf`: half of the buffers that they pin, where that is
+    /// more. Queues are charged by buffer, here as in `receive_limit`.
+    uint32_t send_charge() const {
+        if (sending == nullptr) return 0;
+        const size_t half = std::min<size_t>(sending->queue.pinned() / 2, UINT32_MAX);
+        return std::max(sending->queue.size(), static_cast<uint32_t>(half));
+    }
     /// Bytes of these that have not been sent yet.
     uint32_t unsent() const { return snd_nxt < data_end() ? distance(snd_nxt, data_end()) : 0; }
     /// Sequence number behind the last byte of the send queue (where a FIN would stand).
@@ -210,7 +218,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
             sending->sent.sacked() + sending->sent.lost() + sending->reno_sacked;
         return outstanding() > gone ? outstanding() - gone : 0;
     }
-    uint32_t rcv_window() const { return distance(rcv_nxt, rcv_adv); }
+    /// What the peer may still send. RCV.NXT may be beyond the edge by a FIN.
+    uint32_t rcv_window() const { return rcv_adv > rcv_nxt ? distance(rcv_nxt, rcv_adv) : 0; }
 };
 
 // DESIGN.md's aim is 288 bytes for an idle connection. What is kept here for the disordered case

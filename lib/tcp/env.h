@@ -46,6 +46,7 @@ struct Env {
     Instant retry_starved_at = Instant::never();
     uint32_t orphans = 0;  ///< connections that the application has let go of, not over yet
     bool receive_low = false;  ///< receive buffers are short, as of the last housekeeping
+    bool payload_low = false;  ///< likewise those that bytes are copied into
 
     uint32_t ms() const { return static_cast<uint32_t>(now.ns() / 1'000'000); }
 

@@ -8,6 +8,7 @@
 #include "tcp/ecn.h"
 #include "tcp/limits.h"
 #include "tcp/slow_timer.h"
+#include "tcp/timers.h"
 #include "tcp/urgent.h"
 
 namespace millrace::tcp {
@@ -35,7 +36,8 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
     // First, check sequence number (with RFC 7323's PAWS before it).
     if (!steps::check_timestamps(env, c, segment)) return Verdict::done;
     const Seq first = segment.seq;
-    if (!steps::check_sequence(env, c, segment, payload)) return Verdict::done;
+    wire::SackBlock old;
+    if (!steps::check_sequence(env, c, segment, payload, old)) return Verdict::done;
     // Second, check the RST bit. (Third, security: nobody has built it.)
     if (segment.rst()) {
         steps::check_reset(env, c, segment);
@@ -62,6 +64,9 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
     // Eighth, check the FIN bit.
     if (c.state != State::closed && (segment.fin() || c.fin_pending))
         steps::check_fin(env, c, segment);
+    // One ACK says both what was repeated and how far we have come by the rest (RFC 2883 section
+    // 4.1): an old number would count as a duplicate ACK.
+    if (old.begin != old.end && c.state != State::closed) acknowledge_at_once(env, c, old);
     return Verdict::done;
 }
 
@@ -110,6 +115,7 @@ void established(Env& env, Connection& c) {
     // The application closed before the handshake was over: its FIN goes now.
     if (c.fin_queued) set_state(c, State::fin_wait_1);
     env.notify(c, Event::connected);
+    wake_writer(env, c);  // who has tried to send too early
     env.mark_dirty(c);
 }
 
@@ -126,12 +132,24 @@ void challenge_ack(Env& env, Connection& c) {
 
 namespace steps {
 
+/// The network may bring pure ACKs in another order than they were sent in, and the SACK blocks of
+/// an earlier one still count. Linux lets those pass that change nothing else and are no older than
+/// a timeout (tcp_disordered_ack): an older one may be of the sequence space's last round.
+bool is_disordered_ack(const Env& env, const Connection& c, const Segment& segment) {
+    const uint32_t age_ms = c.ts_recent - segment.options.ts_value;
+    return segment.has_ack() && segment.length() == 0 && segment.seq == c.rcv_nxt &&
+           segment.ack == c.snd_una &&
+           uint32_t{segment.window} << c.snd_wind_shift == c.snd_wnd &&
+           Duration::from_ms(age_ms) <= rto(env, c);
+}
+
 /// RFC 7323 section 5.3 (R1): an old duplicate shows by its timestamp. True: go on.
 bool check_timestamps(Env& env, Connection& c, const Segment& segment) {
     if (!c.timestamps || !segment.options.has_timestamps) return true;
     const uint32_t value = segment.options.ts_value;
     const bool older = static_cast<int32_t>(value - c.ts_recent) < 0;
-    if (older && !segment.rst() && env.now - c.ts_recent_at < paws_idle_max) {
+    if (older && !segment.rst() && env.now - c.ts_recent_at < paws_idle_max &&
+        !is_disordered_ack(env, c, segment)) {
         env.counters.drop(Drop::tcp_paws);
         ++env.counters.tcp_paws_estab_rejected;
         challenge_ack(env, c);
@@ -158,25 +176,37 @@ wire::SackBlock duplicate_of(const Connection& c, const Segment& segment) {
     return {segment.seq, end};
 }
 
-/// RFC 9293 section 3.10.7.4, first: acceptable at all? Then cut to the window. True: go on.
-bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payload) {
+/// A FIN alone lies beyond the window. It takes no buffer, and many a sender puts it behind data
+/// that fills the window exactly; refused, it would cost the peer a timeout. Linux takes it, too.
+bool is_fin_at_edge(const Segment& segment, Seq right_edge) {
+    return segment.fin() && !segment.rst() && segment.end() == right_edge + 1;
+}
+
+/// RFC 9293 section 3.10.7.4, first: acceptable at all? Then cut to the window. True: go on;
+/// `old` is the text that was cut off because we have it.
+bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payload,
+                    wire::SackBlock& old) {
     const Seq right_edge = max(c.rcv_adv, c.rcv_nxt);
     const uint32_t length = segment.length();
     const uint32_t window = distance(c.rcv_nxt, right_edge);
     bool acceptable = false;
+    // What is empty may stand at the right edge itself, as in Linux: a peer that has filled our
+    // window goes on acknowledging from there. Not a RST (RFC 5961 section 3.2).
     if (length == 0)
-        acceptable = window == 0 ? segment.seq == c.rcv_nxt
-                                 : segment.seq >= c.rcv_nxt && segment.seq < right_edge;
+        acceptable =
+            segment.seq >= c.rcv_nxt && segment.seq <= right_edge - (segment.rst() ? 1 : 0);
     else
-        acceptable = window != 0 && segment.seq < right_edge && segment.end() > c.rcv_nxt;
+        acceptable = (window != 0 && segment.seq < right_edge && segment.end() > c.rcv_nxt) ||
+                     is_fin_at_edge(segment, right_edge);
     // An ACK, RST or URG at RCV.NXT counts even when the window is closed (MUST-66).
     const bool at_left_edge = segment.seq == c.rcv_nxt;
     if (!acceptable && !(window == 0 && at_left_edge)) {
         env.counters.drop(Drop::tcp_out_of_window);
         if (segment.rst()) return false;
         // RFC 9293: "an acknowledgment should be sent in reply". Data is answered each time: its
-        // sender is no party to an ACK loop; empty segments are answered with a limit.
-        if (segment.payload_size != 0 || segment.fin()) {
+        // sender is no party to an ACK loop; empty segments and SYNs, whatever they carry, are
+        // answered with a limit (RFC 5961 section 7).
+        if ((segment.payload_size != 0 || segment.fin()) && !segment.syn()) {
             enter_quick_acks(c, quick_acks_initial);
             acknowledge_at_once(env, c, duplicate_of(c, segment));
         } else {
@@ -186,15 +216,13 @@ bool check_sequence(Env& env, Connection& c, Segment& segment, BufferChain& payl
     }
     // Trim what was received before, then what lies beyond the window.
     if (segment.seq < c.rcv_nxt && !segment.rst() && !segment.syn()) {
-        const auto old = static_cast<uint32_t>(c.rcv_nxt - segment.seq);
-        acknowledge_at_once(env, c, duplicate_of(c, segment));
-        payload.trim_front(std::min<size_t>(old, payload.size()));
+        old = duplicate_of(c, segment);
+        payload.trim_front(distance(old.begin, old.end));
         segment.seq = c.rcv_nxt;
         segment.payload_size = static_cast<uint32_t>(payload.size());
-        c.ack_now = true;  // a retransmission: our ACK may have been lost
     }
     const int32_t beyond = segment.end() - right_edge;
-    if (beyond > 0 && !segment.rst() && !segment.syn()) {
+    if (beyond > 0 && !segment.rst() && !segment.syn() && !is_fin_at_edge(segment, right_edge)) {
         auto cut = static_cast<uint32_t>(beyond);
         if (segment.fin()) {  // the FIN is the last octet: it goes first
             segment.flags &= static_cast<uint8_t>(~wire::TcpFlags::fin);
@@ -224,7 +252,10 @@ void check_reset(Env& env, Connection& c, const Segment& segment) {
             if (env.tunables.tcp_rfc1337 == 0) finish(env, c, 0);
             return;
         case State::closing:
-        case State::last_ack: finish(env, c, 0); return;
+        case State::last_ack:
+            // Only the ACK of our FIN is missing: the peer has all that there was, and is gone.
+            if (c.queued() == 0) return finish(env, c, 0);
+            [[fallthrough]];
         default:
             ++env.counters.tcp_estab_resets;
             finish(env, c, c.state == State::close_wait ? EPIPE : ECONNRESET);

@@ -24,7 +24,8 @@ namespace steps {
 Verdict syn_sent(Env& env, Connection& c, wire::Segment& segment, BufferChain payload);
 bool check_timestamps(Env& env, Connection& c, const wire::Segment& segment);
 void take_timestamp(Env& env, Connection& c, const wire::Segment& segment, Seq first);
-bool check_sequence(Env& env, Connection& c, wire::Segment& segment, BufferChain& payload);
+bool check_sequence(Env& env, Connection& c, wire::Segment& segment, BufferChain& payload,
+                    wire::SackBlock& old);
 void check_reset(Env& env, Connection& c, const wire::Segment& segment);
 void check_syn(Env& env, Connection& c);
 Verdict check_ack(Env& env, Connection& c, const wire::Segment& segment);

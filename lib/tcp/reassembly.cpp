@@ -4,11 +4,28 @@
 
 namespace millrace::tcp {
 
+namespace {
+
+/// Puts `from` behind `to`, by copy where that gives a buffer back and takes none. Answers what is
+/// pinned no more.
+size_t absorb(BufferChain& to, BufferChain from, Reassembly::Copies& copies) {
+    if (from.size() > std::min(buf::Pools::copy_max, copies.buffers.tail_room(to))) {
+        to.append(std::move(from));
+        return 0;
+    }
+    const size_t pinned = buf::pinned_bytes(from);
+    copies.bytes += copies.buffers.move_by_copy(to, from, from.size());
+    ++copies.given_up;
+    return pinned;
+}
+
+}  // namespace
+
 Reassembly::Outcome Reassembly::insert(Seq begin, BufferChain data, size_t limit,
-                                       buf::Pools& buffers) {
+                                       Copies& copies) {
     if (pinned_ + buf::pinned_bytes(data) > limit) return Outcome::dropped;
     note_arrival(begin);
-    bool kept = false;
+    const size_t bytes_before = bytes_;
     auto at = set_.upper_bound(begin, [](Seq seq, const ReassemblyRange& r) {
         return seq < r.begin;
     });
@@ -21,53 +38,48 @@ Reassembly::Outcome Reassembly::insert(Seq begin, BufferChain data, size_t limit
             begin = before->end;
         }
     }
+    bool whole = true;
     // Each round keeps what lies before the next range and goes on behind that.
-    while (!data.empty()) {
-        const auto size = static_cast<uint32_t>(data.size());
-        BufferChain rest;
-        Seq rest_begin = begin;
-        const bool overlaps = at != set_.end() && at->begin < begin + size;
-        if (overlaps) {
-            rest_begin = at->end;
-            rest = buffers.split(data, distance(begin, at->begin));
-            const uint32_t held = distance(at->begin, at->end);
-            if (rest.size() <= held)
-                rest.clear();
-            else
-                rest.trim_front(held);
+    while (at != set_.end() && at->begin < begin + static_cast<uint32_t>(data.size())) {
+        const uint32_t gap = distance(begin, at->begin);
+        const uint32_t held = distance(at->begin, at->end);
+        begin = at->end;
+        whole = copies.allowed && pinned_ + buf::Pools::collapsed_bytes(gap, 1) <= limit;
+        if (whole) at = fill(at, at->begin - gap, data, copies);
+        whole = whole && at != set_.end();
+        if (!whole || data.size() <= held) {
+            data.clear();
+            break;
         }
-        if (!data.empty()) {
-            // What it has joined may be gone: go on from what it has become.
-            at = add(at, begin, std::move(data));
-            if (at == set_.end()) return kept ? Outcome::kept : Outcome::dropped;
-            kept = true;
-        }
+        data.trim_front(held);
         ++at;
-        data = std::move(rest);
-        begin = rest_begin;
     }
-    return kept ? Outcome::kept : Outcome::duplicate;
+    if (!data.empty()) whole = add(at, begin, std::move(data), copies) != set_.end();
+    if (bytes_ != bytes_before) return Outcome::kept;
+    return whole ? Outcome::duplicate : Outcome::dropped;
 }
 
 /// Adds a run that overlaps nothing, before `next` in order; joins it with its neighbours. Answers
 /// the range that holds it now; the end where the pool is dry.
-Reassembly::Set::iterator Reassembly::add(Set::iterator next, Seq begin, BufferChain data) {
+Reassembly::Set::iterator Reassembly::add(Set::iterator next, Seq begin, BufferChain data,
+                                          Copies& copies) {
     const Seq end = begin + static_cast<uint32_t>(data.size());
     const size_t pinned = buf::pinned_bytes(data);
     const bool joins_next = next != set_.end() && next->begin == end;
     Set::iterator where = next;
+    size_t freed = 0;
     if (next != set_.begin() && std::prev(next)->end == begin) {
         const auto before = std::prev(next);
         where = before;
-        before->data.append(std::move(data));
+        freed = absorb(before->data, std::move(data), copies);
         before->end = end;
         if (joins_next) {
-            before->data.append(std::move(next->data));
+            freed += absorb(before->data, std::move(next->data), copies);
             before->end = next->end;
             remove(next);
         }
     } else if (joins_next) {
-        data.append(std::move(next->data));
+        freed = absorb(data, std::move(next->data), copies);
         next->data = std::move(data);
         next->begin = begin;
     } else {
@@ -79,34 +91,78 @@ Reassembly::Set::iterator Reassembly::add(Set::iterator next, Seq begin, BufferC
         where = set_.insert_before(next, *range);
     }
     pinned_ += pinned;
+    pinned_ -= freed;
     bytes_ += distance(begin, end);
     return where;
 }
 
-Seq Reassembly::merge(Seq begin, BufferChain data, BufferChain& out, buf::Pools& buffers) {
-    while (true) {
-        const Seq data_end = begin + static_cast<uint32_t>(data.size());
-        const auto at = set_.begin();
-        if (at == set_.end() || at->begin > data_end) break;
+/// Takes from the front of `data`, at `begin`, what lies before `next`, and joins the two. Answers
+/// the range that holds it now; the end where no buffer is left for the copy.
+Reassembly::Set::iterator Reassembly::fill(Set::iterator next, Seq begin, BufferChain& data,
+                                           Copies& copies) {
+    const uint32_t gap = distance(begin, next->begin);
+    BufferChain front;
+    const bool joins_before = next != set_.begin() && std::prev(next)->end == begin;
+    const auto before = joins_before ? std::prev(next) : next;
+    BufferChain& to = joins_before ? before->data : front;
+    BufferStorage* tail = BufferAccess::tail(to);
+    const auto copied = static_cast<uint32_t>(copies.buffers.move_by_copy(to, data, gap));
+    copies.bytes += copied;
+    if (joins_before) {
+        before->end += copied;
+        bytes_ += copied;
+        pinned_ += buf::pinned_behind(to, tail);
+    }
+    if (copied < gap) return set_.end();
+    if (!joins_before) {
+        bytes_ += gap;
+        pinned_ += buf::pinned_bytes(front);
+    }
+    pinned_ -= absorb(to, std::move(next->data), copies);
+    if (!joins_before) {
+        next->data = std::move(front);
+        next->begin = begin;
+        return next;
+    }
+    before->end = next->end;
+    remove(next);
+    return before;
+}
+
+Reassembly::Merged Reassembly::merge(Seq begin, BufferChain data, BufferChain& out,
+                                     Copies& copies) {
+    size_t pinned = 0;
+    while (!set_.empty() && set_.begin()->begin <= begin + static_cast<uint32_t>(data.size())) {
         // `data` reaches the first range: its part before that, then the range itself.
-        BufferChain rest = buffers.split(data, distance(begin, at->begin));
-        out.append(std::move(data));
-        pinned_ -= buf::pinned_bytes(at->data);
+        const auto at = set_.begin();
+        const uint32_t gap = distance(begin, at->begin);
+        if (gap == data.size()) {
+            pinned += buf::pinned_bytes(data);
+            out.append(std::move(data));
+        } else {
+            BufferStorage* tail = BufferAccess::tail(out);
+            const auto copied = static_cast<uint32_t>(copies.buffers.move_by_copy(out, data, gap));
+            copies.bytes += copied;
+            pinned += buf::pinned_behind(out, tail);
+            if (copied < gap) return {begin + copied, pinned};  // the rest will come again
+        }
+        const size_t moved = buf::pinned_bytes(at->data);
         const uint32_t held = distance(at->begin, at->end);
+        pinned_ -= moved;
         bytes_ -= held;
-        const Seq next = at->end;
-        out.append(std::move(at->data));
+        begin = at->end;
+        pinned += moved;
+        pinned -= absorb(out, std::move(at->data), copies);
         remove(at);
-        if (rest.size() <= held)
-            rest.clear();
+        if (data.size() <= held)
+            data.clear();
         else
-            rest.trim_front(held);
-        data = std::move(rest);
-        begin = next;
+            data.trim_front(held);
     }
     const Seq next = begin + static_cast<uint32_t>(data.size());
+    pinned += buf::pinned_bytes(data);
     out.append(std::move(data));
-    return next;
+    return {next, pinned};
 }
 
 const ReassemblyRange* Reassembly::containing(Seq seq) const {

@@ -32,6 +32,15 @@ public:
     /// What became of an insertion; `dropped` when a pool was dry or the bound reached.
     enum class Outcome : uint8_t { kept, duplicate, dropped };
 
+    /// The copies that keep what is held in few buffers. A part of a buffer is copied, never
+    /// referred to: a few bytes would pin it all, and the references are what sending needs.
+    struct Copies {
+        buf::Pools& buffers;
+        bool allowed = true;  ///< to take another buffer for them
+        size_t bytes = 0;     ///< copied so far
+        size_t given_up = 0;  ///< chains whose buffers were given back for that
+    };
+
     explicit Reassembly(Ranges& pool) : pool_(pool) {}
     Reassembly(const Reassembly&) = delete;
     Reassembly& operator=(const Reassembly&) = delete;
@@ -39,10 +48,15 @@ public:
 
     /// `data` starts at `begin`, which lies beyond RCV.NXT. At most `limit` bytes of buffers are
     /// pinned in all.
-    Outcome insert(Seq begin, BufferChain data, size_t limit, buf::Pools& buffers);
+    Outcome insert(Seq begin, BufferChain data, size_t limit, Copies& copies);
     /// Cuts from in-order `data` at `begin` what is held already, hands over what of it comes
-    /// first followed by all that has become contiguous. Answers the new RCV.NXT.
-    Seq merge(Seq begin, BufferChain data, BufferChain& out, buf::Pools& buffers);
+    /// first followed by all that has become contiguous. Answers the new RCV.NXT and the bytes of
+    /// buffers that `out` pins for it.
+    struct Merged {
+        Seq next;
+        size_t pinned = 0;
+    };
+    Merged merge(Seq begin, BufferChain data, BufferChain& out, Copies& copies);
 
     /// Appends to what stands in `options` already the ranges that changed last, the latest first
     /// (RFC 2018 section 4), as many as there is room for beside a timestamp.
@@ -63,7 +77,8 @@ public:
 
 private:
     using Set = boost::intrusive::set<ReassemblyRange>;
-    Set::iterator add(Set::iterator next, Seq begin, BufferChain data);
+    Set::iterator add(Set::iterator next, Seq begin, BufferChain data, Copies& copies);
+    Set::iterator fill(Set::iterator next, Seq begin, BufferChain& data, Copies& copies);
     void remove(Set::iterator at);
 
     void note_arrival(Seq seq);

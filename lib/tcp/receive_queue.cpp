@@ -28,13 +28,13 @@ void collapse_reassembly(Env& env, Connection& c) {
 /// While receive buffers are short, queues hold none: each is copied once, and what comes later is
 /// copied as it comes.
 bool leave_receive_pool(Env& env, Connection& c, BufferChain& payload) {
-    if (!c.queue_copied) {
+    if (!c.queue_copied && !env.payload_low) {
         collapse_queue(env, c);
         if (c.reassembly != nullptr) collapse_reassembly(env, c);
         c.queue_copied = true;
     }
-    BufferChain copy = env.buffers.copy_out_of_receive(payload);
-    if (copy.empty()) return false;
+    BufferChain copy;
+    if (!env.buffers.append_copy(copy, payload)) return false;
     env.counters.payload_copied += copy.size();
     payload = std::move(copy);
     return true;
@@ -67,13 +67,15 @@ size_t receive_charge(const Connection& c) {
 }
 
 size_t receive_limit(const Connection& c) {
-    const uint32_t offered = c.rcv_adv > c.rcv_nxt ? c.rcv_window() : 0;
-    return size_t{2} * std::max(c.rcv_buf, c.rcv_used + offered);
+    return size_t{2} * std::max(c.rcv_buf, c.rcv_used + c.rcv_window());
 }
 
 bool make_receive_room(Env& env, Connection& c, Seq begin, BufferChain& payload) {
     if (env.receive_low) {
-        if (!leave_receive_pool(env, c, payload)) {
+        // A connection with nothing in its queue is served from the reserve, as in Linux: its
+        // application may be the one that reads.
+        const bool first = begin == c.rcv_nxt && c.receive_queue.empty();
+        if ((env.payload_low && !first) || !leave_receive_pool(env, c, payload)) {
             env.counters.drop(observe::Drop::no_buffer);
             ++env.counters.tcp_rcv_q_drop;
             return false;
@@ -84,7 +86,7 @@ bool make_receive_room(Env& env, Connection& c, Seq begin, BufferChain& payload)
     const size_t limit = receive_limit(c);
     const size_t more = buf::pinned_bytes(payload);
     if (receive_charge(c) + more <= limit) return true;
-    collapse_where_worthwhile(env, c);
+    if (!env.payload_low) collapse_where_worthwhile(env, c);
     size_t charge = receive_charge(c) + more;
     if (charge <= limit) return true;
     prune(env, c, begin, charge - limit);

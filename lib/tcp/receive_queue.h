@@ -14,7 +14,8 @@ size_t receive_limit(const Connection& c);
 /// buffers are short, the queues are collapsed into buffers of the payload pool by counted copies;
 /// then data behind holes is pruned, from the highest and only above `begin`; then false: the
 /// segment's text is to be dropped (attack cases 41 and 54). Where receive buffers are short,
-/// `payload` is a copy afterwards.
+/// `payload` is a copy afterwards; where those for copies are, too, what comes behind unread data
+/// is dropped: its sender has it still, and sends need them.
 bool make_receive_room(Env& env, Connection& c, Seq begin, BufferChain& payload);
 
 }  // namespace millrace::tcp

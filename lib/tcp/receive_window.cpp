@@ -93,7 +93,7 @@ uint16_t advertise_window(Env&, Connection& c) {
 
 void maybe_update_window(Env& env, Connection& c) {
     if (!may_receive(c.state)) return;
-    const uint32_t offered = distance(c.rcv_nxt, max(c.rcv_adv, c.rcv_nxt));
+    const uint32_t offered = c.rcv_window();
     const uint32_t most = std::min(c.rcv_buf, window_max(c));
     const uint32_t space = std::min(free_receive_space(c), most);
     // Linux and BSD: two segments, or half of the buffer, whichever comes first.

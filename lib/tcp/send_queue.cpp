@@ -3,6 +3,7 @@
 namespace millrace::tcp {
 
 void SendQueue::acknowledge(uint32_t bytes) {
+    pinned_ -= buf::pinned_in_front(chain_, bytes);
     chain_.trim_front(bytes);
     if (bytes >= position_) {
         cursor_ = {};

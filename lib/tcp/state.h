@@ -9,7 +9,8 @@ namespace millrace::tcp {
 
 /// In the order of Linux's enum, so that tables line up. LISTEN is a listener's, not a
 /// connection's; passive SYN-RECEIVED lives in the half-open table, TIME-WAIT in its own entries,
-/// and a connection is in either only in passing.
+/// and a connection is in either only in passing. FIN-WAIT-1, CLOSING and LAST-ACK begin when the
+/// application closes, as in Linux: our FIN may still wait behind data.
 enum class State : uint8_t {
     closed,
     syn_sent,

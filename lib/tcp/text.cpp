@@ -18,16 +18,23 @@ using wire::Segment;
 
 namespace {
 
+void count(Env& env, const Reassembly::Copies& copies) {
+    env.counters.payload_copied += copies.bytes;
+    env.counters.tcp_rcv_collapsed += copies.given_up;
+}
+
 /// In-order data reaches the application's queue, with what it makes contiguous.
 void accept_in_order(Env& env, Connection& c, const Segment& segment, BufferChain payload) {
     const auto arrived = static_cast<uint32_t>(payload.size());
     const size_t before = c.receive_queue.size();
     size_t pinned = buf::pinned_bytes(payload);
     if (c.reassembly != nullptr) {
-        pinned += c.reassembly->pinned();
-        c.rcv_nxt = c.reassembly->merge(c.rcv_nxt, std::move(payload), c.receive_queue,
-                                        env.buffers);
-        pinned -= c.reassembly->pinned();
+        Reassembly::Copies copies{env.buffers};
+        const auto merged =
+            c.reassembly->merge(c.rcv_nxt, std::move(payload), c.receive_queue, copies);
+        c.rcv_nxt = merged.next;
+        pinned = merged.pinned;
+        count(env, copies);
         if (c.reassembly->empty()) release_reassembly(env, c);
         c.ack_now = true;  // a hole was filled, wholly or in part (RFC 5681 section 4.2)
         env.mark_dirty(c);
@@ -59,7 +66,11 @@ void keep_out_of_order(Env& env, Connection& c, Seq seq, BufferChain payload) {
         }
     }
     // Charged by buffer, not by payload: one-byte segments pin whole buffers (attack case 41).
-    switch (c.reassembly->insert(seq, std::move(payload), receive_limit(c), env.buffers)) {
+    Reassembly::Copies copies{env.buffers, !env.payload_low};
+    const auto outcome =
+        c.reassembly->insert(seq, std::move(payload), receive_limit(c), copies);
+    count(env, copies);
+    switch (outcome) {
         case Reassembly::Outcome::kept: ++env.counters.tcp_ofo_queue; break;
         case Reassembly::Outcome::duplicate: break;
         case Reassembly::Outcome::dropped:
@@ -108,9 +119,15 @@ void process_text(Env& env, Connection& c, const Segment& segment, BufferChain p
 }
 
 void check_fin(Env& env, Connection& c, const Segment& segment) {
-    if (segment.fin() && !c.fin_received && !c.fin_pending) {
-        c.fin_pending = true;
-        c.fin_seq = segment.end() - 1;
+    // An end that the stream has passed was none, and the FIN that is next in order is it whatever
+    // was said before: one that was forged must not shut the peer's own out.
+    if (c.fin_pending && c.fin_seq < c.rcv_nxt) c.fin_pending = false;
+    if (segment.fin() && !c.fin_received) {
+        const Seq at = segment.end() - 1;
+        if (at == c.rcv_nxt || (!c.fin_pending && at > c.rcv_nxt)) {
+            c.fin_pending = true;
+            c.fin_seq = at;
+        }
     }
     if (!c.fin_pending) return;
     if (c.fin_seq != c.rcv_nxt) {  // data before it is missing

@@ -46,6 +46,12 @@ struct Ip {
     uint16_t next_header_at = 0;     ///< IPv6: offset of the field that names the fragment header
 
     bool is_fragment() const { return more_fragments || fragment_offset != 0; }
+    /// IPv6: bytes of extension headers behind the fragment header, which `parse` has walked. They
+    /// belong to what was fragmented.
+    uint32_t fragmented_headers_size() const {
+        if (fragment_header_at == 0) return 0;
+        return header_size - (fragment_header_at + uint32_t{fragment_header_size});
+    }
 
     /// `bytes` starts at the IP header and covers at least the frame's first
     /// `min(frame_size, max_header_size)` bytes; `frame_size` is what the frame holds from there.

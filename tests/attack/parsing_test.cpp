@@ -216,6 +216,21 @@ TEST_P(Parsing, link_layer_refuses_what_is_not_ours) {
     expect_dropped(frame, Drop::vlan_mismatch, false);
 }
 
+/// RFC 1122 section 3.3.6: a broadcast frame with a unicast datagram in it is a trick or a fault.
+TEST_P(Parsing, case_24_tcp_in_a_frame_to_a_group_is_dropped_silently) {
+    for (const wire::MacAddress& group :
+         {wire::MacAddress::broadcast(), wire::multicast_mac(Address::v4(224, 0, 0, 1))}) {
+        auto frame = script.frame(S(0));
+        std::ranges::copy(group.bytes, frame.begin());
+        expect_dropped(frame, Drop::tcp_broadcast);
+    }
+    script.establish();
+    auto frame = script.frame(PA(1, 1).data(10));
+    std::ranges::fill_n(frame.begin(), 6, uint8_t{0xff});
+    expect_dropped(frame, Drop::tcp_broadcast);
+    EXPECT_EQ(script.end().received, 0U);
+}
+
 TEST_P(Parsing, case_24_land_and_group_addresses_are_dropped_silently) {
     script.listen();
     const size_t size = GetParam() == Family::ipv4 ? 4 : 16;

@@ -57,6 +57,23 @@ TEST_F(Queues, case_41_one_byte_segments_in_a_row_are_collapsed) {
     EXPECT_TRUE(s.end().intact);
 }
 
+/// Each part between two islands took a reference, and pinned the whole buffer.
+TEST_F(Queues, case_41_segments_over_one_byte_islands_pin_no_more_than_their_bytes) {
+    const uint32_t hole = 1000;
+    for (uint32_t begin = 1 + hole; begin < 40'000; begin += 1400) {
+        for (uint32_t i = 0; i < 80; ++i) one_byte(begin + 7 + 16 * i);
+        s.inject(A(begin, 1).data(1400));
+        s.forget_sent();
+    }
+    EXPECT_LE(most, limit());
+    EXPECT_LT(tcp::receive_charge(s.tcb()), 4U * 40'000U);
+    EXPECT_EQ(s.counters().tcp_rcv_q_drop, 0U);
+    s.inject(A(1, 1).data(hole));
+    EXPECT_EQ(s.end().received, hole + 28U * 1400U);
+    EXPECT_TRUE(s.end().intact);
+    EXPECT_EQ(tcp::receive_charge(s.tcb()), 0U);
+}
+
 TEST_F(Queues, case_54_an_application_that_does_not_read_pins_twice_its_buffer_at_most) {
     tcp::Connection& c = s.tcb();
     void* owner = std::exchange(c.owner, nullptr);  // it is told nothing, and does not look
@@ -69,6 +86,68 @@ TEST_F(Queues, case_54_an_application_that_does_not_read_pins_twice_its_buffer_a
     EXPECT_EQ(s.end().received, 3000U);
     EXPECT_TRUE(s.end().intact);
     EXPECT_EQ(tcp::receive_charge(c), 0U);
+}
+
+/// An application that sends back what it receives, zero-copy, to a peer whose window stays closed.
+struct EchoedBytes : ::testing::Test {
+    void start(Script& s) {
+        s.establish(S(0).window(65535).mss(1460).sack_permitted());
+        s.inject(A(1, 1).window(0));
+        owner = std::exchange(s.tcb().owner, nullptr);
+    }
+    /// One more byte arrives and is sent back. False where that found no room.
+    bool echo(Script& s) {
+        tcp::Connection& c = s.tcb();
+        s.inject(A(1 + echoed, 1).window(0).data(1));
+        s.forget_sent();
+        BufferChain data = tcp::receive(s.stack().env(), c);
+        EXPECT_EQ(data.size(), 1U);
+        ++echoed;
+        tcp::consumed(s.stack().env(), c, 1);
+        const auto taken = tcp::send(s.stack().env(), c, data);
+        if (!taken) {
+            EXPECT_EQ(taken.error().value, EAGAIN);
+            EXPECT_EQ(data.size(), 1U);
+        }
+        return taken.has_value();
+    }
+    uint32_t echoed = 0;
+    void* owner = nullptr;
+};
+
+TEST_F(EchoedBytes, case_41_pin_twice_the_send_buffer_at_most) {
+    Script::Options o;
+    o.config.tcp.tcp_wmem = 65'536;
+    Script s(o);
+    start(s);
+    uint32_t taken = 0;
+    for (int i = 0; i < 1000; ++i) taken += echo(s) ? 1 : 0;
+    tcp::Connection& c = s.tcb();
+    EXPECT_GT(taken, 40U);
+    EXPECT_LT(taken, 70U);
+    EXPECT_LE(c.sending->queue.pinned(), size_t{2} * c.snd_buf + 2500);
+    c.owner = owner;
+    s.inject(A(1 + echoed, 1).window(65535));
+    uint32_t sent = 0;
+    for (int i = 0; i < 10 && sent < taken; ++i) {
+        while (s.anything_sent()) sent += s.next().payload_size;
+        s.inject(A(1 + echoed, 1 + sent));
+    }
+    EXPECT_EQ(sent, taken);
+    EXPECT_EQ(c.send_charge(), 0U);
+    EXPECT_EQ(s.end().writable_notices, 1U);
+}
+
+TEST_F(EchoedBytes, case_54_leave_a_reserve_of_receive_buffers_and_few_copies) {
+    Script s;
+    start(s);
+    const size_t before = s.stack().pools().available();
+    for (int i = 0; i < 6000; ++i) ASSERT_TRUE(echo(s)) << i;
+    const rte_mempool* pool = s.stack().pools().receive_pool();
+    EXPECT_GT(rte_mempool_avail_count(pool), pool->size / 6);
+    EXPECT_LT(before - s.stack().pools().available(), pool->size * 5 / 6 + 10);
+    EXPECT_GT(s.counters().payload_copied, 2000U);
+    EXPECT_EQ(s.counters().drops_total(), 0U);
 }
 
 /// Many of them: the reserve of receive buffers stays, and everything arrives once they read.
@@ -91,8 +170,15 @@ TEST(SlowReaders, case_54_leave_a_reserve_of_receive_buffers) {
     EXPECT_GT(rte_mempool_avail_count(pool), pool->size / 8);
     EXPECT_GT(pair.b.stack().counters().tcp_rcv_collapsed, 0U);
     EXPECT_GT(pair.b.stack().counters().tcp_rcv_q_drop, 0U);
+    // Nor do their copies take what sends are copied into: a share of that is left, too.
+    std::vector<std::byte> answer(128 * 1024);
     while (tcp::Connection* c = pair.b.stack().accept(*listener)) {
         EXPECT_LE(tcp::receive_charge(*c), size_t{2} * c->rcv_buf);
+        if (pair.server.accepted.empty()) {
+            const auto taken = tcp::send_copy(pair.b.stack().env(), *c, answer);
+            ASSERT_TRUE(taken);
+            EXPECT_EQ(*taken, answer.size());
+        }
         pair.server.adopt(pair.b.stack(), *c);
     }
     ASSERT_EQ(pair.server.accepted.size(), readers);

@@ -271,6 +271,31 @@ TEST_P(Paws, case_48_after_24_days_of_idleness_any_timestamp_is_good) {
     s.expect(A(1, 201).timestamps(0, 900));
 }
 
+/// What an earlier ACK says of what has arrived is true also when a later one overtakes it.
+TEST_P(Paws, case_48_a_pure_ack_that_was_overtaken_brings_its_sack) {
+    Script s(options());
+    s.establish(open_syn().timestamps(1000, 0).sack_permitted());
+    s.send(4000);
+    s.forget_sent();
+    const auto sack = [&](uint32_t begin, uint32_t end, uint32_t at) {
+        s.inject(A(1, 1).sack({{begin, end}}).timestamps(at, 0));
+    };
+    s.inject(PA(1, 1).data(10).timestamps(1100, 0));
+    const uint32_t before = s.tcb().in_flight();
+    const auto overtaken = [&](uint32_t at, uint16_t window, uint32_t ack) {
+        s.inject(A(11, ack).window(window).sack({{3001, 3501}}).timestamps(at, 0));
+    };
+    overtaken(1099, 60000, 1);  // another window
+    overtaken(100, 65535, 1);   // too old
+    sack(3001, 3501, 1099);     // not in order
+    EXPECT_EQ(s.drops(Drop::tcp_paws), 3U);
+    EXPECT_EQ(s.tcb().in_flight(), before);
+    overtaken(1099, 65535, 1);
+    EXPECT_EQ(s.drops(Drop::tcp_paws), 3U);
+    EXPECT_EQ(s.tcb().in_flight(), before - 500);
+    EXPECT_EQ(s.tcb().ts_recent, 1100U);
+}
+
 /// An outsider who has not met the window must not move TS.Recent, or the peer's segments are lost.
 TEST_P(Paws, case_48_only_an_acceptable_segment_moves_the_timestamp) {
     Script s(options());

@@ -99,6 +99,51 @@ TEST_P(Cores, a_bound_local_port_works_on_any_core) {
     pair.expect_nothing_left();
 }
 
+/// Every core asks for the same tuples: one gets each, the others learn that they do not.
+TEST_P(Cores, a_tuple_has_one_owner) {
+    Pair pair(15, with_cores(4), {});
+    pair.server.prototype = {.salt_out = 2, .salt_in = 1, .to_send = 50'000,
+                             .shutdown_when_sent = true, .close_at_end = true};
+    pair.server.listen(Address(), 80);
+    const SocketAddress remote{Pair::address(2, GetParam()), 80};
+    std::vector<std::unique_ptr<Endpoint>> others;
+    uint32_t at_once = 0;
+    for (uint16_t port = 2000; port < 2020; ++port) {
+        const SocketAddress local{Address::any(GetParam()), port};
+        pair.client.connect(remote, {.salt_out = 1, .salt_in = 2, .to_send = 50'000,
+                                     .shutdown_when_sent = true, .close_at_end = true},
+                            local, static_cast<uint16_t>(port % 4));
+        pair.network.run_for(100_us);
+        for (uint16_t i = 1; i < 4; ++i) {
+            const auto core = static_cast<uint16_t>((port + i) % 4);
+            auto& end = others.emplace_back(std::make_unique<Endpoint>());
+            end->stack = &pair.a.stack(core);
+            const auto c = end->stack->connect(remote, local, end.get());
+            if (c) {
+                end->connection = *c;
+            } else {
+                EXPECT_EQ(c.error().value, EADDRNOTAVAIL);
+                ++at_once;
+                others.pop_back();
+            }
+        }
+        pair.network.run_for(100_us);
+    }
+    EXPECT_GT(at_once, 0U);
+    EXPECT_GT(others.size(), 0U);
+    EXPECT_TRUE(pair.network.run_while(60_s, [&] { return all_done(pair.client.connecting); }));
+    for (const auto& end : others) {
+        EXPECT_TRUE(end->closed);
+        EXPECT_EQ(end->error, EADDRNOTAVAIL);
+    }
+    for (const auto& end : pair.client.connecting) {
+        EXPECT_EQ(end->received, 50'000U);
+        EXPECT_TRUE(end->intact);
+        EXPECT_EQ(end->error, 0);
+    }
+    pair.expect_nothing_left();
+}
+
 TEST_P(Cores, connections_to_our_own_address_on_one_core_and_across) {
     for (const uint16_t cores : {uint16_t{1}, uint16_t{3}}) {
         Pair pair(6, with_cores(cores));
@@ -132,6 +177,23 @@ TEST_P(Cores, a_silent_next_hop_is_unreachable_after_three_questions) {
     EXPECT_TRUE(end.closed);
     EXPECT_EQ(end.error, EHOSTUNREACH);
     EXPECT_EQ(pair.a.stack().counters().neighbour_solicitations, 3U);
+    pair.expect_nothing_left();
+}
+
+TEST_P(Cores, next_hops_that_fail_one_after_the_other_are_told_of_together) {
+    Pair pair(7);
+    Endpoint& first = pair.client.connect({Pair::address(77, GetParam()), 80});
+    pair.network.run_for(10_ms);
+    Endpoint& second = pair.client.connect({Pair::address(78, GetParam()), 80});
+    Endpoint& third = pair.client.connect({Pair::address(79, GetParam()), 80});
+    pair.network.run_for(3050_ms - 10_ms);
+    EXPECT_TRUE(first.closed);
+    EXPECT_FALSE(second.closed);
+    pair.network.run_for(100_ms);
+    for (const Endpoint* end : {&second, &third}) {
+        EXPECT_TRUE(end->closed);
+        EXPECT_EQ(end->error, EHOSTUNREACH);
+    }
     pair.expect_nothing_left();
 }
 

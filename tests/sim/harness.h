@@ -45,6 +45,7 @@ struct Endpoint {
     uint64_t received = 0;
     bool intact = true;
     bool connected = false;
+    uint32_t writable_notices = 0;
     bool peer_closed = false;
     bool closed = false;
     int error = 0;
@@ -117,6 +118,7 @@ public:
         Endpoint& end = *static_cast<Endpoint*>(c.owner);
         ASSERT_EQ(end.connection, &c);
         if ((events & tcp::Event::connected) != 0) end.connected = true;
+        if ((events & tcp::Event::writable) != 0) ++end.writable_notices;
         if ((events & tcp::Event::soft_error) != 0) end.soft_errors.push_back(c.soft_error);
         if ((events & tcp::Event::urgent) != 0) {
             ++end.urgent_notices;

@@ -170,6 +170,16 @@ TEST(ChallengeAck, case_33_segments_that_cannot_be_right_earn_one_ack_in_half_a_
     EXPECT_GT(s.counters().tcp_skipped_acks, 9000U);
 }
 
+TEST(ChallengeAck, case_32_a_syn_with_data_counts_against_the_limit) {
+    Script s;
+    converse(s);
+    for (int i = 0; i < 1000; ++i) s.inject(S(0x70000000).data(100).mss(1460));
+    EXPECT_EQ(s.counters().tcp_challenge_acks, 1U);
+    EXPECT_EQ(s.counters().tcp_skipped_acks, 999U);
+    s.expect(A(101, 101));
+    s.expect_silence();
+}
+
 /// The same with two stacks: what they say to each other comes to rest by itself.
 TEST(ChallengeAck, case_33_two_stacks_that_disagree_fall_silent) {
     Pair pair(1);

@@ -102,6 +102,49 @@ TEST_P(AbortInTimeWait, the_fin_is_acknowledged) {
     s.expect(A(2, 2).window(0));
 }
 
+/// Our FIN is queued behind data that the peer never took: that is no close in good order.
+BOTH_FAMILIES(ResetAfterClose);
+TEST_P(ResetAfterClose, in_last_ack_with_data_queued_is_a_reset) {
+    Script s(options());
+    s.establish(S(0).window(1000).mss(1000));
+    s.inject(FA(1, 1).window(1000));
+    s.send(10'000);
+    s.shutdown();
+    ASSERT_EQ(s.tcb().state, State::last_ack);
+    s.forget_sent();
+    s.inject(R(2));
+    EXPECT_TRUE(s.end().closed);
+    EXPECT_EQ(s.end().error, ECONNRESET);
+    EXPECT_EQ(s.counters().tcp_estab_resets, 1U);
+}
+
+TEST_P(ResetAfterClose, in_closing_with_data_queued_is_a_reset) {
+    Script s(options());
+    s.establish(S(0).window(1000).mss(1000));
+    s.send(10'000);
+    s.shutdown();
+    s.inject(FA(1, 1).window(1000));
+    ASSERT_EQ(s.tcb().state, State::closing);
+    s.forget_sent();
+    s.inject(R(2));
+    EXPECT_TRUE(s.end().closed);
+    EXPECT_EQ(s.end().error, ECONNRESET);
+}
+
+TEST_P(ResetAfterClose, where_only_the_fin_is_unacknowledged_is_a_close) {
+    Script s(options());
+    s.establish(open_syn());
+    s.inject(FA(1, 1));
+    s.send(100);
+    s.shutdown();
+    s.inject(A(2, 101));
+    ASSERT_EQ(s.tcb().state, State::last_ack);
+    s.inject(R(2));
+    EXPECT_TRUE(s.end().closed);
+    EXPECT_EQ(s.end().error, 0);
+    EXPECT_EQ(s.counters().tcp_estab_resets, 0U);
+}
+
 BOTH_FAMILIES(MUST_13);
 TEST_P(MUST_13, the_active_closer_stays_in_time_wait_for_two_msl) {
     Script s(options());
@@ -267,6 +310,29 @@ TEST(Fin, case_49_a_second_one_further_on_does_not_move_the_end) {
     s.inject(FA(101, 1));            // the end is at 101 ...
     s.inject(FA(501, 1));            // ... says the first, which is believed
     s.inject(PA(1, 1).data(100));
+    EXPECT_EQ(s.tcb().state, State::close_wait);
+    EXPECT_EQ(s.end().received, 100U);
+    EXPECT_TRUE(s.end().peer_closed);
+}
+
+TEST(Fin, case_49_one_that_the_stream_has_passed_is_forgotten) {
+    Script s;
+    s.establish(open_syn());
+    s.inject(FA(51, 1));             // forged, within the window
+    s.inject(PA(1, 1).data(100));
+    EXPECT_EQ(s.end().received, 100U);
+    EXPECT_EQ(s.tcb().state, State::established);
+    s.inject(FA(101, 1));
+    EXPECT_EQ(s.tcb().state, State::close_wait);
+    EXPECT_TRUE(s.end().peer_closed);
+}
+
+TEST(Fin, case_49_one_beyond_the_end_does_not_shut_out_the_one_in_order) {
+    Script s;
+    s.establish(open_syn());
+    s.inject(FA(501, 1));            // forged, beyond all that there will be
+    s.inject(PA(1, 1).data(100));
+    s.inject(FA(101, 1));
     EXPECT_EQ(s.tcb().state, State::close_wait);
     EXPECT_EQ(s.end().received, 100U);
     EXPECT_TRUE(s.end().peer_closed);

@@ -407,5 +407,21 @@ TEST(Burst, data_fin_rst_and_syn_on_an_established_connection_in_every_order) {
     } while (std::ranges::next_permutation(order).found);
 }
 
+BOTH_FAMILIES(EarlySend);
+TEST_P(EarlySend, is_refused_and_room_is_announced_with_the_connection) {
+    Script s(options());
+    s.connect();
+    s.next();
+    const std::vector<std::byte> data(10);
+    const auto refused = tcp::send_copy(s.stack().env(), s.tcb(), data);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().value, EAGAIN);
+    EXPECT_EQ(s.end().writable_notices, 0U);
+    s.inject(SA(0, 1).mss(1460));
+    EXPECT_TRUE(s.end().connected);
+    EXPECT_EQ(s.end().writable_notices, 1U);
+    EXPECT_TRUE(tcp::send_copy(s.stack().env(), s.tcb(), data));
+}
+
 }  // namespace
 }  // namespace millrace::testing

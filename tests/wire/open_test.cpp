@@ -1,4 +1,6 @@
 // Opening, by RFC 9293's IDs (sections 3.5, 3.9.1.1 and 3.9.2.3).
+#include <set>
+
 #include "script.h"
 
 namespace millrace::testing {
@@ -185,6 +187,32 @@ TEST_P(MUST_63, a_syn_from_an_impossible_source_is_ignored) {
 }
 
 // RFC 9293 section 3.10.7.3: where no acknowledgment vouches for a RST in SYN-SENT, it is dropped.
+/// RFC 6056 section 3.3.4: as long as a port is free it is found, wherever the walk begins.
+BOTH_FAMILIES(EphemeralPorts);
+TEST_P(EphemeralPorts, are_all_found_behind_a_long_row_of_taken_ones) {
+    constexpr uint16_t first = 40'000, last = 43'999, taken = 3'900;
+    Config config;
+    config.tcp.ip_local_port_range_min = first;
+    config.tcp.ip_local_port_range_max = last;
+    Script s(options(config));
+    Endpoint owner;
+    const auto connect = [&](uint16_t port) {
+        return s.stack().connect({s.peer(), 80}, {Address::any(GetParam()), port}, &owner);
+    };
+    for (uint16_t port = first; port < first + taken; ++port) ASSERT_TRUE(connect(port));
+    std::set<uint16_t> ports;
+    for (int i = taken; i <= last - first; ++i) {
+        const auto c = connect(0);
+        ASSERT_TRUE(c) << i;
+        ports.insert((*c)->key.local_port);
+    }
+    EXPECT_EQ(ports.size(), 100U);
+    EXPECT_EQ(*ports.begin(), first + taken);
+    const auto none = connect(0);
+    ASSERT_FALSE(none);
+    EXPECT_EQ(none.error().value, EADDRNOTAVAIL);
+}
+
 TEST(U_3, in_syn_sent_the_acknowledgment_must_vouch_for_a_reset) {
     Script s;
     s.connect();

@@ -92,10 +92,27 @@ TEST(Dsack, reports_the_part_that_is_old_and_takes_the_part_that_is_new) {
     s.inject(A(1, 1).data(100));
     s.expect(A(1, 101));
     s.inject(A(51, 1).data(100).filled_from(50));
-    s.expect(A(1, 101).sack({{51, 101}}));
-    s.expect(A(1, 151));
+    s.expect(A(1, 151).sack({{51, 101}}));
+    s.expect_silence();
     EXPECT_EQ(s.end().received, 150U);
     EXPECT_TRUE(s.end().intact);
+    s.inject(A(301, 1).data(100));
+    s.expect(A(1, 151).sack({{301, 401}}));
+    s.inject(A(101, 1).data(100));
+    s.expect(A(1, 201).sack({{101, 151}, {301, 401}}));
+    s.expect_silence();
+}
+
+TEST(Dsack, without_sack_what_is_partly_old_is_acknowledged_once_with_the_new_number) {
+    Script s;
+    s.establish(S(0).window(65535).mss(1460));
+    s.inject(A(1, 1).data(100));
+    s.expect(A(1, 101));
+    for (uint32_t end = 111; end <= 141; end += 10) {  // no three of these are duplicate ACKs
+        s.inject(A(51, 1).data(end - 51));
+        s.expect(A(1, end));
+        s.expect_silence();
+    }
 }
 
 TEST(Dsack, can_be_turned_off) {

@@ -283,6 +283,87 @@ TEST_P(MUST_66, acks_and_resets_count_while_our_window_is_closed) {
     EXPECT_EQ(s.end().error, ECONNRESET);
 }
 
+/// The peer has filled our window, and the first segment was lost on the way.
+BOTH_FAMILIES(RightEdge);
+TEST_P(RightEdge, an_ack_there_counts_and_a_reset_does_not) {
+    Script s(options());
+    s.establish(open_syn());
+    s.send(100);
+    s.expect(PA(1, 1).data(100));
+    const uint32_t edge = 1 + s.tcb().rcv_window();
+    s.inject(A(edge, 101).window(30000));
+    s.expect_silence();
+    EXPECT_EQ(s.tcb().outstanding(), 0U);
+    EXPECT_EQ(s.tcb().snd_wnd, 30000U);
+    EXPECT_EQ(s.counters().drops_total(), 0U);
+    s.inject(R(edge));
+    s.expect_silence();
+    EXPECT_EQ(s.drops(Drop::tcp_out_of_window), 1U);
+    s.inject(A(edge + 1, 101));
+    s.expect(A(101, 1));
+    EXPECT_EQ(s.drops(Drop::tcp_out_of_window), 2U);
+    EXPECT_FALSE(s.end().closed);
+}
+
+/// A window of 10000 bytes, of which all but `left` are used up; the application takes nothing.
+void use_up_window(Script& s, uint32_t left) {
+    s.establish(open_syn());
+    s.end().consume = false;
+    for (uint32_t at = 1; at < 10'001 - left; at += 1000) s.inject(A(at, 1).data(1000));
+    s.forget_sent();
+    ASSERT_EQ(s.tcb().rcv_window(), left);
+}
+Config window_of_10000() {
+    Config config;
+    config.tcp.tcp_rmem = 10'000;
+    return config;
+}
+
+TEST_P(RightEdge, a_fin_behind_data_that_fills_the_window_is_taken) {
+    Script s(options(window_of_10000()));
+    use_up_window(s, 1000);
+    s.inject(FA(9001, 1).data(1000));
+    s.expect(A(1, 10'002).window(0));
+    EXPECT_EQ(s.end().received, 10'000U);
+    EXPECT_TRUE(s.end().peer_closed);
+    EXPECT_EQ(s.tcb().state, tcp::State::close_wait);
+    EXPECT_EQ(s.tcb().rcv_window(), 0U);
+}
+
+TEST_P(RightEdge, a_fin_alone_is_taken_with_a_closed_window) {
+    Script s(options(window_of_10000()));
+    use_up_window(s, 0);
+    for (int i = 0; i < 2; ++i) {  // and sent again it reads the same
+        s.inject(FA(10'001, 1));
+        s.expect(A(1, 10'002).window(0));
+        EXPECT_TRUE(s.end().peer_closed);
+        EXPECT_EQ(s.tcb().state, tcp::State::close_wait);
+    }
+}
+
+TEST_P(RightEdge, a_fin_there_waits_for_what_is_missing) {
+    Script s(options(window_of_10000()));
+    use_up_window(s, 1000);
+    s.inject(FA(10'001, 1));
+    s.expect(A(1, 9001));
+    EXPECT_EQ(s.counters().drops_total(), 0U);
+    s.inject(A(9001, 1).data(1000));
+    s.expect(A(1, 10'002));
+    EXPECT_TRUE(s.end().peer_closed);
+}
+
+TEST_P(RightEdge, data_beyond_it_is_cut_off_and_the_fin_with_it) {
+    Script s(options(window_of_10000()));
+    use_up_window(s, 1000);
+    s.inject(FA(9001, 1).data(1001));
+    s.expect(A(1, 10'001).window(0));
+    EXPECT_EQ(s.end().received, 10'000U);
+    EXPECT_FALSE(s.end().peer_closed);
+    s.inject(FA(10'001, 1).data(1));  // nor with a byte in front while the window is closed
+    s.expect(A(1, 10'001).window(0));
+    EXPECT_FALSE(s.end().peer_closed);
+}
+
 TEST(MUST_39, our_window_opens_by_segments_not_by_bytes) {
     Script s;
     s.establish(open_syn());

@@ -39,6 +39,7 @@ struct Probe : ConnectionHandler, ListenHandler {
     bool echo = false;
     std::string received;
     int connected = 0;
+    int writable = 0;
     int closed = 0;
     CloseReason reason{};
     Connection last;
@@ -59,6 +60,7 @@ struct Probe : ConnectionHandler, ListenHandler {
         EXPECT_TRUE(c.consumed(size));
         if (c.at_end()) c.close();
     }
+    void on_writable(Connection) override { ++writable; }
     void on_closed(Connection, CloseReason why) override {
         ++closed;
         reason = why;
@@ -177,6 +179,22 @@ TEST_F(Api, a_region_is_sent_by_reference_and_released) {
     ASSERT_TRUE(turn_until([&] { return server_probe_.received.size() == memory.size(); }));
     EXPECT_EQ(server_probe_.received, memory);
     ASSERT_TRUE(turn_until([&] { return released.load(); }));
+}
+
+TEST_F(Api, a_buffer_that_is_not_taken_is_left_as_it_was) {
+    ASSERT_TRUE(server_->core(0).listen(target_, server_probe_));
+    const std::string memory(100, 'b');
+    const Region region(std::as_bytes(std::span(memory)), [] {});
+    Buffer buffer = std::move(*client_->core(0).buffer_from(region, 0, memory.size()));
+    auto c = client_->core(0).connect(target_, client_probe_);
+    ASSERT_TRUE(c);
+    EXPECT_EQ(c->send(static_cast<Buffer&&>(buffer)).error(), EAGAIN);  // not connected yet
+    EXPECT_EQ(buffer.size(), memory.size());
+    ASSERT_TRUE(turn_until([&] { return client_probe_.connected == 1; }));
+    EXPECT_EQ(client_probe_.writable, 1);
+    EXPECT_EQ(*c->send(static_cast<Buffer&&>(buffer)), memory.size());
+    EXPECT_EQ(buffer.size(), 0U);
+    ASSERT_TRUE(turn_until([&] { return server_probe_.received == memory; }));
 }
 
 TEST_F(Api, reasons_are_told) {

@@ -126,7 +126,7 @@ INSTANTIATE_TEST_SUITE_P(BothFamilies, Fragments, ::testing::Values(Family::ipv4
 TEST_P(Fragments, come_together_in_every_order) {
     std::array<uint32_t, 4> order{0, 1, 2, 3};
     do {
-        FragmentTable table(tunables_, counters_, 1);
+        FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
         buf::Frame whole;
         for (size_t i = 0; i < order.size(); ++i) {
             EXPECT_FALSE(whole);
@@ -142,7 +142,7 @@ TEST_P(Fragments, come_together_in_every_order) {
 
 TEST_P(Fragments, overlaps_condemn_the_datagram) {  // RFC 5722, attack case 11
     for (const auto& [begin, end] : {std::pair<uint32_t, uint32_t>{992, 1992}, {0, 8}, {8, 16}}) {
-        FragmentTable table(tunables_, counters_, 1);
+        FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
         EXPECT_FALSE(add(table, 0, 1000, true));
         EXPECT_FALSE(add(table, begin, end, true, 9));
         EXPECT_EQ(table.size(), 0U);
@@ -151,14 +151,14 @@ TEST_P(Fragments, overlaps_condemn_the_datagram) {  // RFC 5722, attack case 11
 }
 
 TEST_P(Fragments, exact_duplicates_are_harmless) {
-    FragmentTable table(tunables_, counters_, 1);
+    FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
     add(table, 0, 1000, true);
     add(table, 0, 1000, true);
     expect_whole(add(table, 1000, 1100, false), 1100);
 }
 
 TEST_P(Fragments, impossible_ones_are_dropped) {
-    FragmentTable table(tunables_, counters_, 1);
+    FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
     EXPECT_FALSE(add(table, 0, 7, true));         // not a multiple of eight
     EXPECT_FALSE(add(table, 0, 0, true));         // empty
     EXPECT_FALSE(add(table, 65520, 65600, false));  // ends past 65535
@@ -168,8 +168,39 @@ TEST_P(Fragments, impossible_ones_are_dropped) {
     EXPECT_EQ(pools_.available(), pools_.capacity());
 }
 
+/// RFC 3168 section 5.3, and the DSCP of the first.
+TEST_P(Fragments, keep_their_mark_of_congestion_and_their_dscp) {
+    struct Case {
+        std::array<uint8_t, 3> ecn;
+        int whole;  ///< negative: dropped
+    };
+    for (const auto& [ecn, expected] : {Case{{0, 0, 0}, 0}, Case{{2, 2, 2}, 2}, Case{{1, 1, 1}, 1},
+                                        Case{{2, 3, 2}, 3}, Case{{1, 1, 3}, 3}, Case{{3, 2, 2}, 3},
+                                        Case{{3, 3, 3}, 3}, Case{{0, 3, 0}, -1},
+                                        Case{{3, 0, 3}, -1}}) {
+        FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
+        const uint64_t bad = counters_.drops(Drop::fragment_bad);
+        buf::Frame whole;
+        for (const uint32_t i : {2U, 0U, 1U}) {
+            wire::Ip ip;
+            buf::Frame frame = piece(i * 1000, i * 1000 + 1000, i < 2, ip);
+            ip.tos = static_cast<uint8_t>((i == 0 ? 46 : 10) << 2 | ecn[i]);
+            whole = table.add(ip, std::move(frame), now_);
+        }
+        EXPECT_EQ(table.size(), 0U);
+        EXPECT_EQ(counters_.drops(Drop::fragment_bad) - bad, expected < 0 ? 1U : 0U);
+        EXPECT_EQ(static_cast<bool>(whole), expected >= 0);
+        if (!whole) continue;
+        expect_whole(whole, 3000);
+        std::array<uint8_t, 40> header{};
+        whole.copy_out(0, header);
+        const auto ip = wire::Ip::parse(header, whole.size(), true);
+        EXPECT_EQ(ip->tos, 46 << 2 | expected);
+    }
+}
+
 TEST_P(Fragments, wait_no_longer_than_ipfrag_time) {
-    FragmentTable table(tunables_, counters_, 1);
+    FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
     add(table, 0, 1000, true);
     now_ = now_ + 31_s;
     table.expire(now_);
@@ -179,7 +210,7 @@ TEST_P(Fragments, wait_no_longer_than_ipfrag_time) {
 }
 
 TEST_P(Fragments, a_flood_is_bounded_in_datagrams_and_in_pieces) {  // attack case 12
-    FragmentTable table(tunables_, counters_, 1);
+    FragmentTable table(tunables_, counters_, 1, pools_.receive_buffers());
     for (uint32_t id = 0; id < 5000; ++id) {
         wire::Ip ip;
         buf::Frame frame = piece(8, 16, true, ip);
@@ -187,8 +218,73 @@ TEST_P(Fragments, a_flood_is_bounded_in_datagrams_and_in_pieces) {  // attack ca
         EXPECT_FALSE(table.add(ip, std::move(frame), now_));
     }
     EXPECT_LE(table.size(), tunables_.ipfrag_max);
-    EXPECT_GE(pools_.available() + FragmentTable::pieces_max, pools_.capacity());
+    EXPECT_GE(pools_.available() + FragmentTable::buffers_max, pools_.capacity());
     EXPECT_GT(counters_.drops(Drop::fragment_no_room), 4000U);
+}
+
+TEST_P(Fragments, a_flood_pins_an_eighth_of_a_small_pool) {  // attack case 12
+    FragmentTable table(tunables_, counters_, 1, 512);
+    for (uint32_t id = 0; id < 500; ++id) {
+        wire::Ip ip;
+        buf::Frame frame = piece(8, 16, true, ip);
+        ip.identification = id;
+        EXPECT_FALSE(table.add(ip, std::move(frame), now_));
+    }
+    EXPECT_EQ(pools_.available() + 64, pools_.capacity());
+    now_ = now_ + 31_s;
+    table.expire(now_);
+    EXPECT_EQ(pools_.available(), pools_.capacity());
+}
+
+/// RFC 8200 section 4.5: destination options behind the fragment header stand in the first fragment
+/// alone, and are part of what was fragmented; the others name them as what follows.
+using FragmentsBehindOptions = WithPools;
+TEST_F(FragmentsBehindOptions, come_together_in_every_order) {
+    constexpr uint8_t fragment_header = 44, destination_options = 60, options_size = 16, tcp = 6;
+    const auto packet = [&](uint32_t begin, uint32_t end, bool more) {
+        std::vector<uint8_t> bytes(40);
+        wire::Ip ip;
+        ip.source = *Address::parse("fd00::2");
+        ip.destination = *Address::parse("fd00::1");
+        ip.protocol = static_cast<wire::Protocol>(fragment_header);
+        const uint32_t options = begin == 0 ? options_size : 0;
+        ip.payload_size = 8 + options + (end - begin);
+        ip.emit(bytes.data(), true);
+        const uint32_t offset = begin == 0 ? 0 : begin + options_size;
+        bytes.insert(bytes.end(), {destination_options, 0, static_cast<uint8_t>(offset >> 8),
+                                   static_cast<uint8_t>((offset & 0xf8) | (more ? 1 : 0)), 0, 0, 0,
+                                   77});
+        if (begin == 0) {  // a PadN option of 14 bytes
+            bytes.insert(bytes.end(), {tcp, 1, 1, 12});
+            bytes.resize(bytes.size() + 12);
+        }
+        for (uint32_t i = begin; i < end; ++i) bytes.push_back(static_cast<uint8_t>(i * 7));
+        return bytes;
+    };
+    const std::array packets{packet(0, 1000, true), packet(1000, 2000, true),
+                             packet(2000, 2100, false)};
+    IpTunables tunables;
+    std::array<size_t, 3> order{0, 1, 2};
+    do {
+        FragmentTable table(tunables, counters_, 1, pools_.receive_buffers());
+        buf::Frame whole;
+        for (const size_t i : order) {
+            EXPECT_FALSE(whole);
+            const auto ip = wire::Ip::parse(packets[i], packets[i].size(), true);
+            ASSERT_TRUE(ip);
+            whole = table.add(*ip, pools_.received(packets[i]), now_);
+        }
+        ASSERT_TRUE(whole);
+        std::vector<uint8_t> bytes(whole.size());
+        whole.copy_out(0, bytes);
+        const auto ip = wire::Ip::parse(bytes, bytes.size(), true);
+        ASSERT_TRUE(ip);
+        EXPECT_EQ(ip->protocol, wire::Protocol::tcp);
+        ASSERT_EQ(ip->payload_size, 2100U);
+        for (uint32_t i = 0; i < 2100; ++i)
+            ASSERT_EQ(bytes[ip->header_size + i], static_cast<uint8_t>(i * 7)) << i;
+    } while (std::ranges::next_permutation(order).found);
+    EXPECT_EQ(counters_.drops_total(), 0U);
 }
 
 /// What the neighbour table asks for.
@@ -202,7 +298,7 @@ struct Asked final : NeighbourActions {
         if (known) ++unicast;
     }
     void forward(uint16_t, buf::Frame frame) override { forwarded.push_back(std::move(frame)); }
-    void unreachable(const Address& address) override { failed.push_back(address); }
+    void unreachable(const Neighbour& neighbour) override { failed.push_back(neighbour.address); }
 };
 
 class NeighbourTable : public WithPools {
@@ -240,7 +336,28 @@ TEST_F(NeighbourTable, frames_wait_for_the_answer_and_go_out_with_it) {
     EXPECT_EQ(asked_.forwarded.size(), 4U);
 }
 
+TEST_F(NeighbourTable, silence_is_told_only_where_a_connection_would_hear_it) {
+    Neighbour& n = *table_.get(0, hop_, now_);
+    table_.send(n, frame(), now_);
+    pass(4_s);
+    EXPECT_EQ(n.state, NeighbourState::failed);
+    EXPECT_EQ(counters_.neighbour_failures, 1U);
+    EXPECT_TRUE(asked_.failed.empty());
+    for (int i = 0; i < 3; ++i) {  // until those who wait have been told, once
+        n.wanted = true;
+        table_.send(n, frame(), now_);
+        pass(4_s);
+        EXPECT_EQ(asked_.failed.size(), 1U);
+    }
+    n.untold = false;
+    table_.send(n, frame(), now_);
+    pass(4_s);
+    EXPECT_EQ(asked_.failed.size(), 1U) << "and nobody has used it since";
+    EXPECT_EQ(counters_.neighbour_failures, 5U);
+}
+
 TEST_F(NeighbourTable, silence_is_unreachable_after_the_retries) {
+    table_.get(0, hop_, now_)->wanted = true;
     table_.send(*table_.get(0, hop_, now_), frame(), now_);
     pass(2900_ms);
     EXPECT_EQ(asked_.solicited, 3);
@@ -301,6 +418,26 @@ TEST_F(NeighbourTable, what_nobody_asked_is_learned_only_where_it_may) {
     EXPECT_EQ(table_.size(), 0U);
     EXPECT_TRUE(table_.learn(0, hop_, mac_, false, true, now_));
     EXPECT_EQ(table_.find(0, hop_)->state, NeighbourState::stale);
+}
+
+/// RFC 4861 section 7.2.5: an advertisement without the override flag.
+TEST_F(NeighbourTable, what_may_not_override_casts_doubt_on_what_is_known) {
+    const wire::MacAddress other{{2, 0, 0, 0, 0, 77}};
+    Neighbour& n = *table_.get(0, hop_, now_);
+    EXPECT_TRUE(table_.learn(0, hop_, mac_, true, false, now_, false)) << "nothing was known";
+    for (const bool solicited : {false, true}) {
+        table_.learn(0, hop_, mac_, true, false, now_);
+        EXPECT_FALSE(table_.learn(0, hop_, other, solicited, false, now_, false));
+        EXPECT_EQ(n.mac, mac_);
+        EXPECT_EQ(n.state, NeighbourState::stale);
+        EXPECT_FALSE(table_.learn(0, hop_, other, solicited, false, now_, false));
+        EXPECT_EQ(n.state, NeighbourState::stale);
+    }
+    EXPECT_TRUE(table_.learn(0, hop_, mac_, true, false, now_, false)) << "the same address";
+    EXPECT_EQ(n.state, NeighbourState::reachable);
+    EXPECT_TRUE(table_.learn(0, hop_, other, false, false, now_, true));
+    EXPECT_EQ(n.mac, other);
+    EXPECT_EQ(n.state, NeighbourState::stale);
 }
 
 TEST_F(NeighbourTable, a_reference_to_a_recycled_entry_is_refused) {

@@ -290,8 +290,8 @@ TEST_P(Classify, the_link_layer_refuses_other_stations_and_other_protocols) {
     bytes[5] ^= 1;
     expect_dropped(bytes, Drop::ethernet_other_destination);
     bytes = tcp();
-    bytes[0] |= 1;  // a group: some of them are ours, so IP decides
-    expect_kind(bytes, Kind::tcp);
+    bytes[0] |= 1;  // a group: some of them are ours, but TCP has no business there
+    expect_dropped(bytes, Drop::tcp_broadcast);
     bytes = tcp();
     wire::store16(&bytes[12], 0x8847);  // MPLS
     expect_dropped(bytes, Drop::ethernet_unknown_type);

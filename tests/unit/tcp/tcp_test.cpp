@@ -163,13 +163,14 @@ TEST_F(ReassemblyTest, first_arrival_wins_in_every_order_and_overlap) {
         Random random(seed);
         Pool<ReassemblyRange> ranges(64);
         Reassembly reassembly(ranges);
+        Reassembly::Copies copies{pools_};
         const Seq start(static_cast<uint32_t>(0xffffff80 + random.below(64)));  // case 45: wraps
         std::map<uint32_t, uint8_t> model;  // offset from start: first byte that arrived
         for (int i = 0; i < 20; ++i) {
             const auto offset = static_cast<uint32_t>(1 + random.below(200));
             std::vector<uint8_t> bytes(1 + random.below(60), static_cast<uint8_t>(i + 1));
             const auto outcome =
-                reassembly.insert(start + offset, chain(bytes), 1 << 20, pools_);
+                reassembly.insert(start + offset, chain(bytes), 1 << 20, copies);
             EXPECT_NE(outcome, Reassembly::Outcome::dropped);
             bool fresh = false;
             for (uint32_t at = 0; at < bytes.size(); ++at)
@@ -179,7 +180,8 @@ TEST_F(ReassemblyTest, first_arrival_wins_in_every_order_and_overlap) {
         // The in-order piece meets what is held; held bytes stand.
         std::vector<uint8_t> head(1 + random.below(120), 99);
         BufferChain out;
-        const Seq next = reassembly.merge(start, chain(head), out, pools_);
+        const auto [next, pinned] = reassembly.merge(start, chain(head), out, copies);
+        EXPECT_EQ(pinned, buf::pinned_bytes(out));
         for (uint32_t at = 0; at < head.size(); ++at) model.emplace(at, uint8_t{99});
         std::vector<uint8_t> expected;
         for (uint32_t at = 0; model.contains(at); ++at) expected.push_back(model[at]);
@@ -191,9 +193,10 @@ TEST_F(ReassemblyTest, first_arrival_wins_in_every_order_and_overlap) {
 TEST_F(ReassemblyTest, is_bounded_by_what_it_pins_not_by_payload) {  // attack case 41
     Pool<ReassemblyRange> ranges(100'000);
     Reassembly reassembly(ranges);
+    Reassembly::Copies copies{pools_};
     uint32_t kept = 0;
     for (uint32_t i = 0; i < 1000; ++i)
-        if (reassembly.insert(Seq(2 + 2 * i), chain({7}), 100'000, pools_) ==
+        if (reassembly.insert(Seq(2 + 2 * i), chain({7}), 100'000, copies) ==
             Reassembly::Outcome::kept)
             ++kept;
     EXPECT_LT(kept, 60U);
@@ -202,14 +205,47 @@ TEST_F(ReassemblyTest, is_bounded_by_what_it_pins_not_by_payload) {  // attack c
     EXPECT_EQ(reassembly.ranges(), kept);
 }
 
+/// A segment over a hundred islands: they come together in one buffer, and none is referred to.
+TEST_F(ReassemblyTest, what_is_cut_by_islands_is_copied_and_takes_them_along) {
+    Pool<ReassemblyRange> ranges(1000);
+    Reassembly reassembly(ranges);
+    Reassembly::Copies copies{pools_};
+    for (uint32_t i = 0; i < 100; ++i)
+        reassembly.insert(Seq(1010 + 10 * i), chain({1}), 1 << 20, copies);
+    const size_t islands = reassembly.pinned();
+    EXPECT_EQ(copies.bytes, 0U);
+    const std::vector<uint8_t> bytes(1400, 2);
+    const size_t in_pools = pools_.available();
+    EXPECT_EQ(reassembly.insert(Seq(1001), chain(bytes), 1 << 20, copies),
+              Reassembly::Outcome::kept);
+    EXPECT_EQ(reassembly.ranges(), 1U);
+    EXPECT_EQ(reassembly.bytes(), 1400U);
+    EXPECT_LT(reassembly.pinned(), islands / 20);
+    EXPECT_GT(pools_.available(), in_pools + 90);
+    EXPECT_EQ(copies.bytes, 1000U);  // up to the last island; what lies behind it is kept as it is
+    reassembly.insert(Seq(3000), chain({1}), 1 << 20, copies);
+    copies.allowed = false;
+    EXPECT_EQ(reassembly.insert(Seq(2900), chain(std::vector<uint8_t>(200, 2)), 1 << 20, copies),
+              Reassembly::Outcome::dropped);
+    copies.allowed = true;
+    const size_t limit = reassembly.pinned() + 3000;
+    EXPECT_EQ(reassembly.insert(Seq(2900), chain(std::vector<uint8_t>(200, 2)), limit, copies),
+              Reassembly::Outcome::kept);
+    EXPECT_LE(reassembly.pinned(), limit);
+    BufferChain out;
+    EXPECT_EQ(reassembly.merge(Seq(1), chain(std::vector<uint8_t>(1000, 3)), out, copies).next,
+              Seq(2401));
+}
+
 TEST_F(ReassemblyTest, a_dry_range_pool_drops_and_leaks_nothing) {
     Pool<ReassemblyRange> ranges(2);
     Reassembly reassembly(ranges);
-    EXPECT_EQ(reassembly.insert(Seq(10), chain({1}), 1 << 20, pools_), Reassembly::Outcome::kept);
-    EXPECT_EQ(reassembly.insert(Seq(20), chain({1}), 1 << 20, pools_), Reassembly::Outcome::kept);
-    EXPECT_EQ(reassembly.insert(Seq(30), chain({1}), 1 << 20, pools_),
+    Reassembly::Copies copies{pools_};
+    EXPECT_EQ(reassembly.insert(Seq(10), chain({1}), 1 << 20, copies), Reassembly::Outcome::kept);
+    EXPECT_EQ(reassembly.insert(Seq(20), chain({1}), 1 << 20, copies), Reassembly::Outcome::kept);
+    EXPECT_EQ(reassembly.insert(Seq(30), chain({1}), 1 << 20, copies),
               Reassembly::Outcome::dropped);
-    EXPECT_EQ(reassembly.insert(Seq(11), chain({1}), 1 << 20, pools_), Reassembly::Outcome::kept);
+    EXPECT_EQ(reassembly.insert(Seq(11), chain({1}), 1 << 20, copies), Reassembly::Outcome::kept);
     reassembly.clear();
     EXPECT_EQ(ranges.in_use(), 0U);
 }

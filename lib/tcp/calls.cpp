@@ -39,8 +39,8 @@ uint32_t send_room(Connection& c) {
 }
 
 /// Whole buffers join the queue. While receive buffers are short, what holds one, or fills less
-/// than a quarter of its buffers, goes on as a copy: nobody knows how long it will stay. False where
-/// there is no buffer for that.
+/// than a quarter of its buffers, goes on as a copy: nobody knows how long it will stay. False
+/// where there is no buffer for that.
 bool enqueue(Env& env, Connection& c, BufferChain& data) {
     SendQueue& queue = c.sending->queue;
     const bool copy = env.receive_low && (env.buffers.holds_received(data) ||

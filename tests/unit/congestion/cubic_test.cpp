@@ -243,8 +243,8 @@ TEST(Cubic, any_window_segment_and_round_trip) {
             flow.acked(bytes);
             ASSERT_GE(flow.window.cwnd, before);
             ASSERT_LE(flow.window.cwnd, Window::max_size);
-            const uint64_t most = before < flow.window.ssthresh ? bytes : 0;  // slow start
-            ASSERT_LE(flow.window.cwnd, uint64_t{before} + before / 2 + most + 8ULL * mss + 1)
+            const uint64_t started = before < flow.window.ssthresh ? bytes : 0;  // slow start
+            ASSERT_LE(flow.window.cwnd, uint64_t{before} + before / 2 + started + 8ULL * mss + 1)
                 << mss << " " << rtt.us() << " " << before << " " << bytes;
         }
     }

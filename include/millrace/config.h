@@ -148,7 +148,7 @@ struct EalConfig {
 
 struct Config {
     std::vector<PortConfig> ports;
-    std::vector<CoreConfig> cores{CoreConfig{}};
+    std::vector<CoreConfig> cores = std::vector<CoreConfig>(1);
     PoolConfig pools;
     TcpTunables tcp;
     IpTunables ip;

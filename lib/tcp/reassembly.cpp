@@ -1,6 +1,7 @@
 #include "tcp/reassembly.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace millrace::tcp {
 
@@ -138,7 +139,7 @@ Reassembly::Merged Reassembly::merge(Seq begin, BufferChain data, BufferChain& o
         const uint32_t gap = distance(begin, at->begin);
         if (gap == data.size()) {
             pinned += buf::pinned_bytes(data);
-            out.append(std::move(data));
+            out.append(std::exchange(data, {}));
         } else {
             BufferStorage* tail = BufferAccess::tail(out);
             const auto copied = static_cast<uint32_t>(copies.buffers.move_by_copy(out, data, gap));

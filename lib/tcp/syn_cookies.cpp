@@ -8,7 +8,6 @@
 namespace millrace::tcp {
 
 using wire::Segment;
-using wire::TcpFlags;
 
 namespace {
 

@@ -39,12 +39,14 @@ public:
     }
     /// How long ago an entry of that length began (or was begun anew): within a tick.
     static Duration age(const TimeWait& entry, Instant now, Duration length) {
-        return now + length - Instant::from_ns(int64_t{entry.expires} * tick.ns());
+        const auto left = static_cast<int16_t>(entry.expires - tick_of(now));
+        return length - tick * left;
     }
     /// Calls `end(TimeWait&)` for entries whose time is over; at most `budget` are touched.
     template <typename End>
     void advance(Instant now, size_t budget, End&& end) {
         const uint32_t target = tick_of(now);
+        if (drained_ == 0) drained_ = target;  // what was before the first turn is empty
         while (drained_ <= target) {
             List& slot = slots_[drained_ % slots_.size()];
             while (!slot.empty()) {

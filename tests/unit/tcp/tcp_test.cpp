@@ -280,6 +280,8 @@ TEST(TimeWaitQueue, entries_end_in_time_where_their_clock_wraps) {
         TimeWait entry(FlowKey{});
         const Instant start = Instant() + TimeWaitQueue::tick * tick;
         queue.add(entry, start, 60_s);
+        EXPECT_LE(TimeWaitQueue::age(entry, start, 60_s), TimeWaitQueue::tick);
+        EXPECT_NEAR(TimeWaitQueue::age(entry, start + 20_s, 60_s).seconds(), 20, 0.25);
         size_t ended = 0;
         const auto advance = [&](Instant now) {
             queue.advance(now, 100, [&](TimeWait&) { ++ended; });

@@ -82,8 +82,8 @@ private:
     int ticks_left(const TimeWait& entry) const {
         return static_cast<int16_t>(entry.expires - drained_);
     }
-    static uint16_t nonzero(uint32_t tick) {
-        const auto low = static_cast<uint16_t>(tick);
+    static uint16_t nonzero(uint32_t number) {
+        const auto low = static_cast<uint16_t>(number);
         return low != 0 ? low : 1;
     }
     static uint32_t tick_of(Instant at) { return static_cast<uint32_t>(at.ns() / tick.ns()); }

@@ -80,10 +80,11 @@ class Programs:
 
 
 def nginx_config(folder, root):
-    """Writes a configuration for one nginx worker in `folder`; answers its path."""
+    """Writes a configuration for an nginx of one process in `folder`; answers its path. A master
+    that is killed would leave its worker behind."""
     path = os.path.join(folder, "nginx.conf")
     with open(path, "w") as file:
-        file.write(f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/err;"
+        file.write(f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/err;"
                    "events {}\nhttp { access_log off; sendfile on; keepalive_requests 1000000;"
                    f" client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;"
                    f" fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;"

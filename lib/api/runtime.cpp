@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <sys/prctl.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -14,6 +13,7 @@
 
 #include "api/context.h"
 #include "runtime/eal.h"
+#include "runtime/sleep.h"
 #include "runtime/world.h"
 
 namespace millrace {
@@ -48,10 +48,6 @@ Started<void> pin(const CoreConfig& config, std::thread& thread) {
     return {};
 }
 
-void sleep_for(Duration time) {
-    if (time > Duration()) std::this_thread::sleep_for(std::chrono::nanoseconds(time.ns()));
-}
-
 }  // namespace
 
 std::vector<uint16_t> usable_cpus() { return runtime::usable_cpus(); }
@@ -77,8 +73,7 @@ Stack& Runtime::core(uint16_t index) { return parts_->contexts[index]->facade();
 /// Turns until told to stop; an idle loop spins, gives the processor away or sleeps.
 void Runtime::Parts::loop(api::Context& context, const CoreConfig& config) {
     context.own();
-    // A sleep ends when it is asked to, not up to 50 us later.
-    if (config.idle == IdlePolicy::sleep) prctl(PR_SET_TIMERSLACK, 1);
+    if (config.idle == IdlePolicy::sleep) runtime::sleep_precisely();
     const Duration nap = Duration::from_us(config.idle_sleep_us);
     uint32_t empty_turns = 0;
     while (!stopping.load(std::memory_order_relaxed)) {
@@ -89,7 +84,7 @@ void Runtime::Parts::loop(api::Context& context, const CoreConfig& config) {
             if (config.idle == IdlePolicy::yield)
                 sched_yield();
             else
-                sleep_for(std::min(nap, core.next_deadline() - core.now()));
+                runtime::sleep_for(std::min(nap, core.next_deadline() - core.now()));
         }
     }
 }

@@ -2,7 +2,6 @@
 //
 // Whatever comes in at one port leaves at the other when `sim::Line` says so, as far as it does.
 // One loop, which sleeps between frames: on a small machine the peers need the processor.
-#include <sys/prctl.h>
 
 #include <algorithm>
 #include <array>
@@ -16,6 +15,7 @@
 #include "port/port.h"
 #include "runtime/clock.h"
 #include "runtime/eal.h"
+#include "runtime/sleep.h"
 #include "sim/impairments.h"
 
 using namespace millrace;
@@ -172,16 +172,14 @@ private:
 };
 
 void forward(std::array<Direction, 2>& directions, Duration sleep, const std::atomic<bool>& stop) {
-    // Sleeps end when they are asked to, not 50 us later.
-    prctl(PR_SET_TIMERSLACK, 1);
+    runtime::sleep_precisely();
     const runtime::Clock clock;
     while (!stop.load(std::memory_order_relaxed)) {
         bool busy = false;
         for (Direction& direction : directions) busy |= direction.turn(clock.now());
         if (busy) continue;
         const Instant next = std::min(directions[0].next_arrival(), directions[1].next_arrival());
-        const Duration left = std::min(sleep, next - clock.now());
-        if (left > Duration()) std::this_thread::sleep_for(std::chrono::nanoseconds(left.ns()));
+        runtime::sleep_for(std::min(sleep, next - clock.now()));
     }
 }
 

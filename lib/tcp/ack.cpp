@@ -1,7 +1,7 @@
-#include "tcp/ack.h"
-
+// What an acknowledgment does: scoreboard, RACK, recovery, window; in that order.
 #include <algorithm>
 
+#include "tcp/calls.h"
 #include "tcp/ecn.h"
 #include "tcp/ingress.h"
 #include "tcp/limits.h"
@@ -227,14 +227,6 @@ void process_ack(Env& env, Connection& c, const Segment& segment, uint32_t windo
 }
 
 }  // namespace
-
-void wake_writer(Env& env, Connection& c) {
-    if (!c.want_writable || c.send_charge() >= c.snd_buf - c.snd_buf / 3) return;
-    // Linux's hysteresis: below half of the mark (tcp_stream_memory_free).
-    if (uint64_t{2} * c.unsent() >= c.not_sent_low_water) return;
-    c.want_writable = false;
-    env.notify(c, Event::writable);
-}
 
 namespace steps {
 

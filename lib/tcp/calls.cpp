@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <optional>
 
-#include "tcp/ack.h"
 #include "tcp/limits.h"
 #include "tcp/output.h"
 #include "tcp/receive_window.h"
@@ -297,6 +296,14 @@ void abort(Env& env, Connection& c) {
     }
     c.rst_due = c.state != State::syn_sent;  // nor before the peer knows of us
     finish(env, c, 0);
+}
+
+void wake_writer(Env& env, Connection& c) {
+    if (!c.want_writable || c.send_charge() >= c.snd_buf - c.snd_buf / 3) return;
+    // Linux's hysteresis: below half of the mark (tcp_stream_memory_free).
+    if (uint64_t{2} * c.unsent() >= c.not_sent_low_water) return;
+    c.want_writable = false;
+    env.notify(c, Event::writable);
 }
 
 }  // namespace millrace::tcp

@@ -66,5 +66,7 @@ void set_not_sent_low_water_mark(Env& env, Connection& c, uint32_t bytes);
 void close(Env& env, Connection& c);
 /// ABORT: RST, at once.
 void abort(Env& env, Connection& c);
+/// There is room again for an application that met a full send buffer, or too much unsent.
+void wake_writer(Env& env, Connection& c);
 
 }  // namespace millrace::tcp

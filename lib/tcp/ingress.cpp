@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "tcp/ack.h"
+#include "tcp/calls.h"
 #include "tcp/delayed_ack.h"
 #include "tcp/ecn.h"
 #include "tcp/limits.h"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "tcp/ack.h"
+#include "tcp/calls.h"
 #include "tcp/delayed_ack.h"
 #include "tcp/ecn.h"
 #include "tcp/limits.h"

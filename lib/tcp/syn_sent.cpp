@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "tcp/ack.h"
 #include "tcp/ecn.h"
 #include "tcp/ingress.h"
 #include "tcp/limits.h"

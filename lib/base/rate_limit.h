@@ -1,7 +1,6 @@
 // So many events a second, and nobody can count what others have used of them.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 #include <millrace/time.h>

@@ -150,26 +150,6 @@ TEST(SynSent, acknowledgment_of_something_else_is_reset) {
     EXPECT_FALSE(s.end().closed);
 }
 
-TEST(SynSent, retransmits_linearly_then_doubling_and_gives_up) {
-    Script s;
-    s.connect();
-    s.next();
-    // tcp_syn_retries 6 and tcp_syn_linear_timeouts 4 (defaults.md).
-    int64_t at_ms = 0;
-    for (const int64_t expected :
-         {1000, 2000, 3000, 4000, 5000, 7000, 11000, 19000, 35000, 67000}) {
-        at_ms += s.advance_to_next_segment(100_s).ms();
-        EXPECT_EQ(s.next().flags, TcpFlags::syn);
-        EXPECT_NEAR(static_cast<double>(at_ms), static_cast<double>(expected), 2);
-    }
-    s.advance(63_s);
-    EXPECT_FALSE(s.end().closed);
-    s.advance(2_s);
-    EXPECT_TRUE(s.end().closed);
-    EXPECT_EQ(s.end().error, ETIMEDOUT);
-    s.expect_silence();
-}
-
 TEST(SynReceived, syn_ack_is_retransmitted_then_given_up) {
     Script s;
     s.listen();

@@ -184,6 +184,12 @@ class Tidy(unittest.TestCase):
         self.assertEqual(wrong_rows([("MUST-1", "not yet")] + every[1:], tests),
                          ["MUST-1 has neither test nor reason"])
 
+    def test_every_planted_bug_finds_its_place(self):
+        sys.path.insert(0, os.path.join(TOP, "tests", "sim"))
+        from planted import BUGS
+        self.assertEqual([bug.name for bug in BUGS
+                          if "\n".join(lines(bug.file)).count(bug.old.rstrip("\n")) != 1], [])
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

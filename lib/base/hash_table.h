@@ -1,6 +1,7 @@
 // An intrusive hash table that grows one bucket at a time.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -61,6 +62,11 @@ public:
     }
 
     void prefetch(uint32_t hash) const { __builtin_prefetch(&bucket_of(hash)); }
+    /// A pass later, when the bucket is there: its first element, nearly always the one looked for.
+    void prefetch_first(uint32_t hash) const {
+        const Bucket& bucket = bucket_of(hash);
+        if (!bucket.empty()) __builtin_prefetch(&bucket.front());
+    }
     size_t size() const { return size_; }
 
     /// Calls `visit(Node&)` for each element; `visit` may erase the element that it was given.
@@ -70,6 +76,17 @@ public:
             auto at = buckets()[i].begin();
             while (at != buckets()[i].end()) visit(static_cast<Node&>(*at++));
         }
+    }
+
+    /// A walk in steps: the elements of `count` buckets from `from` on; `visit` may not change the
+    /// table. Answers where to go on, 0 at the end. What was in the table when the walk began and
+    /// still is at its end is visited, also where buckets were split meanwhile.
+    template <typename Visit>
+    size_t for_each_from(size_t from, size_t count, Visit&& visit) {
+        const size_t end = std::min(from + count, buckets_);
+        for (size_t i = from; i < end; ++i)
+            for (HashNode& node : buckets()[i]) visit(static_cast<Node&>(node));
+        return end < buckets_ ? end : 0;
     }
 
     /// The longest chain, for tests of the spread.

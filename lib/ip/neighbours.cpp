@@ -37,13 +37,14 @@ Neighbour* Neighbours::get(uint16_t interface, const Address& address, Instant) 
     return entry;
 }
 
-/// The next entry, round the table, that no frame waits for (second chance is not needed: what is
-/// in use is learned again with one question).
+/// The next entry, round the table, that no frame waits for; one that connections send by gets a
+/// second chance: addresses that somebody makes up must not push the gateway out.
 Neighbour* Neighbours::recycle() {
-    for (size_t i = 0; i < entries_.size(); ++i) {
+    for (size_t i = 0; i < 2 * entries_.size(); ++i) {
         Neighbour& entry = entries_[victim_];
         victim_ = (victim_ + 1) % entries_.size();
         if (!entry.waiting.empty()) continue;
+        if (entry.usable() && std::exchange(entry.wanted, false)) continue;
         time::Wheel::cancel(entry.timer);
         table_.erase(entry);
         return &entry;

@@ -15,6 +15,7 @@ namespace {
 
 // A walk over a million flows takes some 0.1 s.
 constexpr Duration failure_walk_interval = Duration::from_ms(100);
+constexpr size_t failure_walk_buckets = 1024;  // a turn: some 100 us where nothing is cached
 
 }  // namespace
 
@@ -157,12 +158,15 @@ void Stack::unreachable(const ip::Neighbour& neighbour) {
     failed_hops_.push_back(neighbours_.reference(neighbour));
 }
 
-/// One walk over the flows at a time, however many next hops have failed: who can make them fail
-/// gets no more of this core than that.
+/// One walk over the flows at a time, however many next hops have failed, and a part of it in each
+/// turn: who can make them fail gets no more of this core than that.
 void Stack::fail_attempts() {
-    if (failed_hops_.empty() || env_.now < next_failure_walk_) return;
-    next_failure_walk_ = env_.now + failure_walk_interval;
-    flows_.for_each([&](tcp::Flow& flow) {
+    if (failure_walk_at_ == 0) {
+        if (failed_hops_.empty() || env_.now < next_failure_walk_) return;
+        next_failure_walk_ = env_.now + failure_walk_interval;
+        failure_walk_hops_ = failed_hops_.size();  // those that fail from now on: the next walk
+    }
+    const auto tell = [&](tcp::Flow& flow) {
         if (flow.kind != tcp::FlowKind::connection) return;
         auto& c = static_cast<tcp::Connection&>(flow);
         if (c.state == tcp::State::closed || c.state == tcp::State::time_wait) return;
@@ -171,10 +175,13 @@ void Stack::fail_attempts() {
         if (c.state != tcp::State::syn_sent) return tcp::report(env_, c, EHOSTUNREACH);
         ++counters_.tcp_attempt_fails;
         tcp::finish(env_, c, EHOSTUNREACH);
-    });
-    for (const ip::NeighbourRef& reference : failed_hops_)
-        if (ip::Neighbour* hop = neighbours_.resolve(reference)) hop->untold = false;
-    failed_hops_.clear();
+    };
+    failure_walk_at_ = flows_.for_each_from(failure_walk_at_, failure_walk_buckets, tell);
+    if (failure_walk_at_ != 0) return;
+    const auto told = failed_hops_.begin() + static_cast<ptrdiff_t>(failure_walk_hops_);
+    for (auto at = failed_hops_.begin(); at != told; ++at)
+        if (ip::Neighbour* hop = neighbours_.resolve(*at)) hop->untold = false;
+    failed_hops_.erase(failed_hops_.begin(), told);
 }
 
 void Stack::on_fragment(Classified& in) {

@@ -111,9 +111,12 @@ void Stack::deliver_time_wait(tcp::TimeWait& entry, Classified& in) {
         case TimeWaitVerdict::drop: return;
         case TimeWaitVerdict::remove: remove_time_wait(entry); return;
         case TimeWaitVerdict::reopen:
-            if (find_listener(in.ip.destination, in.segment.destination_port) != nullptr) {
+            if (const tcp::Listener* listener =
+                    find_listener(in.ip.destination, in.segment.destination_port)) {
                 const Seq floor = tcp::beyond(entry);
-                remove_time_wait(entry);
+                // Where the SYN will be dropped, its floor is kept for the next.
+                if (!listener->accept_queue_full() && half_opens_.in_use() < half_opens_.limit())
+                    remove_time_wait(entry);
                 deliver_new(in, floor);
                 return;
             }
@@ -174,7 +177,7 @@ tcp::Connection* Stack::establish(const tcp::HalfOpen& entry, Classified& in) {
     }
     tcp::Connection* c = add_connection(entry.key, in.hash);
     if (c == nullptr) return nullptr;
-    tcp::complete(env_, entry, *c, in.ip.destination, link_mss(in.ip.source));
+    tcp::complete(env_, entry, in.segment, *c, in.ip.destination, link_mss(in.ip.source));
     c->accept_queued = true;
     listener.accept_queue.push_back(*c);
     if (!listener.accept_event) {
@@ -252,7 +255,10 @@ void Stack::deliver_new(Classified& in, std::optional<Seq> isn_floor) {
     // Another core may listen: it gets the SYN and keeps the tuple. Not only the SYN: news of the
     // claim may still be under way.
     const auto core = in.settled ? std::nullopt : listening_core(in);
-    if (core) return hand_over(*core, in, true);
+    if (core) {
+        --counters_.tcp_in_segs;  // its owner counts it
+        return hand_over(*core, in, true);
+    }
     counters_.drop(Drop::tcp_no_listener);
     reply_reset(in);
 }
@@ -264,11 +270,12 @@ void Stack::deliver_syn(tcp::Listener& listener, Classified& in, std::optional<S
         ++counters_.tcp_listen_drops;
         return;
     }
-    // What reopens a TIME-WAIT needs an ISN beyond the old ones: no cookie, as in Linux.
+    // What reopens a TIME-WAIT needs an ISN beyond the old ones: no cookie and no bound but the
+    // pool's, as in Linux.
     const bool only_cookies = config_.tcp.tcp_syncookies == 2 && !isn_floor;
-    tcp::HalfOpen* entry = only_cookies || listener.half_open_full(config_.tcp)
-                               ? nullptr
-                               : half_opens_.take(in.key, listener);
+    const bool full = !isn_floor && listener.half_open_full(config_.tcp);
+    tcp::HalfOpen* entry =
+        only_cookies || full ? nullptr : half_opens_.take(in.key, listener);
     if (entry == nullptr) {
         if (config_.tcp.tcp_syncookies != 0 && !isn_floor && answer_by_cookie(listener, in)) return;
         counters_.drop(Drop::tcp_backlog_full);

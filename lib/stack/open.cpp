@@ -279,8 +279,10 @@ void Stack::leave_table(tcp::Connection& c) {
 void Stack::to_time_wait(tcp::Connection& c) {
     const uint32_t hash = c.hash;
     leave_table(c);
-    tcp::TimeWait* entry = time_waits_.take(c.key);
+    tcp::TimeWait* entry =
+        time_wait_count_ < config_.tcp.tcp_max_tw_buckets ? time_waits_.take(c.key) : nullptr;
     if (entry != nullptr) {
+        ++time_wait_count_;
         tcp::begin(*entry, c);
         flows_.insert(*entry, hash);
         ++flows_changed_;
@@ -296,6 +298,7 @@ void Stack::to_time_wait(tcp::Connection& c) {
 
 void Stack::remove_time_wait(tcp::TimeWait& entry) {
     // It leaves the table now; its slot of the queue gives its memory back when it drains.
+    --time_wait_count_;
     flows_.erase(entry);
     ++flows_changed_;
     claim(entry.key, false);

@@ -3,6 +3,7 @@
 #include <boost/intrusive/parent_from_member.hpp>
 
 #include "tcp/ingress.h"
+#include "tcp/receive_queue.h"
 #include "tcp/slow_timer.h"
 #include "tcp/timers.h"
 
@@ -16,6 +17,10 @@ constexpr size_t time_wait_budget = 1024;
 size_t flows_max(const Config& config) {
     return size_t{config.tcp.max_connections} + config.tcp.tcp_max_tw_buckets;
 }
+
+// An entry that is gone before its time, since its tuple was opened again, goes back to the pool
+// when its slot of the queue drains: as many more may wait for that.
+size_t time_waits_max(const Config& config) { return size_t{2} * config.tcp.tcp_max_tw_buckets; }
 
 // A range for each connection that sends, and enough for scoreboards of the rest of the memory.
 size_t sent_ranges_max(const Config& config) {
@@ -76,12 +81,13 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
            .bbrs = bbrs_,
            .mtu_probings = mtu_probings_,
            .isn = tcp::IsnGenerator(options.secrets),
+           .reassembling = {},
            .dirty = {},
            .ready = {},
            .starved = {}},
       classifier_(interfaces_, addresses_, hash_, counters_),
       connections_(config_.tcp.max_connections),
-      time_waits_(config_.tcp.tcp_max_tw_buckets),
+      time_waits_(time_waits_max(config_)),
       half_opens_(config_.tcp.max_half_open),
       listener_pool_(size_t{65536}),
       flows_(flows_max(config_)),
@@ -114,11 +120,7 @@ void Stack::run_timers() {
                    [this](time::WheelEntry& entry) { expire_timer(entry); });
     fail_attempts();
     time_wait_queue_.advance(env_.now, time_wait_budget, [this](tcp::TimeWait& entry) {
-        if (entry.expires != 0) {  // else it has left the table already
-            flows_.erase(entry);
-            ++flows_changed_;
-            claim(entry.key, false);
-        }
+        if (entry.expires != 0) remove_time_wait(entry);  // else it has left the table already
         time_waits_.give_back(&entry);
     });
     if (env_.now >= env_.retry_starved_at) retry_starved();
@@ -136,6 +138,7 @@ void Stack::count_receive_buffers() {
     frames_unchecked_ = 0;
     env_.receive_low = pools_.receive_is_low();
     env_.payload_low = pools_.payload_is_low();
+    if (env_.receive_low && env_.payload_low) tcp::relieve(env_);
 }
 
 void Stack::retry_starved() {
@@ -220,6 +223,7 @@ Instant Stack::next_deadline() {
     deadline = std::min(deadline, env_.retry_starved_at);
     deadline = std::min(deadline, time_wait_queue_.next_deadline(time_waits_.in_use()));
     if (fragments_.size() > 0) deadline = std::min(deadline, next_fragment_sweep_);
+    if (failure_walk_at_ != 0) return env_.now;
     if (!failed_hops_.empty()) deadline = std::min(deadline, next_failure_walk_);
     return deadline;
 }
@@ -227,7 +231,7 @@ Instant Stack::next_deadline() {
 Stack::Population Stack::population() const {
     return {.connections = connections_.in_use(),
             .half_open = half_opens_.in_use(),
-            .time_wait = time_waits_.in_use(),
+            .time_wait = time_wait_count_,
             .listeners = listeners_.size(),
             .neighbours = neighbours_.size(),
             .forwards = forward_pool_.in_use(),

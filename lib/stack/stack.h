@@ -245,6 +245,7 @@ private:
     HashTable<tcp::HalfOpen> half_open_table_;
     HashTable<tcp::Listener> listeners_;
     tcp::TimeWaitQueue time_wait_queue_;
+    size_t time_wait_count_ = 0;  ///< in the flow table: at most tcp_max_tw_buckets
     uint64_t flows_changed_ = 0;  ///< hints of the second pass are good while this stands still
     tcp::HalfOpen* half_open_due_ = nullptr;
     std::vector<tcp::Listener*> acceptable_;
@@ -268,6 +269,8 @@ private:
     std::vector<buf::Frame> loopback_;
     std::vector<ip::NeighbourRef> failed_hops_;  ///< whose connections are still to be told
     Instant next_failure_walk_;
+    size_t failure_walk_at_ = 0;    ///< bucket of the flow table at which the walk goes on; 0: none
+    size_t failure_walk_hops_ = 0;  ///< so many of `failed_hops_` it is about
     Instant next_housekeeping_;
     size_t frames_unchecked_ = 0;  ///< received since the receive buffers were last counted
     Instant next_fragment_sweep_;

@@ -71,7 +71,8 @@ bool is_dsack(const wire::SackBlock& first, const Segment& segment) {
 }
 
 /// Only duplicates of what was sent again since the window came down can take that back (attack
-/// case 47); more of them than were sent again count for nothing.
+/// case 47). The network duplicates, too: what was never sent again proves nothing, and no more
+/// duplicates than there were retransmissions (Linux's dsack_dups).
 void take_dsack(Env& env, Connection& c, AckWork& work, const wire::SackBlock& block) {
     if (block.end > c.snd_nxt || block.end <= block.begin ||
         block.begin < c.snd_una - std::max(c.max_snd_wnd, uint32_t{65535})) {
@@ -79,9 +80,11 @@ void take_dsack(Env& env, Connection& c, AckWork& work, const wire::SackBlock& b
         return;
     }
     ++env.counters.tcp_dsack_recv;
-    work.dsack = true;
     const Sending& s = *c.sending;
     if (s.tlp_out && s.tlp_again != 0 && block.end == s.tlp_end) work.dsack_of_probe = true;
+    c.dsack_dups += (distance(block.begin, block.end) - 1) / c.window.mss + 1;
+    if (block.end > s.retransmitted_end || c.dsack_dups > c.total_retrans) return;
+    work.dsack = true;
     if (!c.undo_possible || c.undo_retransmitted <= 0 || block.begin < c.undo_from) return;
     const auto bytes = static_cast<int32_t>(
         std::min<uint32_t>(distance(block.begin, block.end), 1U << 30));
@@ -90,10 +93,9 @@ void take_dsack(Env& env, Connection& c, AckWork& work, const wire::SackBlock& b
 
 /// Ranges that a connection may have: a small MSS earns no more of them, and no connection takes
 /// the core's (CVE-2019-11478).
-size_t sent_ranges_bound(const Env& env, const Connection& c) {
+size_t sent_ranges_bound(const Connection& c) {
     const uint32_t segment = std::max<uint32_t>(c.window.mss, rcv_mss_small);
-    return std::min<size_t>(c.outstanding() / segment + sent_ranges_spare,
-                            env.sent_ranges.limit() / sent_ranges_share);
+    return std::min(c.outstanding() / segment + sent_ranges_spare, c.sending->sent.share());
 }
 
 /// The SACK option (RFC 2018). Blocks of what was never sent or is acknowledged are no use (attack
@@ -112,7 +114,7 @@ void take_sacks(Env& env, Connection& c, AckWork& work, const Segment& segment) 
             ++env.counters.tcp_sack_discard;
             continue;
         }
-        s.sent.sack(block.begin, block.end, sent_ranges_bound(env, c),
+        s.sent.sack(block.begin, block.end, sent_ranges_bound(c),
                     [&](const SentRange& range, uint32_t bytes) {
                         note_delivered(env, c, work, range, bytes, true);
                         work.sacked_new = true;
@@ -258,8 +260,9 @@ Verdict check_ack(Env& env, Connection& c, const Segment& segment) {
     const uint32_t window_before = c.snd_wnd;
     const Seq una_before = c.snd_una;
     if (segment.ack >= c.snd_una) update_window(env, c, segment);
-    // An ACK from before SND.UNA still may report a duplicate.
-    if (c.sack && segment.options.sack_count > 0 && c.undo_possible) borrow_sending(env, c);
+    // An ACK from before SND.UNA still may report a duplicate; one of nothing may be its sign.
+    if (c.sack && (c.probe_unjudged || (segment.options.sack_count > 0 && c.undo_possible)))
+        borrow_sending(env, c);
     if (c.sending != nullptr && (segment.ack >= c.snd_una || segment.options.sack_count > 0))
         process_ack(env, c, segment, window_before);
     if (c.fin_acked && c.snd_una != una_before) on_fin_acked(env, c);

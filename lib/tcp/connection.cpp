@@ -32,20 +32,25 @@ Sending* borrow_sending(Env& env, Connection& c) {
     if (c.sending != nullptr) return c.sending;
     c.sending = env.sendings.take(env.sent_ranges);
     // Within reach of sequence comparison: nothing has overtaken anything or been sent again yet.
-    if (Sending* s = c.sending)
-        s->highest_delivered = s->small_end = s->retransmitted_end = c.snd_una;
-    return c.sending;
+    Sending* s = c.sending;
+    if (s == nullptr) return nullptr;
+    s->highest_delivered = s->small_end = s->retransmitted_end = s->tlp_end = c.snd_una;
+    s->tlp_out = c.probe_unjudged;
+    s->tlp_again = s->tlp_out ? c.snd_mss : 0;
+    c.probe_unjudged = false;
+    return s;
 }
 
 void settle_sending(Env& env, Connection& c) {
     Sending* s = c.sending;
-    // An unanswered probe that has sent something again is still to be judged.
-    if (s == nullptr || !s->queue.empty() || !s->sent.empty() || s->tlp_out) return;
+    if (s == nullptr || !s->queue.empty() || !s->sent.empty()) return;
     if (c.fin_queued && !c.fin_acked) return;
     if (c.recovery == Recovery::disorder) c.recovery = Recovery::open;
     if (c.recovery != Recovery::open) return;
     // Small writes, each acknowledged before the next, keep to the rate, too.
     if (s->pace_at > env.now) return pacing::wait(env, c);
+    // Whether a probe that sent something again was needed will be seen by what comes next.
+    c.probe_unjudged = s->tlp_out;
     env.sendings.give_back(s);
     c.sending = nullptr;
 }

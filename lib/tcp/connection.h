@@ -100,7 +100,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool report_errors : 1 = false;    ///< soft errors are told to the application (SHLD-20)
     bool delivered_close : 1 = false;  ///< the application has been told of the end
     bool keepalive : 1 = false;        ///< SO_KEEPALIVE
-    bool orphan : 1 = false;           ///< counted in `Env::orphans`
+    bool orphan : 1 = false;           ///< counted in `Env::orphans`: not in FIN-WAIT-2
     bool ecn_asked : 1 = false;        ///< our SYN bore ECE and CWR (RFC 3168 section 6.1.1)
     bool ecn : 1 = false;              ///< both sides agreed on ECN
     bool ece : 1 = false;              ///< our ACKs bear ECE
@@ -110,6 +110,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool urgent_pending : 1 = false;   ///< `rcv_up` is ahead of what the application has taken
     bool queue_copied : 1 = false;     ///< no receive buffer is in this connection's queues
     bool rcv_buf_locked : 1 = false;   ///< the application has set `rcv_buf`: no autotuning
+    bool probe_unjudged : 1 = false;   ///< a tail loss probe repaired a loss, or was not needed
 
     uint16_t snd_mss = 536;  ///< payload of a full segment, options subtracted
     uint16_t link_mss = 536; ///< what we advertise: the link's MTU less the headers
@@ -173,6 +174,7 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     Seq fin_seq;
     Seq rcv_up;              ///< RCV.UP, while `urgent_pending`
     uint32_t not_sent_low_water = UINT32_MAX;  ///< TCP_NOTSENT_LOWAT, bytes
+    uint32_t dsack_dups = 0; ///< segments that the peer has reported as duplicates
     Instant first_retransmit;  ///< when the present series of timeouts (or probes) began
     uint32_t user_timeout_ms = 0;      ///< TCP_USER_TIMEOUT; 0: off, `user_timeout_never`
     uint16_t keepalive_idle_s = 0;     ///< TCP_KEEPIDLE; 0, here and below: the tunable

@@ -40,6 +40,7 @@ struct Env {
     Pool<congestion::Bbr>& bbrs;
     Pool<MtuProbing>& mtu_probings;
     IsnGenerator isn;
+    Reassemblies reassembling;  ///< what waits for missing data
     DirtyList dirty;  ///< may have something to send; egress walks it once a turn
     ReadyList ready;  ///< have events for the application
     std::vector<Connection*> starved;  ///< met a dry pool; asked again after `starved_retry`

@@ -21,8 +21,13 @@ constexpr Duration probe_slack = Duration::from_ms(2);
 constexpr uint32_t timestamp_rtt_max_ms = 600'000;
 /// Ranges that a scoreboard may have beyond one for each full segment in flight.
 constexpr size_t sent_ranges_spare = 64;
-/// One connection's scoreboard takes at most this fraction of the core's ranges.
+/// One connection's scoreboard takes at most this fraction of the core's ranges that are free, but
+/// a few in any case; and this fraction of all is kept for what is transmitted.
 constexpr size_t sent_ranges_share = 8;
+constexpr size_t sent_ranges_few = 8;
+constexpr size_t sent_ranges_reserve = 8;
+/// A range grows by later transmissions to so many bytes: as a plan (`TransmitPlan::size_max`).
+constexpr uint32_t sent_range_max = 65536;
 /// Segments that are acknowledged at once when a connection starts (Linux: TCP_MAX_QUICKACKS).
 constexpr uint8_t quick_acks_initial = 16;
 /// And after data that came out of order.

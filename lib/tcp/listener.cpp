@@ -140,8 +140,8 @@ Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& local, uin
     return segment;
 }
 
-void complete(Env& env, const HalfOpen& entry, Connection& c, const Address& local,
-              uint16_t link_mss) {
+void complete(Env& env, const HalfOpen& entry, const Segment& ack, Connection& c,
+              const Address& local, uint16_t link_mss) {
     initialise(env, c, link_mss);
     c.listener = entry.listener;
     c.dscp = entry.listener->dscp;
@@ -166,6 +166,8 @@ void complete(Env& env, const HalfOpen& entry, Connection& c, const Address& loc
     std::optional<Duration> rtt;
     if (entry.timed)
         rtt = Duration::from_us(static_cast<uint32_t>(env.now.ns() / 1000) - entry.answered_us);
+    else if (entry.timestamps && ack.options.has_timestamps)
+        rtt = timestamp_rtt(env.ms() + c.ts_offset, ack.options.ts_echo);
     begin_estimates(env, c, rtt, entry.retransmissions);
     ++env.counters.tcp_passive_opens;
 }

@@ -100,9 +100,9 @@ wire::Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& loca
                       uint16_t link_mss);
 /// It goes out now: the timer is armed.
 void answered(Env& env, HalfOpen& entry);
-/// `c`, fresh from the pool, becomes the established connection of a completed entry. The segment
-/// that completed it is then processed as any other.
-void complete(Env& env, const HalfOpen& entry, Connection& c, const Address& local,
-              uint16_t link_mss);
+/// `c`, fresh from the pool, becomes the established connection of an entry that `ack` has
+/// completed. That segment is then processed as any other.
+void complete(Env& env, const HalfOpen& entry, const wire::Segment& ack, Connection& c,
+              const Address& local, uint16_t link_mss);
 
 }  // namespace millrace::tcp

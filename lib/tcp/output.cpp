@@ -292,7 +292,7 @@ bool plan_loss_probe(Env& env, Connection& c, TransmitPlan& plan) {
     SentRange* last = &s.sent.back();
     if (last->sacked || last->lost) return false;
     if (last->size() > c.snd_mss) {
-        last = s.sent.split(*last, last->end - c.snd_mss);
+        last = s.sent.split(*last, last->end - c.snd_mss, SentRanges::Purpose::transmission);
         if (last == nullptr) return false;
     }
     plan_again(env, c, plan, *last, last->size());

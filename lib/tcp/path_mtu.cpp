@@ -170,7 +170,9 @@ bool take_lost_probe(Env& env, Connection& c) {
     // Without SACK only what a full segment would carry has been marked.
     for (Seq at = first->end; at < probing.end;) {
         SentRange& range = *sent.find(at);
-        if (range.end > probing.end && sent.split(range, probing.end) == nullptr) return false;
+        if (range.end > probing.end &&
+            sent.split(range, probing.end, SentRanges::Purpose::transmission) == nullptr)
+            return false;
         at = range.end;
         if (!range.lost && !range.sacked) sent.mark_lost(range);
     }

@@ -61,7 +61,8 @@ void on_delivered(Env& env, Connection& c, const SentRange& range, Seq end, cons
 }
 
 void on_dsack(Connection& c, const AckWork& work) {
-    if (!work.dsack || !c.reordering_seen) return;
+    // A tail loss probe goes again by design (Linux's FLAG_DSACK_TLP).
+    if (!work.dsack || work.dsack_of_probe || !c.reordering_seen) return;
     // Once a round trip: what we sent again had not been lost, so wait longer from now on.
     if (c.snd_una < c.reordering_round) return;
     c.reordering_round = c.snd_nxt;
@@ -79,8 +80,10 @@ void detect_loss(Env& env, Connection& c, AckWork& work) {
         if (!sent_after(s.rack_sent_at, s.rack_end, range.sent_at, range.end)) break;
         const Duration remaining = range.sent_at + s.rack_rtt + window - env.now;
         if (remaining > Duration()) {
-            wait = std::max(wait, remaining);
-            continue;
+            // Those behind it were sent later, up to the one that has arrived: the bound of step
+            // 5's maximum, without a walk over them all.
+            wait = s.rack_sent_at + s.rack_rtt + window - env.now;
+            break;
         }
         if (range.retransmitted) ++env.counters.tcp_lost_retransmit;
         note_lost(c, work, range);
@@ -106,7 +109,7 @@ void on_reorder_timeout(Env& env, Connection& c) {
     if (!work.timer_settled) restart_retransmit_timer(env, c);
 }
 
-bool schedule_probe(Env& env, Connection& c) {
+bool schedule_probe(Env& env, Connection& c, bool progress) {
     if (env.tunables.tcp_early_retrans == 0 || !c.sack || !c.rtt.has_sample()) return false;
     if (c.recovery != Recovery::open && c.recovery != Recovery::cwr) return false;
     const Sending& s = *c.sending;
@@ -118,10 +121,12 @@ bool schedule_probe(Env& env, Connection& c) {
     else
         timeout += probe_slack;
     const Instant paced_until = env.now + pacing::delay(env, c);
-    const Instant probe_at = paced_until + timeout;
-    const Instant rto_at = paced_until + rto(env, c);
-    c.timer_mode = probe_at < rto_at ? TimerMode::loss_probe : TimerMode::retransmit;
-    c.retransmit_at = std::min(probe_at, rto_at);
+    // Not later than the timeout, which a transmission does not put off (RFC 6298 (5.1)).
+    Instant rto_at = paced_until + rto(env, c);
+    if (!progress && !c.sending->sent.by_time().empty())
+        rto_at = std::max(env.now, c.sending->sent.by_time().front().sent_at + rto(env, c));
+    c.timer_mode = TimerMode::loss_probe;
+    c.retransmit_at = std::min(paced_until + timeout, rto_at);
     arm_timer(env, c);
     return true;
 }

@@ -19,8 +19,8 @@ void detect_loss(Env& env, Connection& c, AckWork& work);
 void on_reorder_timeout(Env& env, Connection& c);
 
 /// Arms a tail loss probe in place of the retransmission timer where one may go out. False: the
-/// retransmission timer it is.
-bool schedule_probe(Env& env, Connection& c);
+/// retransmission timer it is. `progress`: an ACK has put the timeout off, not a transmission.
+bool schedule_probe(Env& env, Connection& c, bool progress);
 /// The probe timer has expired: a probe goes out this turn.
 void on_probe_timeout(Env& env, Connection& c);
 

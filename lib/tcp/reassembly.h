@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include <boost/intrusive/list.hpp>
 #include <boost/intrusive/set.hpp>
 
 #include "base/pool.h"
@@ -11,6 +12,8 @@
 #include "wire/tcp.h"
 
 namespace millrace::tcp {
+
+struct Connection;
 
 /// A contiguous run of octets beyond RCV.NXT.
 struct ReassemblyRange : boost::intrusive::set_base_hook<
@@ -25,7 +28,8 @@ struct ReassemblyRange : boost::intrusive::set_base_hook<
 /// The ranges of one connection, ordered; O(log n) a segment. Borrowed from a pool while there is
 /// disorder. First arrival wins (RFC 9293 leaves it open; attack case 44): what is held is never
 /// replaced by later bytes.
-class Reassembly {
+class Reassembly : public boost::intrusive::list_base_hook<
+                       boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
 public:
     using Ranges = Pool<ReassemblyRange>;
 
@@ -41,7 +45,7 @@ public:
         size_t given_up = 0;  ///< chains whose buffers were given back for that
     };
 
-    explicit Reassembly(Ranges& pool) : pool_(pool) {}
+    Reassembly(Ranges& pool, Connection& owner) : pool_(pool), owner_(owner) {}
     Reassembly(const Reassembly&) = delete;
     Reassembly& operator=(const Reassembly&) = delete;
     ~Reassembly() { clear(); }
@@ -69,6 +73,7 @@ public:
     /// Gives up the highest range. False where it does not begin behind `begin`.
     bool prune_highest(Seq begin);
 
+    Connection& owner() const { return owner_; }
     bool empty() const { return set_.empty(); }
     size_t pinned() const { return pinned_; }
     size_t bytes() const { return bytes_; }
@@ -85,6 +90,7 @@ private:
     const ReassemblyRange* containing(Seq seq) const;
 
     Ranges& pool_;
+    Connection& owner_;
     Set set_;
     size_t pinned_ = 0;
     size_t bytes_ = 0;
@@ -92,5 +98,9 @@ private:
     std::array<Seq, wire::TcpOptions::sack_blocks_max> recent_{};
     uint8_t recent_count_ = 0;
 };
+
+/// The core's, the oldest first.
+using Reassemblies =
+    boost::intrusive::list<Reassembly, boost::intrusive::constant_time_size<false>>;
 
 }  // namespace millrace::tcp

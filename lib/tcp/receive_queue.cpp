@@ -6,6 +6,9 @@ namespace millrace::tcp {
 
 namespace {
 
+/// Connections that give up what they hold out of order in one round of `relieve`.
+constexpr int relieved_at_once = 16;
+
 /// A collapse must free a fourth of what is pinned, or its copies would not be worth it: so each
 /// buffer that arrives pays for at most a few that are copied.
 bool worthwhile(size_t pinned, size_t least) {
@@ -96,6 +99,14 @@ bool make_receive_room(Env& env, Connection& c, Seq begin, BufferChain& payload)
     ++env.counters.tcp_rcv_q_drop;
     env.counters.drop(observe::Drop::tcp_receive_full);
     return false;
+}
+
+void relieve(Env& env) {
+    for (int i = 0; i < relieved_at_once && !env.reassembling.empty(); ++i) {
+        Reassembly& oldest = env.reassembling.front();
+        env.counters.tcp_ofo_pruned += oldest.ranges();
+        release_reassembly(env, oldest.owner());
+    }
 }
 
 }  // namespace millrace::tcp

@@ -18,4 +18,9 @@ size_t receive_limit(const Connection& c);
 /// is dropped: its sender has it still, and sends need them.
 bool make_receive_room(Env& env, Connection& c, Seq begin, BufferChain& payload);
 
+/// While both kinds of buffers are short: of the core's connections, those that have waited longest
+/// for missing data give up what they hold behind it, a few at a time. Who makes holes that are
+/// never filled keeps nobody else from receiving.
+void relieve(Env& env);
+
 }  // namespace millrace::tcp

@@ -86,14 +86,17 @@ uint16_t advertise_window(Env&, Connection& c) {
     window = std::min(window, window_max(c));
     // In whole units, rounded down: the edge that the peer sees may go back by less than a unit
     // (RFC 7323 section 2.4), but whatever he was ever shown is taken.
-    const uint32_t field = window >> c.rcv_wind_shift;
+    uint32_t field = window >> c.rcv_wind_shift;
+    // A buffer smaller than the unit must not look closed for ever: one more than there is room
+    // for, as Linux announces; the queues' limit covers it.
+    if (field == 0 && window > 0 && window >= step) field = 1;
     c.rcv_adv = max(edge, c.rcv_nxt + (field << c.rcv_wind_shift));
     return static_cast<uint16_t>(field);
 }
 
 void maybe_update_window(Env& env, Connection& c) {
     if (!may_receive(c.state)) return;
-    const uint32_t offered = c.rcv_window();
+    const uint32_t offered = c.rcv_window() >> c.rcv_wind_shift << c.rcv_wind_shift;  // as seen
     const uint32_t most = std::min(c.rcv_buf, window_max(c));
     const uint32_t space = std::min(free_receive_space(c), most);
     // Linux and BSD: two segments, or half of the buffer, whichever comes first.

@@ -57,7 +57,8 @@ void mark_head_lost(Connection& c, AckWork& work) {
     if (s.sent.empty()) return;
     SentRange& head = s.sent.front();
     if (head.lost || head.sacked) return;
-    if (head.size() > c.window.mss && s.sent.split(head, head.begin + c.window.mss) == nullptr)
+    if (head.size() > c.window.mss &&
+        s.sent.split(head, head.begin + c.window.mss, SentRanges::Purpose::transmission) == nullptr)
         return;
     note_lost(c, work, head);
     s.sent.mark_lost(head);
@@ -195,6 +196,12 @@ bool loss_found(const Connection& c, const AckWork& work, bool ended) {
     return c.sending->duplicate_acks >= duplicate_acks_for_loss && !c.at_recover;
 }
 
+/// This ACK lets the window grow: it moves SND.UNA, or where the network is known to reorder it
+/// tells of anything new (Linux's tcp_may_raise_cwnd).
+bool raises_window(const Connection& c, const AckWork& work) {
+    return work.una_advanced || (c.reordering_seen && work.sacked_new);
+}
+
 }  // namespace
 
 void count_duplicates(Connection& c, AckWork& work) {
@@ -242,7 +249,7 @@ congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& wor
     ack.snd_una = c.snd_una;
     ack.snd_nxt = c.snd_nxt;
     // What fills a hole covers much that SACKs had told of: it counts once.
-    ack.acked = work.una_advanced ? work.delivered : 0;
+    ack.acked = raises_window(c, work) ? work.delivered : 0;
     ack.newly_delivered = work.delivered;
     ack.newly_lost = work.lost;
     ack.in_flight = c.in_flight();
@@ -362,7 +369,7 @@ void update_cwnd(Connection& c, const AckWork& work, const congestion::Ack& ack)
         return;
     }
     if (!in_reduction(c)) {
-        if (work.una_advanced) c.control.on_ack(c.window, ack);
+        if (raises_window(c, work)) c.control.on_ack(c.window, ack);
         return;
     }
     Sending& s = *c.sending;

@@ -50,7 +50,8 @@ public:
         const Duration unknown = rttvar_us_ != 0 ? rttvar() : Duration::from_s(1);
         const Duration base =
             has_sample() ? srtt() + std::max(floor, rttvar() * 4) : unknown;
-        // 2^20 of the smallest base is beyond any ceiling.
+        if (base >= ceiling) return ceiling;
+        // 2^20 of the smallest base is beyond any ceiling, and of the largest below 2^63 ns.
         return std::min(base * (int64_t{1} << std::min(backoffs, 20U)), ceiling);
     }
 

@@ -1,13 +1,25 @@
 #include "tcp/sent.h"
 
+#include <algorithm>
+
+#include "tcp/limits.h"
+
 namespace millrace::tcp {
 
 namespace {
-/// A later transmission may be told of in the same range: nothing distinguishes them yet.
-bool extends(const SentRange& last, Instant now) {
-    return last.sent_at == now && !last.sacked && !last.lost && !last.retransmitted;
+/// A later transmission may be told of in the same range: nothing distinguishes them yet. Long ones
+/// would make it a long walk to where one is cut.
+bool extends(const SentRange& last, Seq end, Instant now) {
+    return last.sent_at == now && !last.sacked && !last.lost && !last.retransmitted &&
+           distance(last.begin, end) <= sent_range_max;
 }
 }  // namespace
+
+size_t SentRanges::share() const {
+    const size_t free = pool_.limit() - pool_.in_use();
+    const size_t reserve = pool_.limit() / sent_ranges_reserve;
+    return std::max(free > reserve ? (free - reserve) / sent_ranges_share : 0, sent_ranges_few);
+}
 
 bool SentRanges::can_append() const {
     if (pool_.in_use() < pool_.limit()) return true;
@@ -16,15 +28,17 @@ bool SentRanges::can_append() const {
 
 void SentRanges::append(Seq begin, Seq end, Instant now, const buf::Place& place,
                         const RateStamp& stamp) {
-    if (!set_.empty() && extends(*set_.rbegin(), now)) {
+    if (!set_.empty() && extends(*set_.rbegin(), end, now)) {
         SentRange& last = *set_.rbegin();
         last.end = end;
         last.stamp.in_flight = stamp.in_flight;
         return;
     }
-    SentRange* range = pool_.take();
+    const bool joins = set_.size() >= share() && !set_.rbegin()->sacked && !set_.rbegin()->lost;
+    SentRange* range = joins ? nullptr : pool_.take();
     if (range == nullptr) {
-        // The pool is dry: older and newer are told apart no more, and count as the newer.
+        // The pool is dry, or others need the rest of it: older and newer are told apart no more,
+        // and count as the newer.
         SentRange& last = back();
         last.end = end;
         last.sent_at = now;
@@ -53,8 +67,9 @@ SentRange* SentRanges::find(Seq seq) {
     return at != set_.end() && at->begin <= seq ? &*at : nullptr;
 }
 
-SentRange* SentRanges::split(SentRange& range, Seq at) {
-    const size_t reserve = pool_.limit() / 8;
+SentRange* SentRanges::split(SentRange& range, Seq at, Purpose purpose) {
+    const size_t reserve =
+        purpose == Purpose::transmission ? 0 : pool_.limit() / sent_ranges_reserve;
     SentRange* back = pool_.in_use() + reserve < pool_.limit() ? pool_.take() : nullptr;
     if (back == nullptr) return nullptr;
     back->begin = at;
@@ -83,8 +98,11 @@ SentRange* SentRanges::split(SentRange& range, Seq at) {
 /// Cuts `range` to what a block covers of it: the part before `begin` stays `range`, the covered
 /// part follows it. False where it cannot be cut.
 bool SentRanges::narrow(SentRange& range, Seq begin, Seq end, size_t bound) {
-    if (range.end > end && (set_.size() >= bound || split(range, end) == nullptr)) return false;
-    if (range.begin < begin && (set_.size() >= bound || split(range, begin) == nullptr))
+    if (range.end > end &&
+        (set_.size() >= bound || split(range, end, Purpose::scoreboard) == nullptr))
+        return false;
+    if (range.begin < begin &&
+        (set_.size() >= bound || split(range, begin, Purpose::scoreboard) == nullptr))
         return false;
     return true;
 }
@@ -162,7 +180,7 @@ void SentRanges::unmark_lost() {
 
 void SentRanges::sent_again(SentRange& range, uint32_t bytes, Instant now,
                             const RateStamp& stamp) {
-    if (bytes < range.size()) split(range, range.begin + bytes);
+    if (bytes < range.size()) split(range, range.begin + bytes, Purpose::transmission);
     unlist(range);
     if (range.lost) lost_ -= range.size();
     range.lost = false;

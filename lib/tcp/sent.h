@@ -125,9 +125,13 @@ public:
     void forget_sacked();
     /// The range that holds `seq`, or null.
     SentRange* find(Seq seq);
-    /// Cuts `range` in two at `at`; answers the back part, null where the pool is nearly dry: the
-    /// last of it is for new data.
-    SentRange* split(SentRange& range, Seq at);
+    /// What a range is cut for. The last of the pool is for what is transmitted.
+    enum class Purpose : uint8_t { scoreboard, transmission };
+    /// Cuts `range` in two at `at`; answers the back part, null where the pool has none for that.
+    SentRange* split(SentRange& range, Seq at, Purpose purpose);
+    /// How many ranges this connection may have: a part of those that nobody has, so that many
+    /// that want many leave some to the others.
+    size_t share() const;
     void clear();
 
 private:

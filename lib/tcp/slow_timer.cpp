@@ -59,7 +59,7 @@ Instant check_keepalive(Env& env, Connection& c) {
 }  // namespace
 
 void on_slow_timer(Env& env, Connection& c) {
-    if (c.state == State::fin_wait_2 && c.orphan) return finish(env, c, 0);  // as Linux: silently
+    if (c.state == State::fin_wait_2 && !c.attached) return finish(env, c, 0);  // silently
     if (!c.keepalive || !is_synchronised(c.state)) return;
     const Instant next = check_keepalive(env, c);
     if (next != Instant::never()) env.wheel.arm(c.slow_timer, next);
@@ -67,7 +67,7 @@ void on_slow_timer(Env& env, Connection& c) {
 
 void start_keepalive(Env& env, Connection& c) {
     if (!is_synchronised(c.state)) return;
-    if (c.state == State::fin_wait_2 && c.orphan) return;  // the timer serves its end
+    if (c.state == State::fin_wait_2 && !c.attached) return;  // the timer serves its end
     if (!c.keepalive) return time::Wheel::cancel(c.slow_timer);
     const Duration left = keepalive_idle(env, c) - silence(env, c);
     env.wheel.arm(c.slow_timer, env.now + std::max(left, Duration()));
@@ -80,6 +80,10 @@ void start_fin_wait_2_timer(Env& env, Connection& c) {
         finish(env, c, 0);
         return;
     }
+    // It holds nothing but its place: no orphan any more, as in Linux, whose limit is for those
+    // that still have something to deliver.
+    if (c.orphan) --env.orphans;
+    c.orphan = false;
     const auto time = Duration::from_s(c.linger2_s != 0 ? static_cast<uint32_t>(c.linger2_s)
                                                         : env.tunables.tcp_fin_timeout);
     // Linux's tcp_fin_time(): time enough for the peer's FIN to be sent again.

@@ -57,12 +57,13 @@ void accept_in_order(Env& env, Connection& c, const Segment& segment, BufferChai
 
 void keep_out_of_order(Env& env, Connection& c, Seq seq, BufferChain payload) {
     if (c.reassembly == nullptr) {
-        c.reassembly = env.reassemblies.take(env.ranges);
+        c.reassembly = env.reassemblies.take(env.ranges, c);
         if (c.reassembly == nullptr) {
             env.counters.drop(Drop::tcp_reassembly_full);
             ++env.counters.tcp_ofo_drop;
             return;
         }
+        env.reassembling.push_back(*c.reassembly);
     }
     // Charged by buffer, not by payload: one-byte segments pin whole buffers (attack case 41).
     Reassembly::Copies copies{env.buffers, !env.payload_low};
@@ -139,6 +140,7 @@ void check_fin(Env& env, Connection& c, const Segment& segment) {
     c.fin_received = true;
     c.rcv_nxt += 1;
     acknowledge_fin(env, c);
+    release_reassembly(env, c);  // what lies behind the end belongs to nothing
     env.notify(c, Event::readable);  // the end of the stream is something to read
     switch (c.state) {
         case State::established: set_state(c, State::close_wait); break;

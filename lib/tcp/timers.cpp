@@ -144,12 +144,16 @@ void on_retransmission_timeout(Env& env, Connection& c, bool stalled) {
     env.mark_dirty(c);
 }
 
-/// A window of zero may last for ever (MUST-37); probes go out with growing intervals.
+/// A window of zero may last for ever (MUST-37); probes go out with growing intervals. What is in
+/// flight is its own probe, as in Linux: the window may have seemed closed by rounding (MUST-35).
 void on_probe_timeout(Env& env, Connection& c, bool stalled) {
     if (probing_given_up(env, c, stalled)) return;
     if (c.probes_out < UINT8_MAX) ++c.probes_out;
+    if (c.outstanding() > 0)
+        enter_loss(env, c);
+    else
+        c.probe_due = true;
     c.timed_out = true;
-    c.probe_due = true;
     back_off(env, c);
     env.mark_dirty(c);
 }
@@ -167,12 +171,10 @@ void on_retransmit_deadline(Env& env, Connection& c) {
     // The round trip was over before its probe was due: then it is a timeout like any other.
     if (mode == TimerMode::loss_probe && c.outstanding() > 0 && c.snd_wnd > 0)
         return rack::on_probe_timeout(env, c);
-    // A closed window takes nothing, not even what is in flight already: it is probed (MUST-35).
-    if (c.snd_wnd == 0 && (c.outstanding() > 0 || c.has_unsent()))
-        on_probe_timeout(env, c, stalled);
-    else if (c.outstanding() > 0)
+    // A window closed over what is in flight may stay so while somebody answers; not for an orphan.
+    if (c.outstanding() > 0 && (c.snd_wnd > 0 || !c.attached))
         on_retransmission_timeout(env, c, stalled);
-    else if (c.has_unsent())
+    else if (c.outstanding() > 0 || c.has_unsent())
         on_probe_timeout(env, c, stalled);
 }
 
@@ -203,7 +205,8 @@ void restart_retransmit_timer(Env& env, Connection& c) {
     // With nothing in flight and something to send, the window holds us back: probe after an RTO
     // (SHLD-29). If it is only Nagle or congestion, egress moves on before that.
     if (c.outstanding() > 0 || c.has_unsent()) {
-        if (c.outstanding() > 0 && c.sending != nullptr && rack::schedule_probe(env, c)) return;
+        if (c.outstanding() > 0 && c.sending != nullptr && rack::schedule_probe(env, c, true))
+            return;
         c.timer_mode = c.outstanding() > 0 ? TimerMode::retransmit : TimerMode::probe;
         c.retransmit_at = within_user_timeout(env, c, pacing::delay(env, c) + rto(env, c));
         arm_timer(env, c);
@@ -216,7 +219,7 @@ void timer_after_transmission(Env& env, Connection& c, bool loss_probe) {
     if (!loss_probe && is_synchronised(c.state) && c.sending != nullptr) {
         // A reordering timer that is armed comes first; the others begin anew.
         if (c.timer_mode == TimerMode::reorder && c.retransmit_at != Instant::never()) return;
-        if (rack::schedule_probe(env, c)) return;
+        if (rack::schedule_probe(env, c, false)) return;
         if (c.timer_mode == TimerMode::retransmit && c.retransmit_at != Instant::never()) return;
     }
     c.timer_mode = TimerMode::retransmit;

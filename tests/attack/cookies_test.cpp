@@ -77,6 +77,28 @@ TEST_P(Cookies, case_17_without_cookies_the_backlog_is_the_bound_and_what_exceed
     EXPECT_EQ(s.counters().syncookies_sent, 0U);
 }
 
+/// What reopens a TIME-WAIT needs an ISN beyond the old one's, which no cookie can have: a flood
+/// does not keep it out.
+TEST_P(Cookies, case_17_a_tuple_in_time_wait_is_reopened_in_the_midst_of_a_flood) {
+    Script s(with(1));
+    s.listen(80, 4);
+    s.inject(plain_syn().client(honest));
+    s.next();
+    s.inject(A(1, 1).client(honest));
+    s.accept();
+    s.close();
+    s.inject(FA(1, 2).client(honest));
+    s.forget_sent();
+    ASSERT_EQ(s.stack().population().time_wait, 1U);
+    flood(s, 20);
+    const uint64_t cookies = s.counters().syncookies_sent;
+    s.inject(S(1000).window(64240).mss(1460).client(honest));
+    EXPECT_TRUE(s.next().syn());
+    EXPECT_EQ(s.counters().syncookies_sent, cookies);
+    EXPECT_EQ(s.stack().population().time_wait, 0U);
+    EXPECT_EQ(half_open(s), 5U);
+}
+
 TEST_P(Cookies, case_17_where_the_pool_is_dry_a_cookie_answers_too) {
     Script::Options o = with(1);
     o.config.tcp.max_half_open = 4;

@@ -74,6 +74,31 @@ TEST_F(Queues, case_41_segments_over_one_byte_islands_pin_no_more_than_their_byt
     EXPECT_EQ(tcp::receive_charge(s.tcb()), 0U);
 }
 
+/// What waits behind the peer's FIN belongs to nothing.
+TEST_F(Queues, case_41_nothing_is_kept_behind_the_end) {
+    s.inject(A(1002, 1).data(1460));
+    EXPECT_EQ(s.stack().population().reassemblies, 1U);
+    s.forget_sent();
+    s.inject(FA(1, 1).data(1000));
+    EXPECT_EQ(s.stack().population().reassemblies, 0U);
+    EXPECT_EQ(tcp::receive_charge(s.tcb()), 0U);
+    s.send(10);
+    EXPECT_EQ(s.next().options.sack_count, 0U);
+}
+
+/// Where all buffers are short, who has waited longest behind a hole gives up what waits there.
+TEST_F(Queues, case_41_holes_that_nobody_fills_are_given_up_when_buffers_are_short) {
+    for (uint32_t i = 0; i < 100; ++i) one_byte(3 + 2 * i);
+    EXPECT_EQ(s.stack().population().reassembly_ranges, 100U);
+    tcp::relieve(s.stack().env());
+    EXPECT_EQ(s.stack().population().reassemblies, 0U);
+    EXPECT_EQ(s.counters().tcp_ofo_pruned, 100U);
+    EXPECT_EQ(tcp::receive_charge(s.tcb()), 0U);
+    send_again(202);
+    EXPECT_EQ(s.end().received, 201U);
+    EXPECT_TRUE(s.end().intact);
+}
+
 TEST_F(Queues, case_54_an_application_that_does_not_read_pins_twice_its_buffer_at_most) {
     tcp::Connection& c = s.tcb();
     void* owner = std::exchange(c.owner, nullptr);  // it is told nothing, and does not look

@@ -144,7 +144,51 @@ TEST_F(Recovery, a_probe_for_nothing_is_known_without_dsack_too) {
     EXPECT_EQ(counters().tcp_loss_probe_recovery, 0U);
 }
 
+/// Whether a probe was needed is remembered without the record of what is sent: an idle connection
+/// holds none.
+TEST_F(Recovery, a_probe_is_judged_after_idleness) {
+    for (const bool needed : {false, true}) {
+        send_flight(1);
+        s.advance_to_next_segment(1_s);
+        s.forget_sent();
+        s.inject(ack(at(sent / mss)));
+        EXPECT_EQ(s.tcb().sending, nullptr);
+        if (!needed) s.inject(ack(at(sent / mss), {{at(sent / mss - 1), at(sent / mss)}}));
+        EXPECT_EQ(s.tcb().sending, nullptr);
+        s.advance(50_ms);
+        send_flight(1);
+        s.inject(ack(at(sent / mss)));
+        EXPECT_EQ(counters().tcp_loss_probe_recovery, needed ? 1U : 0U);
+    }
+}
+
+/// RFC 6298 (5.1): who writes all the time puts no timeout off.
+TEST_F(Recovery, transmissions_do_not_put_the_probe_off_beyond_the_timeout) {
+    s.tcb().no_delay = true;
+    Duration waited;
+    while (counters().tcp_loss_probes == 0 && waited < 2_s) {
+        s.send(10);
+        s.advance(20_ms);
+        waited += 20_ms;
+        s.forget_sent();
+    }
+    EXPECT_LE(waited, 320_ms);  // SRTT of 100 ms, four times 50 ms of RTTVAR
+}
+
 // ---- handshakes that needed more than one SYN
+
+TEST(LostSyn, with_timestamps_a_repeated_syn_ack_is_a_sample_too) {
+    Script s;
+    s.listen();
+    s.inject(S(0).window(65535).mss(1460).timestamps(5000, 0));
+    s.next();
+    s.advance_to_next_segment(2_s);
+    const wire::Segment again = s.next();
+    s.advance(30_ms);
+    s.inject(A(1, 1).timestamps(5000, again.options.ts_value));
+    s.accept();
+    EXPECT_NEAR(static_cast<double>(s.tcb().rtt.srtt().ms()), 30, 1);
+}
 
 TEST(LostSyn, with_timestamps_the_answer_is_a_sample_all_the_same) {
     Script s;

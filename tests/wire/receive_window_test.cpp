@@ -95,5 +95,28 @@ TEST(ReceiveWindow, SHLD_14_a_smaller_buffer_takes_back_no_window) {
     EXPECT_LE(s.tcb().rcv_window(), 4096U);
 }
 
+/// A buffer below the window's unit: it must not look closed while there is room.
+TEST(ReceiveWindow, a_small_buffer_under_a_large_scale_opens_again) {
+    Script::Options o = options();
+    o.config.tcp.tcp_rmem_max = 1U << 30;
+    Script s(o);
+    s.establish(scaled_syn());
+    ASSERT_EQ(s.tcb().rcv_wind_shift, 14);
+    tcp::set_receive_buffer(s.stack().env(), s.tcb(), 8192);
+    uint32_t next = 1;
+    while (next < 1 + 65535) {  // what the SYN-ACK has offered
+        const uint32_t size = std::min(1460U, 65536 - next);
+        s.inject(A(next, 1).data(size));
+        next += size;
+    }
+    s.advance(1_s);
+    EXPECT_EQ(s.end().received, 65535U);
+    uint16_t window = 0;
+    while (s.anything_sent()) window = s.next().window;
+    EXPECT_EQ(window, 1U);
+    s.inject(A(next, 1).data(1460));
+    EXPECT_EQ(s.end().received, 65535U + 1460);
+}
+
 }  // namespace
 }  // namespace millrace::testing

@@ -309,10 +309,22 @@ TEST_F(Timeout, the_user_timeout_holds_after_close) {
     EXPECT_NEAR(time_until_over(3600_s).seconds(), 10.2, 0.002);
 }
 
+/// Who waits for nothing but the peer's FIN is no orphan.
+TEST_F(OrphanRetries, case_55_what_is_in_fin_wait_2_does_not_count) {
+    s.close();
+    s.expect(FA(1, 1));
+    EXPECT_EQ(s.stack().env().orphans, 1U);
+    s.inject(A(1, 2));
+    EXPECT_EQ(s.stack().population().connections, 1U);
+    EXPECT_EQ(s.stack().env().orphans, 0U);
+    s.advance(61_s);
+    EXPECT_EQ(s.stack().population().connections, 0U);
+    EXPECT_EQ(s.stack().env().orphans, 0U);
+}
+
 TEST_F(OrphanRetries, case_55_beyond_tcp_max_orphans_there_is_a_reset) {
     s.close();
     s.expect(FA(1, 1));
-    s.inject(A(1, 2));
     for (const uint16_t client : {uint16_t{40001}, uint16_t{40002}}) {
         s.inject(S(0).window(65535).mss(1460).client(client));
         s.expect(SA(0, 1).client(client));
@@ -371,7 +383,7 @@ TEST_F(HalfClosed, a_half_closed_connection_that_is_held_stays) {
     s.inject(A(1, 2));
     s.advance(7200_s);
     s.inject(A(1, 2));  // gives the stack a turn, and with it the time
-    EXPECT_EQ(s.tcb().state, State::fin_wait_2);
+    EXPECT_EQ(s.stack().population().connections, 1U);
     s.close();
     EXPECT_NEAR(time_until_over(3600_s).seconds(), 60, 0.01);
 }

@@ -161,13 +161,34 @@ TEST(MUST_35, a_window_that_shrinks_to_zero_is_probed_too) {
     s.send(1000);
     s.expect(PA(1, 1).data(1000));
     s.inject(A(1, 1).window(0));  // taken back with data in flight
-    s.advance_to_next_segment(5_s);
-    s.forget_sent();
-    s.advance_to_next_segment(5_s);
-    s.expect(A(0, 1));
+    for (int i = 0; i < 3; ++i) {
+        s.advance_to_next_segment(5_s);
+        s.expect(PA(1, 1).data(1000));  // its own probe
+        s.inject(A(1, 1).window(0));
+    }
     s.inject(A(1, 1).window(1000));
+    s.expect(PA(1, 1).data(1000));
+}
+
+/// A window that only seems closed, since less than its unit is left of it: what was lost inside
+/// goes again, segment by segment, and nobody waits for the application.
+TEST(MUST_35, what_a_window_of_zero_hides_arrives_all_the_same) {
+    Script s;
+    s.establish(open_syn());
+    s.send(2 * 1460 + 300);
+    s.forget_sent();
+    s.inject(A(1, 1).window(0));
     s.advance_to_next_segment(5_s);
-    s.expect(A(1, 1).data(1000));
+    s.expect(A(1, 1).data(1460));
+    s.inject(A(1, 1461).window(0));
+    s.advance_to_next_segment(5_s);
+    s.expect(A(1461, 1).data(1460));
+    s.inject(A(1, 2921).window(0));
+    s.advance_to_next_segment(5_s);
+    s.expect(PA(2921, 1).data(300));
+    s.inject(A(1, 3221).window(0));
+    EXPECT_EQ(s.tcb().outstanding(), 0U);
+    EXPECT_EQ(s.counters().tcp_zero_window_probes, 0U);
 }
 
 TEST(SHLD_29, the_first_probe_goes_after_one_retransmission_timeout) {

@@ -158,6 +158,29 @@ TEST(HashTable, finds_everything_while_it_grows_and_shrinks) {
 }
 
 /// A thousand values that would share a bucket, had the attacker guessed the key.
+TEST(HashTable, a_walk_in_steps_meets_everything_though_the_table_grows) {
+    const TableHash hash(42);
+    HashTable<Item> table(10'000);
+    std::vector<std::unique_ptr<Item>> items;
+    const auto add = [&](uint64_t count) {
+        for (; count > 0; --count) {
+            items.push_back(std::make_unique<Item>(items.size()));
+            table.insert(*items.back(), hash(uint64_t{items.size() - 1}));
+        }
+    };
+    add(1000);
+    std::set<const Item*> met;
+    size_t at = 0, steps = 0;
+    do {
+        at = table.for_each_from(at, 100, [&](Item& item) { met.insert(&item); });
+        add(50);
+        ++steps;
+    } while (at != 0);
+    EXPECT_GT(steps, 10U);
+    for (size_t i = 0; i < 1000; ++i) EXPECT_TRUE(met.contains(items[i].get()));
+    for (auto& item : items) table.erase(*item);
+}
+
 TEST(HashTable, case_61_nobody_can_aim_at_a_bucket) {
     const TableHash guessed(1), secret(2);
     HashTable<Item> table(100'000);

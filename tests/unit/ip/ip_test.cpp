@@ -440,6 +440,18 @@ TEST_F(NeighbourTable, what_may_not_override_casts_doubt_on_what_is_known) {
     EXPECT_EQ(n.state, NeighbourState::stale);
 }
 
+/// Addresses that somebody makes up do not push out what connections send by.
+TEST_F(NeighbourTable, what_is_in_use_gets_a_second_chance) {
+    table_.get(0, hop_, now_);
+    table_.learn(0, hop_, mac_, true, false, now_);
+    for (uint32_t i = 0; i < 3 * tunables_.neighbour_max; ++i) {
+        table_.find(0, hop_)->wanted = true;
+        table_.get(0, Address::v4(10, 1, static_cast<uint8_t>(i >> 8), static_cast<uint8_t>(i)),
+                   now_);
+        ASSERT_NE(table_.find(0, hop_), nullptr) << i;
+    }
+}
+
 TEST_F(NeighbourTable, a_reference_to_a_recycled_entry_is_refused) {
     Neighbour& n = *table_.get(0, hop_, now_);
     const NeighbourRef reference = table_.reference(n);

@@ -1,3 +1,4 @@
+#include <memory>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -85,6 +86,30 @@ TEST_F(Scoreboard, blocks_that_touch_become_one) {
     EXPECT_EQ(in_flight(), (std::vector<uint32_t>{0, 400}));
 }
 
+/// Where one is cut somebody has to walk to: not far.
+TEST_F(Scoreboard, a_range_ends_at_64_kib) {
+    for (uint32_t i = 0; i < 10; ++i) send(i * 20000, (i + 1) * 20000, 0);
+    EXPECT_EQ(range(0).size(), 60000U);
+    EXPECT_EQ(sent_.size(), 4U);
+}
+
+/// Many that want many leave some to the others.
+TEST(ScoreboardPool, nobody_takes_what_others_need) {
+    Pool<SentRange> pool(1024);
+    std::vector<std::unique_ptr<SentRanges>> greedy;
+    for (int i = 0; i < 20; ++i) {
+        SentRanges& ranges = *greedy.emplace_back(std::make_unique<SentRanges>(pool));
+        for (uint32_t k = 0; k < 1000; ++k)
+            ranges.append(Seq(k), Seq(k + 1), Instant::from_ns(k + 1), {}, {});
+        EXPECT_EQ(ranges.back().end, Seq(1000));
+    }
+    EXPECT_LE(greedy.front()->size(), 1024U / 8);
+    EXPECT_LT(pool.in_use(), pool.limit());
+    SentRanges honest(pool);
+    honest.append(Seq(0), Seq(100), Instant::from_ns(1), {}, {});
+    EXPECT_NE(honest.split(honest.front(), Seq(50), SentRanges::Purpose::transmission), nullptr);
+}
+
 /// CVE-2019-11478: beyond the bound a block counts only where it covers whole ranges.
 TEST_F(Scoreboard, beyond_its_bound_no_range_is_cut) {
     send(0, 100, 0);
@@ -101,7 +126,7 @@ TEST_F(Scoreboard, beyond_its_bound_no_range_is_cut) {
 TEST_F(Scoreboard, a_dry_pool_cuts_nothing_and_loses_nothing) {
     send(0, 300, 0);
     drain_pool();
-    EXPECT_EQ(sent_.split(range(0), seq(100)), nullptr);
+    EXPECT_EQ(sent_.split(range(0), seq(100), SentRanges::Purpose::transmission), nullptr);
     EXPECT_EQ(sack(100, 200), 0U);
     EXPECT_EQ(sack(100, 300), 0U);
     EXPECT_EQ(sent_.size(), 1U);

@@ -50,6 +50,8 @@ TEST(Rtt, first_sample_then_smoothing_as_rfc_6298) {
     EXPECT_EQ(rtt.rto(200_ms, 120_s, 30), 120_s);
     for (int i = 0; i < 200; ++i) rtt.sample(10_us);
     EXPECT_EQ(rtt.rto(200_ms, 120_s, 0).ms(), 200);
+    for (int i = 0; i < 200; ++i) rtt.sample(i % 2 == 0 ? 10_us : 3600_s);
+    EXPECT_EQ(rtt.rto(200_ms, 120_s, 20), 120_s);
 }
 
 TEST(Limits, mss_is_the_smaller_of_both_less_options) {  // MUST-15, MUST-16
@@ -162,7 +164,8 @@ TEST_F(ReassemblyTest, first_arrival_wins_in_every_order_and_overlap) {
     for (uint64_t seed = 0; seed < 400; ++seed) {
         Random random(seed);
         Pool<ReassemblyRange> ranges(64);
-        Reassembly reassembly(ranges);
+        Connection owner{FlowKey()};
+        Reassembly reassembly(ranges, owner);
         Reassembly::Copies copies{pools_};
         const Seq start(static_cast<uint32_t>(0xffffff80 + random.below(64)));  // case 45: wraps
         std::map<uint32_t, uint8_t> model;  // offset from start: first byte that arrived
@@ -192,7 +195,8 @@ TEST_F(ReassemblyTest, first_arrival_wins_in_every_order_and_overlap) {
 
 TEST_F(ReassemblyTest, is_bounded_by_what_it_pins_not_by_payload) {  // attack case 41
     Pool<ReassemblyRange> ranges(100'000);
-    Reassembly reassembly(ranges);
+    Connection owner{FlowKey()};
+    Reassembly reassembly(ranges, owner);
     Reassembly::Copies copies{pools_};
     uint32_t kept = 0;
     for (uint32_t i = 0; i < 1000; ++i)
@@ -208,7 +212,8 @@ TEST_F(ReassemblyTest, is_bounded_by_what_it_pins_not_by_payload) {  // attack c
 /// A segment over a hundred islands: they come together in one buffer, and none is referred to.
 TEST_F(ReassemblyTest, what_is_cut_by_islands_is_copied_and_takes_them_along) {
     Pool<ReassemblyRange> ranges(1000);
-    Reassembly reassembly(ranges);
+    Connection owner{FlowKey()};
+    Reassembly reassembly(ranges, owner);
     Reassembly::Copies copies{pools_};
     for (uint32_t i = 0; i < 100; ++i)
         reassembly.insert(Seq(1010 + 10 * i), chain({1}), 1 << 20, copies);
@@ -239,7 +244,8 @@ TEST_F(ReassemblyTest, what_is_cut_by_islands_is_copied_and_takes_them_along) {
 
 TEST_F(ReassemblyTest, a_dry_range_pool_drops_and_leaks_nothing) {
     Pool<ReassemblyRange> ranges(2);
-    Reassembly reassembly(ranges);
+    Connection owner{FlowKey()};
+    Reassembly reassembly(ranges, owner);
     Reassembly::Copies copies{pools_};
     EXPECT_EQ(reassembly.insert(Seq(10), chain({1}), 1 << 20, copies), Reassembly::Outcome::kept);
     EXPECT_EQ(reassembly.insert(Seq(20), chain({1}), 1 << 20, copies), Reassembly::Outcome::kept);

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Runs benchmarks by name and says what they measured; see bench/README.md.
+
+    run.py BUILD_DIR [--json FILE] [--quick] [--list] [NAME...]
+"""
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+
+from micro import instructions, micro
+
+# Each is called with the build directory and whether a quick look will do; it yields
+# (figure, unit, values), the figure named after its benchmark.
+BENCHMARKS = {
+    "micro": (micro, "Google Benchmark: nanoseconds of single operations"),
+    "instructions": (instructions, "the same operations under callgrind: instructions"),
+}
+
+
+def machine():
+    with open("/proc/cpuinfo") as file:
+        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")),
+                     platform.machine())
+    with open("/proc/meminfo") as file:
+        memory = int(file.readline().split()[1]) >> 20
+    with open("/proc/cpuinfo") as file:
+        processors = sum(line.startswith("processor") for line in file)
+    return f"{processors} x {model}, {memory} GiB, {platform.system()} {platform.release()}"
+
+
+def commit():
+    answer = subprocess.run(["git", "-C", __file__.rsplit("/", 1)[0], "describe", "--always",
+                             "--dirty"], capture_output=True, text=True)
+    return answer.stdout.strip() or "unknown"
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="bench/run.sh")
+    parser.add_argument("build", help=argparse.SUPPRESS)
+    parser.add_argument("--json", metavar="FILE", help="the figures, as a list of objects")
+    parser.add_argument("--quick", action="store_true", help="a first look: fewer, shorter runs")
+    parser.add_argument("--list", action="store_true", help="names the benchmarks")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    chosen = parser.parse_args()
+    if chosen.list:
+        for name, (_, what) in BENCHMARKS.items():
+            print(f"{name:<14}{what}")
+        return 0
+    unknown = [name for name in chosen.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark is called {', '.join(unknown)}; --list names them")
+    figures = []
+    where, what = machine(), commit()
+    print(f"{where}; {what}")
+    for name in chosen.names or BENCHMARKS:
+        for figure, unit, values in BENCHMARKS[name][0](chosen.build, chosen.quick):
+            low, middle, high = min(values), statistics.median(values), max(values)
+            print(f"{figure:<52}{middle:>14,.1f} {unit:<14}"
+                  f"{low:>14,.1f} to {high:,.1f} in {len(values)}", flush=True)
+            figures.append({"name": figure, "unit": unit, "min": low, "median": middle,
+                            "max": high, "runs": len(values), "machine": where, "commit": what})
+    if chosen.json:
+        with open(chosen.json, "w") as file:
+            json.dump(figures, file, indent=1)
+            file.write("\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds optimised, and runs benchmarks:
+#   bench/run.sh [--json FILE] [--quick] [--list] [NAME...]     without a name: all of them
+# Each figure is printed with its unit and its least, middle and greatest value over the runs.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../.ci/setup.sh"
+
+install_packages
+build=$MILLRACE_TOP/build
+configure "$build" --buildtype=release
+say "building"
+ninja -C "$build" > /dev/null
+exec python3 "$MILLRACE_TOP/bench/run.py" "$build" "$@"

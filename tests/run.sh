@@ -89,7 +89,7 @@ simulate() {
     for ((i = 0; i < shards; ++i)); do wait -n || status=1; done
     [ $status = 0 ] || grep -hvE '^\[' "$results"/shard*
     grep -h '^simulation: ' "$results"/shard* || true
-    grep -hoE '^replay: MILLRACE_SIM_SEED=[0-9]+' "$results"/shard* | sort -u
+    grep -hoE '^replay: (MILLRACE_SIM_STORM=1 )?MILLRACE_SIM_SEED=[0-9]+' "$results"/shard* | sort -u
     return $status
 }
 

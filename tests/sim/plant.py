@@ -90,7 +90,7 @@ def finish_block(process, output):
     text = output.read()
     if status == 0:
         return None
-    seed = re.search(r"replay: MILLRACE_SIM_SEED=(\d+)", text)
+    seed = re.search(r"replay: (?:MILLRACE_SIM_STORM=1 )?MILLRACE_SIM_SEED=(\d+)", text)
     return (int(seed[1]) if seed else -1), oracle_of(text)
 
 

@@ -4,6 +4,7 @@
 //     MILLRACE_SIM_TRACE=1     prints every frame of it
 //     MILLRACE_SIM_FIRST=N     the first seed (1)
 //     MILLRACE_SIM_COUNT=N     how many (2000; 200 under a sanitizer)
+//     MILLRACE_SIM_STORM=1     each with 10 % loss, reordering and duplication on top
 #include <charconv>
 #include <csignal>
 #include <cstdio>
@@ -42,6 +43,8 @@ const bool trace = from_environment("MILLRACE_SIM_TRACE", 0) != 0;
 const uint64_t first = only_seed != 0 ? only_seed : from_environment("MILLRACE_SIM_FIRST", 1);
 const uint64_t count = only_seed != 0 ? 1 : from_environment("MILLRACE_SIM_COUNT", count_default);
 
+const bool storms = from_environment("MILLRACE_SIM_STORM", 0) != 0;
+
 /// A crash has to name its seed, too: written without a call that a signal handler may not make.
 std::array<char, 64> replay_line{};
 void say_seed() {
@@ -54,9 +57,9 @@ void on_crash(int signal) {
     std::raise(signal);
 }
 
-void remember_seed(uint64_t seed) {
-    std::snprintf(replay_line.data(), replay_line.size(), "\nreplay: MILLRACE_SIM_SEED=%llu\n",
-                  static_cast<unsigned long long>(seed));
+void remember_seed(uint64_t seed, bool storm) {
+    std::snprintf(replay_line.data(), replay_line.size(), "\nreplay: %sMILLRACE_SIM_SEED=%llu\n",
+                  storm ? "MILLRACE_SIM_STORM=1 " : "", static_cast<unsigned long long>(seed));
     static const bool installed = [] {
         std::signal(SIGABRT, on_crash);
         std::signal(SIGALRM, on_crash);
@@ -121,11 +124,25 @@ bool met_any(const Outcome& outcome) {
     return std::accumulate(outcome.fates.begin() + 1, outcome.fates.end(), uint64_t{0}) > 0;
 }
 
+/// Until it calms down at the end, a tenth of all frames is lost and many come late or twice.
+void raise_storm(Scenario& scenario) {
+    for (size_t i = 0; i + 1 < scenario.weather.size(); ++i) {
+        for (sim::Impairments& impairments : scenario.weather[i].from) {
+            impairments.loss_ppm = std::max(impairments.loss_ppm, 100'000U);
+            impairments.duplicate_ppm = std::max(impairments.duplicate_ppm, 10'000U);
+            if (impairments.reorder_ppm >= 20'000) continue;
+            impairments.reorder_ppm = 20'000;
+            impairments.reorder_by = impairments.delay;
+        }
+    }
+}
+
 /// Plays a seed. Where its few frames have all come through unharmed, again with every second lost.
-void play(uint64_t seed) {
-    remember_seed(seed);
+void play(uint64_t seed, bool storm = storms) {
+    remember_seed(seed, storm);
     alarm(seed_limit_s);
     Scenario scenario = make_scenario(seed);
+    if (storm) raise_storm(scenario);
     for (const sim::NodeOptions& node : scenario.nodes) {
         const auto valid = validate(node.config);
         ASSERT_TRUE(valid) << valid.error().what;
@@ -146,7 +163,8 @@ void play(uint64_t seed) {
     if (outcome.failures.empty()) return;
     std::string text;
     for (const std::string& failure : outcome.failures) text += failure + "\n";
-    ADD_FAILURE() << text << scenario.describe() << "replay: MILLRACE_SIM_SEED=" << seed
+    ADD_FAILURE() << text << scenario.describe() << "replay: "
+                  << (storm ? "MILLRACE_SIM_STORM=1 " : "") << "MILLRACE_SIM_SEED=" << seed
                   << " (MILLRACE_SIM_TRACE=1 prints the frames)";
 }
 
@@ -162,6 +180,11 @@ TEST_P(Random, seeds) {
 }
 INSTANTIATE_TEST_SUITE_P(Simulation, Random, ::testing::Range(first, first + count, block_size),
                          [](const auto& block) { return "from_" + std::to_string(block.param); });
+
+TEST(Storm, a_tenth_lost_with_reordering_and_duplication) {
+    if (only_seed != 0) return;
+    for (uint64_t seed = first; seed < first + count / 20; ++seed) play(seed, true);
+}
 
 TEST(Corpus, seeds_that_once_failed) {
     if (only_seed != 0) return;

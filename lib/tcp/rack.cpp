@@ -57,7 +57,8 @@ void on_delivered(Env& env, Connection& c, const SentRange& range, Seq end, cons
     if (!sent_after(range.sent_at, end, s.rack_sent_at, s.rack_end)) return;
     s.rack_sent_at = range.sent_at;
     s.rack_end = end;
-    s.rack_rtt = rtt;
+    // Not nothing: over the loopback what was just sent again would count as lost in the same turn.
+    s.rack_rtt = std::max(rtt, Duration::from_us(1));
 }
 
 void on_dsack(Connection& c, const AckWork& work) {

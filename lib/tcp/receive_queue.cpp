@@ -94,7 +94,8 @@ bool make_receive_room(Env& env, Connection& c, Seq begin, BufferChain& payload)
     if (charge <= limit) return true;
     prune(env, c, begin, charge - limit);
     charge = receive_charge(c) + more;
-    if (charge <= limit) return true;
+    // An empty queue takes one segment, in however many pieces it lies: what was offered arrives.
+    if (charge <= limit || receive_charge(c) == 0) return true;
     ++env.counters.tcp_rcv_pruned;
     ++env.counters.tcp_rcv_q_drop;
     env.counters.drop(observe::Drop::tcp_receive_full);

@@ -150,7 +150,11 @@ void World::take(Listening& here, tcp::Connection& c) {
     const auto found =
         by_client_.find({c.key.remote, c.key.remote_port, local.address, local.port});
     if (found == by_client_.end() || servers_[found->second]->begun()) {
-        fail("accepts a connection that nobody has begun, or twice");
+        // A third ACK that comes again brings its cookie back again, as long as that is good: who
+        // remembers nothing cannot know better (RFC 4987 section 3.6).
+        const bool replayed =
+            found != by_client_.end() && here.stack->counters().syncookies_received > 0;
+        if (!replayed) fail("accepts a connection that nobody has begun, or twice");
         tcp::abort(here.stack->env(), c);
         return;
     }

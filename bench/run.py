@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 
+from connections import idle_10m
 from micro import instructions, micro
 
 # Each is called with the build directory and whether a quick look will do; it yields
@@ -17,6 +18,7 @@ from micro import instructions, micro
 BENCHMARKS = {
     "micro": (micro, "Google Benchmark: nanoseconds of single operations"),
     "instructions": (instructions, "the same operations under callgrind: instructions"),
+    "idle_10m": (idle_10m, "ten million idle connections: memory, and requests among them"),
 }
 
 
@@ -38,8 +40,8 @@ def commit():
 
 
 def main():
+    build = sys.argv.pop(1)
     parser = argparse.ArgumentParser(prog="bench/run.sh")
-    parser.add_argument("build", help=argparse.SUPPRESS)
     parser.add_argument("--json", metavar="FILE", help="the figures, as a list of objects")
     parser.add_argument("--quick", action="store_true", help="a first look: fewer, shorter runs")
     parser.add_argument("--list", action="store_true", help="names the benchmarks")
@@ -56,10 +58,10 @@ def main():
     where, what = machine(), commit()
     print(f"{where}; {what}")
     for name in chosen.names or BENCHMARKS:
-        for figure, unit, values in BENCHMARKS[name][0](chosen.build, chosen.quick):
+        for figure, unit, values in BENCHMARKS[name][0](build, chosen.quick):
             low, middle, high = min(values), statistics.median(values), max(values)
-            print(f"{figure:<52}{middle:>14,.1f} {unit:<14}"
-                  f"{low:>14,.1f} to {high:,.1f} in {len(values)}", flush=True)
+            print(f"{figure:<52}{middle:>14,.2f} {unit:<14}"
+                  f"{low:>14,.2f} to {high:,.2f} in {len(values)}", flush=True)
             figures.append({"name": figure, "unit": unit, "min": low, "median": middle,
                             "max": high, "runs": len(values), "machine": where, "commit": what})
     if chosen.json:

@@ -35,7 +35,8 @@ void remember_for_undo(Connection& c) {
 /// RFC 9937 section 6.1; `work` is the ACK that began it.
 void begin_reduction(Env& env, Connection& c, const AckWork& work) {
     Sending& s = *c.sending;
-    // Not less than the window, as in Linux: what a small flight meets must not let a large one grow.
+    // Not less than the window, as in Linux: what a small flight meets must not let a large one
+    // grow.
     s.recover_in_flight = std::max({work.prior_in_flight, c.window.cwnd, uint32_t{c.window.mss}});
     s.prr_delivered = s.prr_out = 0;
     c.window.ssthresh = c.control.ssthresh(c.window, congestion_ack(env, c, work));

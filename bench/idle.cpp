@@ -1,0 +1,297 @@
+// Very many idle connections between two cores of one process, over the embedded link: how fast they
+// are built up, what each costs in memory, and what a request costs the server among them.
+//
+//     idle_bench --connections N [--seconds S]
+//
+// Prints a JSON object; `bytes_per_connection` is of one side, without the client application's own
+// handle for each. Both loops are turned by threads of this program, which counts the cycles of
+// those turns that had something to do.
+#include <pthread.h>
+#include <sched.h>
+#include <x86intrin.h>
+
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <millrace/runtime.h>
+
+using namespace millrace;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr size_t request_size = 140;
+constexpr size_t response_size = 200;
+constexpr uint32_t few = 1000;       // what a request among many is compared with
+constexpr uint32_t opening_max = 512;
+constexpr uint32_t asking_max = 64;  // requests under way at any time
+constexpr uint32_t ports_per_pair = 60'000;
+constexpr uint8_t client_addresses = 16;
+constexpr uint16_t first_server_port = 8000;
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Resident memory and huge pages, bytes.
+uint64_t memory_in_use() {
+    std::ifstream status("/proc/self/status");
+    uint64_t kib = 0;
+    for (std::string word; status >> word;) {
+        uint64_t value = 0;
+        if ((word == "VmRSS:" || word == "HugetlbPages:") && status >> value) kib += value;
+    }
+    return kib * 1024;
+}
+
+void pin(const std::vector<uint16_t>& cpus, size_t index) {
+    if (index >= cpus.size()) return;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpus[index], &set);
+    pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+}
+
+/// Answers each request of `request_size` bytes with `response_size`.
+class Server final : public ConnectionHandler, public ListenHandler {
+public:
+    void on_acceptable(Listener listener) override {
+        while (listener.accept(*this)) continue;
+    }
+    void on_readable(Connection c) override {
+        const size_t size = c.receive().size();
+        (void)c.consumed(size);
+        for (size_t answered = 0; answered + request_size <= size; answered += request_size) {
+            if (!c.send(response_)) ++errors_;
+            requests_.fetch_add(1, std::memory_order_relaxed);
+        }
+        if (c.at_end()) (void)c.close();
+    }
+    uint64_t requests() const { return requests_.load(std::memory_order_relaxed); }
+    uint64_t errors() const { return errors_; }
+
+private:
+    const std::string response_ = std::string(response_size, 'r');
+    std::atomic<uint64_t> requests_{0};
+    std::atomic<uint64_t> errors_{0};
+};
+
+/// Turns a loop until told to stop; busy cycles are those of turns that had something to do.
+class Loop {
+public:
+    Loop(Stack& stack, const std::vector<uint16_t>& cpus, size_t index)
+        : thread_([this, &stack, &cpus, index] {
+              pin(cpus, index);
+              while (!stopping_.load(std::memory_order_relaxed)) {
+                  const uint64_t start = __rdtsc();
+                  if (!stack.poll_once()) continue;
+                  busy_.store(busy_.load(std::memory_order_relaxed) + __rdtsc() - start,
+                              std::memory_order_relaxed);
+              }
+          }) {}
+    Loop(const Loop&) = delete;
+    Loop& operator=(const Loop&) = delete;
+    ~Loop() {
+        stopping_ = true;
+        thread_.join();
+    }
+    uint64_t busy() const { return busy_.load(std::memory_order_relaxed); }
+
+private:
+    std::atomic<bool> stopping_{false};
+    std::atomic<uint64_t> busy_{0};
+    std::thread thread_;
+};
+
+/// Opens connections and asks over them. Its loop is turned by whoever calls.
+class Client final : public ConnectionHandler {
+public:
+    Client(Stack& stack, uint32_t connections) : stack_(stack) { open_.reserve(connections); }
+
+    void on_connected(Connection c) override {
+        --opening_;
+        open_.push_back(c);
+    }
+    void on_readable(Connection c) override {
+        const size_t size = c.receive().size();
+        (void)c.consumed(size);
+        answered_ += size;
+        asking_ -= static_cast<uint32_t>(size / response_size);
+    }
+    void on_closed(Connection, CloseReason) override { ++errors_; }
+
+    /// Until so many are open; answers how long that took, seconds.
+    double build_up(uint32_t connections) {
+        const auto start = Clock::now();
+        while (open_.size() < connections && errors_ == 0) {
+            while (opening_ < opening_max && open_.size() + opening_ < connections && open_one())
+                continue;
+            stack_.poll_once();
+        }
+        return seconds_since(start);
+    }
+
+    /// Requests over `share` of the connections, drawn anew each second, for so long.
+    void ask(double seconds, double share) {
+        const auto size = std::max<size_t>(
+            static_cast<size_t>(static_cast<double>(open_.size()) * share), asking_max);
+        for (const auto start = Clock::now(); seconds_since(start) < seconds && errors_ == 0;) {
+            std::vector<Connection> some(size);
+            for (Connection& c : some) c = open_[random_() % open_.size()];
+            size_t next = 0;
+            for (const auto drawn = Clock::now(); seconds_since(drawn) < 1 && errors_ == 0;) {
+                while (asking_ < asking_max) {
+                    if (!some[next++ % size].send(request_)) ++errors_;
+                    ++asking_;
+                }
+                stack_.poll_once();
+            }
+        }
+        const auto start = Clock::now();
+        while (asking_ > 0 && seconds_since(start) < 5) stack_.poll_once();
+    }
+    uint64_t answered() const { return answered_ / response_size; }
+    uint64_t errors() const { return errors_; }
+    uint32_t under_way() const { return asking_; }
+
+private:
+    bool open_one() {
+        const uint32_t pair = opened_ / ports_per_pair;
+        const auto address = static_cast<uint8_t>(pair % client_addresses);
+        const auto port = static_cast<uint16_t>(first_server_port + pair / client_addresses);
+        const auto made = stack_.connect({Address::v4(10, 77, 0, 1), port}, *this,
+                                         {client_address(address), 0});
+        if (!made) {
+            ++errors_;
+            return false;
+        }
+        ++opening_;
+        ++opened_;
+        return true;
+    }
+
+public:
+    static Address client_address(uint8_t index) {
+        return Address::v4(10, 77, 1, static_cast<uint8_t>(1 + index));
+    }
+
+private:
+    Stack& stack_;
+    const std::string request_ = std::string(request_size, 'q');
+    std::vector<Connection> open_;
+    std::mt19937_64 random_{1};
+    uint32_t opening_ = 0, opened_ = 0, asking_ = 0;
+    uint64_t answered_ = 0, errors_ = 0;
+};
+
+Config end_of_link(unsigned end, uint32_t connections) {
+    Config config;
+    PortConfig port;
+    port.device = fmt::format("ring:idle:{}", end);
+    if (end == 0) {
+        port.addresses.push_back(*Prefix::parse("10.77.0.1/16"));
+    } else {
+        for (uint8_t i = 0; i < client_addresses; ++i)
+            port.addresses.push_back({Client::client_address(i), 16});
+    }
+    config.ports.push_back(port);
+    config.tcp.max_connections = connections + 2 * opening_max;
+    config.tcp.somaxconn = 2 * opening_max;
+    config.tcp.tcp_max_tw_buckets = 1024;
+    config.tcp.ip_local_port_range_min = 1024;
+    config.tcp.ip_local_port_range_max = 65535;
+    config.eal.memory_mb = 512;
+    return config;
+}
+
+struct Asked {
+    double rate = 0;
+    double cycles = 0;
+};
+
+/// Requests for so long; what they cost the server.
+Asked ask(Client& client, const Server& server, const Loop& loop, double seconds, double share) {
+    client.ask(1, share);  // warm
+    const uint64_t requests = server.requests(), busy = loop.busy();
+    const auto start = Clock::now();
+    client.ask(seconds, share);
+    const auto asked = static_cast<double>(server.requests() - requests);
+    return {asked / seconds_since(start), static_cast<double>(loop.busy() - busy) / asked};
+}
+
+int fail(const std::string& what) {
+    fmt::print(stderr, "{}\n", what);
+    return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app("idle_bench: very many idle connections, and requests among them");
+    uint32_t connections = 1'000'000;
+    double seconds = 5;
+    app.add_option("-n,--connections", connections, "connections")
+        ->capture_default_str()
+        ->check(CLI::Range(10'000, 10'000'000));
+    app.add_option("-s,--seconds", seconds, "of requests, each time")->capture_default_str();
+    CLI11_PARSE(app, argc, argv);
+
+    const auto cpus = usable_cpus();
+    auto server_runtime = Runtime::create(end_of_link(0, connections));
+    if (!server_runtime) return fail(server_runtime.error().what);
+    auto client_runtime = Runtime::create(end_of_link(1, connections));
+    if (!client_runtime) return fail(client_runtime.error().what);
+
+    Server server;
+    Stack& serving = (*server_runtime)->core(0);
+    std::atomic<int> listening{0};
+    const uint32_t pairs = (connections + ports_per_pair - 1) / ports_per_pair;
+    const auto ports = static_cast<uint16_t>((pairs + client_addresses - 1) / client_addresses);
+    (*server_runtime)->submit(0, [&](Stack& stack) {
+        for (uint16_t i = 0; i < ports; ++i) {
+            const auto port = static_cast<uint16_t>(first_server_port + i);
+            if (!stack.listen({Address::v4(10, 77, 0, 1), port}, server, 2 * opening_max))
+                listening = -1;
+        }
+        if (listening == 0) listening = 1;
+    });
+    const Loop loop(serving, cpus, 0);
+    while (listening == 0) std::this_thread::yield();
+    if (listening < 0) return fail("cannot listen");
+
+    pin(cpus, 1);
+    Client client((*client_runtime)->core(0), connections);
+    client.build_up(few);
+    const Asked among_few = ask(client, server, loop, seconds, 1);
+    const uint64_t before = memory_in_use();
+    const uint32_t part = std::max(connections / 100, 10 * few);
+    const double first_part = client.build_up(few + part);
+    const double rest = client.build_up(connections);
+    const uint64_t after = memory_in_use();
+    const uint32_t measured = connections - few;
+    const Asked among_many = ask(client, server, loop, seconds, 0.01);
+    if (client.errors() + server.errors() != 0 || client.under_way() != 0 ||
+        client.answered() != server.requests())
+        return fail(fmt::format("{} errors at the client, {} at the server, {} of {} answered",
+                                client.errors(), server.errors(), client.answered(),
+                                server.requests()));
+    fmt::print("{{\"connections\": {}, \"bytes_per_connection\": {:.1f}, "
+               "\"handle_bytes\": {}, \"rate_empty\": {:.0f}, \"rate_full\": {:.0f}, "
+               "\"requests_few\": {:.0f}, \"requests_many\": {:.0f}, "
+               "\"cycles_few\": {:.0f}, \"cycles_many\": {:.0f}}}\n",
+               connections,
+               (static_cast<double>(after - before) / measured - sizeof(Connection)) / 2,
+               sizeof(Connection), part / first_part,
+               (measured - part) / rest, among_few.rate, among_many.rate, among_few.cycles,
+               among_many.cycles);
+    return 0;
+}

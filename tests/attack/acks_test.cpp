@@ -109,6 +109,7 @@ void reduce(Script& s) {
     s.establish(offer(true));
     s.send(flight);
     s.forget_sent();
+    s.advance(1_ms);
     s.inject(ack(1).sack({{1 + full, 1 + 4 * full}}));
     s.expect(A(1, 1).data(full));
     EXPECT_EQ(s.tcb().window.ssthresh, 7 * full);

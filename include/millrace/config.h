@@ -60,7 +60,9 @@ struct TcpTunables {
     uint32_t tcp_ecn_fallback = 1;           ///< 1: a SYN sent again asks for no ECN; 0..1
     uint32_t tcp_pacing = 0;                 ///< 1: pace whatever the algorithm is; 0..1
     CongestionControl tcp_congestion_control = CongestionControl::cubic;  ///< by Linux's name
-    uint32_t tcp_rmem = 131072;              ///< receive buffer of a connection, bytes; 4096..2^30
+    /// Receive buffer of a connection, bytes, at most an eighth of the core's receive buffers;
+    /// 4096..2^30
+    uint32_t tcp_rmem = 131072;
     uint32_t tcp_rmem_max = 33554432;        ///< what it may grow to, bytes; 4096..2^30
     uint32_t tcp_moderate_rcvbuf = 1;        ///< 1: the receive buffer grows by need; 0..1
     uint32_t tcp_wmem = 4194304;             ///< send buffer of a connection, bytes; 4096..2^30

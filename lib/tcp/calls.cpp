@@ -81,7 +81,7 @@ void queue_fin(Env& env, Connection& c) {
 void initialise(Env& env, Connection& c, uint16_t link_mss) {
     c.link_mss = link_mss;
     c.snd_mss = c.rcv_mss = link_mss;
-    c.rcv_buf = env.tunables.tcp_rmem;
+    c.rcv_buf = initial_receive_buffer(env);
     c.snd_buf = env.tunables.tcp_wmem;
     c.not_sent_low_water = env.tunables.tcp_notsent_lowat;
     c.timer.set_kind(timer_connection);

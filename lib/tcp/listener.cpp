@@ -6,6 +6,7 @@
 #include "tcp/ecn.h"
 #include "tcp/ingress.h"
 #include "tcp/limits.h"
+#include "tcp/receive_window.h"
 
 namespace millrace::tcp {
 
@@ -17,7 +18,7 @@ namespace {
 constexpr Duration syn_ack_timeout = Duration::from_s(1);  // RFC 6298 (2.1)
 
 uint32_t offered_window(const Env& env) {
-    return std::min<uint32_t>(env.tunables.tcp_rmem, 65535);
+    return std::min<uint32_t>(initial_receive_buffer(env), 65535);
 }
 
 /// Who has asked may be forged: a SYN-ACK more goes out once in `tcp_invalid_ratelimit`, as in

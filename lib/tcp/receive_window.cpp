@@ -76,6 +76,12 @@ uint64_t wanted_buffer(const Connection& c, const ReceiveTuning& t, uint32_t cop
 
 }  // namespace
 
+uint32_t initial_receive_buffer(const Env& env) {
+    const uint64_t share = env.buffers.receive_capacity() / receive_share;
+    return static_cast<uint32_t>(
+        std::min<uint64_t>(env.tunables.tcp_rmem, std::max<uint64_t>(share, buffer_min)));
+}
+
 uint16_t advertise_window(Env&, Connection& c) {
     const Seq edge = max(c.rcv_adv, c.rcv_nxt);
     const uint32_t offered = distance(c.rcv_nxt, edge);

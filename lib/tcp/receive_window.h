@@ -6,6 +6,8 @@
 
 namespace millrace::tcp {
 
+/// What a connection begins with: `tcp_rmem`, and at most an eighth of the core's receive buffers.
+uint32_t initial_receive_buffer(const Env& env);
 /// The window field that goes out now; moves RCV.ADV (RFC 9293 section 3.8.6.2.2).
 uint16_t advertise_window(Env& env, Connection& c);
 /// The application has consumed data: is an update of the window worth a segment?

@@ -43,6 +43,10 @@ std::optional<WireOracle::Parsed> WireOracle::parse(std::span<const uint8_t> fra
         problem = "a bad IP header";
         return std::nullopt;
     }
+    if (ethernet->type != (ip->source.is_v4() ? wire::EtherType::ipv4 : wire::EtherType::ipv6)) {
+        problem = "an EtherType that is not its packet's";
+        return std::nullopt;
+    }
     const auto upper = rest.subspan(ip->header_size, ip->payload_size);
     wire::Checksum sum;
     if (ip->protocol != Protocol::icmp)
@@ -310,8 +314,11 @@ void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, I
     if (!segment.has_ack()) return;
     const Seq edge = right_edge(d, peer, segment);
     if (!d.offered_arrived || edge > *d.offered_arrived) d.offered_arrived = edge;
-    if (!peer.acked || segment.ack > *peer.acked) {
-        peer.acked = segment.ack;
+    if (!peer.acked || segment.ack > *peer.acked) peer.acked = segment.ack;
+    // What lies before RCV.NXT is not acceptable, and its ACK is not taken.
+    const bool acceptable = !peer.last_ack || segment.end() >= *peer.last_ack;
+    if (acceptable && (!peer.taken || segment.ack > *peer.taken)) {
+        peer.taken = segment.ack;
         peer.progress = now;
     }
 }

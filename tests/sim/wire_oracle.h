@@ -74,7 +74,8 @@ private:
         Seq fin_end;
         Instant time_wait_from = Instant::never();
         wire::TcpOptions options;     // of its SYN
-        Instant progress;
+        std::optional<Seq> taken;     // the highest ACK in an acceptable segment that has arrived
+        Instant progress;             // when that last moved on
     };
     struct Parsed {
         wire::Ip ip;

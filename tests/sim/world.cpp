@@ -36,6 +36,10 @@ World::World(const Scenario& scenario, bool keep_trace)
               // What finds no buffer, coming or going, is neither taken nor acknowledged.
               if (what.starts_with("acknowledges what came") && has_dropped(Drop::no_buffer))
                   return;
+              // Nor by who has given up meanwhile, without a word.
+              if (what.starts_with("acknowledges what came") &&
+                  has_counted([](const observe::Counters& c) { return c.tcp_abort_on_timeout; }))
+                  return;
               fail(what);
           },
           [this](const Address& address) -> const TcpTunables& { return tunables_of(address); }),
@@ -229,6 +233,9 @@ bool World::may_fail(size_t number) const {
     if (is_fragile(plan.client) || is_fragile(plan.server)) return true;
     // Data that overtook the ACK which brings the cookie back was reset: nobody remembers the SYN.
     if (has_dropped(Drop::tcp_bad_cookie)) return true;
+    // A FIN that is sent again meets a reset where there was no place for a TIME-WAIT.
+    if (has_counted([](const observe::Counters& c) { return c.tcp_time_wait_overflow; }))
+        return true;
     // Who closes before he has read everything resets his peer.
     for (const End* end : {&client, &server})
         if (end->plan_.ending == EndPlan::Ending::close_when_sent &&
@@ -273,12 +280,17 @@ void World::judge_end(const End& end) {
     judge_error(end, strict);
 }
 
-bool World::has_dropped(Drop reason) const {
-    return std::ranges::any_of(nodes_, [reason](sim::Node* node) {
+template <typename Count>
+bool World::has_counted(Count&& count) const {
+    return std::ranges::any_of(nodes_, [&](sim::Node* node) {
         for (uint16_t core = 0; core < node->cores(); ++core)
-            if (node->stack(core).counters().drops(reason) > 0) return true;
+            if (count(node->stack(core).counters()) > 0) return true;
         return false;
     });
+}
+
+bool World::has_dropped(Drop reason) const {
+    return has_counted([reason](const observe::Counters& c) { return c.drops(reason); });
 }
 
 bool World::has_lost_waiting_frames() const {

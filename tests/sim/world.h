@@ -131,6 +131,9 @@ private:
     void judge_error(const End& end, bool strict);
     End* find_end(const SocketAddress& local, const SocketAddress& remote) const;
     const TcpTunables& tunables_of(const Address& address) const;
+    /// Any stack's counter, as `count` picks it, is not zero.
+    template <typename Count>
+    bool has_counted(Count&& count) const;
     bool has_dropped(observe::Drop reason) const;
     bool has_lost_waiting_frames() const;
     void give_up();

@@ -44,6 +44,8 @@ struct World {
     Pool<tcp::Reassembly> reassemblies{0};
     Pool<tcp::ReceiveTuning> tunings{0};
     Pool<tcp::Sending> sendings{0};
+    Pool<tcp::Receiving> receivings{0};
+    Pool<tcp::Settings> settings{0};
     tcp::SentRanges::Ranges sent_ranges{0};
     Pool<tcp::AckSnapshot> snapshots{0};
     Pool<congestion::Bbr> bbrs{0};
@@ -58,6 +60,8 @@ struct World {
                  .reassemblies = reassemblies,
                  .tunings = tunings,
                  .sendings = sendings,
+                 .receivings = receivings,
+                 .settings = settings,
                  .sent_ranges = sent_ranges,
                  .snapshots = snapshots,
                  .bbrs = bbrs,

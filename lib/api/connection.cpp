@@ -93,12 +93,12 @@ Result<void> Connection::set_user_timeout(Duration timeout) {
 
 Result<void> Connection::set_syn_retries(uint32_t retries) {
     if (const int wrong = check()) return error(wrong);
-    return tcp::set_syn_retries(*connection_, retries);
+    return tcp::set_syn_retries(context_->stack().env(), *connection_, retries);
 }
 
 Result<void> Connection::set_linger2(Duration time) {
     if (const int wrong = check()) return error(wrong);
-    return tcp::set_linger2(*connection_, time);
+    return tcp::set_linger2(context_->stack().env(), *connection_, time);
 }
 
 Result<void> Connection::set_congestion_control(std::string_view name) {
@@ -183,13 +183,13 @@ ConnectionInfo Connection::info() const {
             .receive_queued = c.rcv_used,
             .rtt = c.rtt.srtt(),
             .backoffs = c.backoffs,
-            .congestion_control = congestion::name(c.control.algorithm()),
+            .congestion_control = congestion::name(c.algorithm),
             .snd_ssthresh = c.window.ssthresh,
             .pacing_rate = tcp::pacing::rate(context_->stack().env(), c),
-            .total_retrans = c.total_retrans,
+            .total_retrans = c.sending == nullptr ? 0 : c.sending->total_retrans,
             .in_flight = c.in_flight(),
             .delivered = c.delivered,
-            .lost = c.lost,
+            .lost = c.sending == nullptr ? 0 : c.sending->lost,
             .ecn = c.ecn,
             .path_mtu = tcp::effective_mtu(c),
             .received_dscp = c.rcv_dscp};

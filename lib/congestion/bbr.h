@@ -53,6 +53,7 @@ public:
     void on_ecn(Window& window, const Ack& ack);
     void on_idle(Window& window, Duration idle, Duration rto, Instant now);
     void on_recovery_exit(Window& window, const Ack& ack);
+    bool is_fresh() const { return false; }  // it knows the path's bandwidth
 
     /// Bytes per second; never zero after `begin`.
     uint64_t pacing_rate() const { return pacing_rate_; }

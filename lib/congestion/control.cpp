@@ -86,8 +86,16 @@ void Control::on_recovery_exit(Window& window, const Ack& ack) {
     with(state_, [&](auto& a) { a.on_recovery_exit(window, ack); });
 }
 
+bool Control::is_fresh() const {
+    return with(state_, [](const auto& a) { return a.is_fresh(); });
+}
+
 uint64_t Control::pacing_rate(const Window& window, Duration srtt, bool wanted) const {
     if (const Bbr* b = bbr()) return b->pacing_rate();
+    return idle_pacing_rate(window, srtt, wanted);
+}
+
+uint64_t Control::idle_pacing_rate(const Window& window, Duration srtt, bool wanted) {
     if (!wanted || srtt <= Duration()) return 0;
     // Linux's tcp_pacing_ss_ratio and tcp_pacing_ca_ratio; like Linux, the slower one begins at
     // half of ssthresh, before slow start overshoots it.

@@ -33,6 +33,9 @@ enum class Algorithm : uint8_t { reno, cubic, dctcp, bbr };
 std::string_view name(Algorithm algorithm);
 std::optional<Algorithm> algorithm_named(std::string_view name);
 
+/// `Control::wants_ecn`, also where there is no state of the algorithm yet.
+constexpr bool wants_ecn(Algorithm algorithm) { return algorithm == Algorithm::dctcp; }
+
 /// What each algorithm offers; the comments are at `Control`.
 template <typename T>
 concept Controller = requires(T t, Window& window, const Ack& ack, Duration d, Instant now) {
@@ -44,6 +47,7 @@ concept Controller = requires(T t, Window& window, const Ack& ack, Duration d, I
     t.on_ecn(window, ack);
     t.on_idle(window, d, d, now);
     t.on_recovery_exit(window, ack);
+    { std::as_const(t).is_fresh() } -> std::same_as<bool>;
 };
 static_assert(Controller<Reno> && Controller<Cubic> && Controller<Dctcp> && Controller<Bbr>);
 
@@ -64,10 +68,12 @@ public:
     void release(Pool<Bbr>& bbrs);
 
     Algorithm algorithm() const { return static_cast<Algorithm>(state_.index()); }
+    /// Nothing has been learned that a new beginning would not know again.
+    bool is_fresh() const;
     /// True: `on_ack` is called in recovery, too, and sets cwnd there. False: PRR does.
     bool controls_recovery() const { return algorithm() == Algorithm::bbr; }
     /// The connection asks for ECN on its SYN and echoes each packet's mark (RFC 8257 section 3.2).
-    bool wants_ecn() const { return algorithm() == Algorithm::dctcp; }
+    bool wants_ecn() const { return congestion::wants_ecn(algorithm()); }
 
     /// After the scoreboard took the ACK, and outside fast recovery unless `controls_recovery`. In
     /// slow start after a timeout `ack.in_recovery` is set. The window grows only where
@@ -94,6 +100,8 @@ public:
     /// Bytes per second, zero: not paced. BBR always says; the others only where pacing is
     /// `wanted`: Linux's 200 % of cwnd / srtt in slow start, 120 % after.
     uint64_t pacing_rate(const Window& window, Duration srtt, bool wanted) const;
+    /// The same where nothing is being sent, and the algorithm has no state.
+    static uint64_t idle_pacing_rate(const Window& window, Duration srtt, bool wanted);
     /// Bytes that may leave at once under that rate: a millisecond's, two segments at least and
     /// 64 KiB at most (draft-ietf-ccwg-bbr-06 section 5.6.3).
     static uint32_t send_quantum(const Window& window, uint64_t rate);

@@ -26,6 +26,10 @@ public:
     void on_idle(Window& window, Duration idle, Duration rto, Instant now);
     void on_recovery_exit(Window&, const Ack&) {}
 
+    bool is_fresh() const {
+        return w_max_ == 0 && !in_epoch() && hystart_.active() && !hystart_.in_css();
+    }
+
     bool in_hystart_css() const { return hystart_.in_css(); }
     uint32_t w_max() const { return w_max_; }
     /// Time from the start of this epoch until the curve is back at W_max (RFC 9438 equation 2).

@@ -26,6 +26,8 @@ public:
     void on_idle(Window&, Duration, Duration, Instant) {}
     void on_recovery_exit(Window&, const Ack&) {}
 
+    bool is_fresh() const { return false; }
+
     uint32_t alpha() const { return alpha_; }
 
 private:

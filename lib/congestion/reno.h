@@ -43,6 +43,7 @@ public:
     void on_ecn(Window&, const Ack&) {}
     void on_idle(Window&, Duration, Duration, Instant) {}
     void on_recovery_exit(Window&, const Ack&) {}
+    bool is_fresh() const { return true; }  // the window itself is all that it knows
 
 private:
     uint32_t credit_ = 0;  // bytes acknowledged towards the next segment of congestion avoidance

@@ -177,9 +177,9 @@ tcp::Connection* Stack::establish(const tcp::HalfOpen& entry, Classified& in) {
     }
     tcp::Connection* c = add_connection(entry.key, in.hash);
     if (c == nullptr) return nullptr;
-    tcp::complete(env_, entry, in.segment, *c, in.ip.destination, link_mss(in.ip.source));
     c->accept_queued = true;
     listener.accept_queue.push_back(*c);
+    tcp::complete(env_, entry, in.segment, *c, in.ip.destination, link_mss(in.ip.source));
     if (!listener.accept_event) {
         listener.accept_event = true;
         acceptable_.push_back(&listener);

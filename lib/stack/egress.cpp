@@ -88,6 +88,7 @@ bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
 /// What a connection that has said everything becomes.
 void Stack::after_egress(tcp::Connection& c) {
     tcp::settle_sending(env_, c);
+    tcp::settle_receiving(env_, c);
     if (c.state == tcp::State::time_wait) to_time_wait(c);
     if (c.state == tcp::State::closed) retire(c);
 }

@@ -97,7 +97,6 @@ void Stack::close_listener(tcp::Listener& listener) {
         tcp::Connection& c = listener.accept_queue.front();
         listener.accept_queue.pop_front();
         c.accept_queued = false;
-        c.listener = nullptr;
         tcp::abort(env_, c);
     }
     std::erase(acceptable_, &listener);
@@ -110,7 +109,6 @@ tcp::Connection* Stack::accept(tcp::Listener& listener) {
     tcp::Connection& c = listener.accept_queue.front();
     listener.accept_queue.pop_front();
     c.accept_queued = false;
-    c.listener = nullptr;
     // What happened while it waited is told to its new owner.
     c.events &= static_cast<uint8_t>(~tcp::Event::connected);
     if (c.events != 0) env_.notify(c, c.events);
@@ -237,7 +235,7 @@ tcp::Connection* Stack::add_connection(const tcp::FlowKey& key, uint32_t hash) {
     if (!local.is_v4()) c->flow_label = env_.isn.flow_label(key, local);
     if (const ip::PathMtu* path = path_mtus_.find(key.remote, env_.now)) {
         c->path_mtu = path->mtu;
-        c->path_mtu_expires = path->expires;
+        c->path_mtu_expires_s = static_cast<uint32_t>(path->expires.ns() / 1'000'000'000);
     }
     c->in_table = true;
     flows_.insert(*c, hash);

@@ -4,7 +4,6 @@
 
 #include "tcp/ingress.h"
 #include "tcp/receive_queue.h"
-#include "tcp/slow_timer.h"
 #include "tcp/timers.h"
 
 namespace millrace::stack {
@@ -62,6 +61,8 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       reassemblies_(config_.tcp.max_connections),
       tunings_(config_.tcp.max_connections),
       sendings_(config_.tcp.max_connections),
+      receivings_(config_.tcp.max_connections),
+      settings_(config_.tcp.max_connections),
       sent_ranges_(sent_ranges_max(config_)),
       snapshots_(size_t{4} * buf::FrameBatch::capacity),
       bbrs_(config_.tcp.max_connections),
@@ -76,6 +77,8 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
            .reassemblies = reassemblies_,
            .tunings = tunings_,
            .sendings = sendings_,
+           .receivings = receivings_,
+           .settings = settings_,
            .sent_ranges = sent_ranges_,
            .snapshots = snapshots_,
            .bbrs = bbrs_,
@@ -159,10 +162,6 @@ void Stack::expire_timer(time::WheelEntry& entry) {
         case tcp::timer_connection:
             tcp::on_timer(env_, *get_parent_from_member(&entry, &tcp::Connection::timer));
             return;
-        case tcp::timer_connection_slow:
-            tcp::on_slow_timer(
-                env_, *get_parent_from_member(&entry, &tcp::Connection::slow_timer));
-            return;
         case tcp::timer_half_open: {
             auto& half_open = *get_parent_from_member(&entry, &tcp::HalfOpen::timer);
             if (tcp::on_timer(env_, half_open))
@@ -193,7 +192,7 @@ void Stack::run_application(Application& application) {
         if (c.owner == nullptr) continue;
         uint8_t events = std::exchange(c.events, uint8_t{0});
         // The end of an orderly close waits until everything has been read.
-        if (c.error == 0 && !c.receive_queue.empty())
+        if (c.error == 0 && c.unread() > 0)
             events &= static_cast<uint8_t>(~tcp::Event::closed);
         if (events == 0) continue;
         application.on_events(c, events);
@@ -208,7 +207,10 @@ void Stack::run_application(Application& application) {
 
 void Stack::end_turn() {
     flush();
-    for (tcp::Connection* c : finished_) connections_.give_back(c);
+    for (tcp::Connection* c : finished_) {
+        tcp::release(env_, *c);
+        connections_.give_back(c);
+    }
     finished_.clear();
 }
 
@@ -237,6 +239,8 @@ Stack::Population Stack::population() const {
             .forwards = forward_pool_.in_use(),
             .fragments = fragments_.size(),
             .sendings = sendings_.in_use(),
+            .receivings = receivings_.in_use(),
+            .settings = settings_.in_use(),
             .sent_ranges = sent_ranges_.in_use(),
             .reassemblies = reassemblies_.in_use(),
             .reassembly_ranges = ranges_.in_use(),

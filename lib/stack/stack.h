@@ -105,7 +105,9 @@ public:
         size_t neighbours = 0;
         size_t forwards = 0;
         size_t fragments = 0;
-        size_t sendings = 0;     ///< connections with something queued or in flight
+        size_t sendings = 0;     ///< connections that send, or whose path has shown something
+        size_t receivings = 0;   ///< connections with something to be read or acknowledged
+        size_t settings = 0;     ///< connections with options that few set
         size_t sent_ranges = 0;
         size_t reassemblies = 0;
         size_t reassembly_ranges = 0;
@@ -230,6 +232,8 @@ private:
     Pool<tcp::Reassembly> reassemblies_;
     Pool<tcp::ReceiveTuning> tunings_;
     Pool<tcp::Sending> sendings_;
+    Pool<tcp::Receiving> receivings_;
+    Pool<tcp::Settings> settings_;
     tcp::SentRanges::Ranges sent_ranges_;
     Pool<tcp::AckSnapshot> snapshots_;
     Pool<congestion::Bbr> bbrs_;

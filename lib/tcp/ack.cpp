@@ -17,16 +17,13 @@ using wire::Segment;
 
 namespace {
 
-/// The peer's window as the segment says it (RFC 9293: SND.WL1 and SND.WL2 keep old ones out). One
+/// The peer's window as the segment says it (RFC 9293: SND.WL1 keeps old ones out). One
 /// that moves SND.UNA is taken whatever its sequence, as in Linux: SND.UNA + SND.WND would lie
 /// beyond what was ever offered.
 void update_window(Env& env, Connection& c, const Segment& segment) {
-    const bool old =
-        c.snd_wl1 > segment.seq || (c.snd_wl1 == segment.seq && c.snd_wl2 > segment.ack);
-    if (old && segment.ack <= c.snd_una) return;
+    if (c.snd_wl1 > segment.seq && segment.ack <= c.snd_una) return;
     const uint32_t window = static_cast<uint32_t>(segment.window) << c.snd_wind_shift;
     c.snd_wl1 = segment.seq;
-    c.snd_wl2 = segment.ack;
     if (window == c.snd_wnd) return;
     const bool opened = c.snd_wnd == 0;
     c.snd_wnd = window;
@@ -52,7 +49,7 @@ void note_delivered(Env& env, Connection& c, AckWork& work, const SentRange& ran
                     bool by_sack) {
     work.delivered += bytes;
     rack::on_delivered(env, c, range, range.begin + bytes, work, by_sack);
-    if (!range.retransmitted && range.end <= c.recover) work.original_delivered = true;
+    if (!range.retransmitted && range.end <= c.sending->recover) work.original_delivered = true;
     if (!work.has_newest || range.sent_at > work.newest_sent_at ||
         (range.sent_at == work.newest_sent_at && range.stamp.delivered > work.newest.delivered)) {
         work.has_newest = true;
@@ -80,15 +77,15 @@ void take_dsack(Env& env, Connection& c, AckWork& work, const wire::SackBlock& b
         return;
     }
     ++env.counters.tcp_dsack_recv;
-    const Sending& s = *c.sending;
+    Sending& s = *c.sending;
     if (s.tlp_out && s.tlp_again != 0 && block.end == s.tlp_end) work.dsack_of_probe = true;
-    c.dsack_dups += (distance(block.begin, block.end) - 1) / c.window.mss + 1;
-    if (block.end > s.retransmitted_end || c.dsack_dups > c.total_retrans) return;
+    s.dsack_dups += (distance(block.begin, block.end) - 1) / c.window.mss + 1;
+    if (block.end > s.retransmitted_end || s.dsack_dups > s.total_retrans) return;
     work.dsack = true;
-    if (!c.undo_possible || c.undo_retransmitted <= 0 || block.begin < c.undo_from) return;
+    if (!s.undo_possible || s.undo_retransmitted <= 0 || block.begin < s.undo_from) return;
     const auto bytes = static_cast<int32_t>(
         std::min<uint32_t>(distance(block.begin, block.end), 1U << 30));
-    c.undo_retransmitted = std::max(c.undo_retransmitted - bytes, 0);
+    s.undo_retransmitted = std::max(s.undo_retransmitted - bytes, 0);
 }
 
 /// Ranges that a connection may have: a small MSS earns no more of them, and no connection takes
@@ -146,15 +143,15 @@ void take_ack(Env& env, Connection& c, AckWork& work, Seq ack) {
     work.acked = bytes;
     work.una_advanced = true;
     c.timed_out = false;
-    c.first_retransmit = env.now;  // R2 counts from the last progress
+    s.first_retransmit = env.now;  // R2 counts from the last progress
     if (c.probing != nullptr) check_probe_delivered(env, c);
     if (s.urgent && s.snd_up <= ack) s.urgent = false;
     if (s.cwr_out && ack >= s.cwr_end) s.cwr_out = false;
     s.small_end = max(s.small_end, ack);
-    work.past_recover = ack > c.recover;
-    if (work.past_recover) c.at_recover = false;
-    c.recover = max(c.recover, c.snd_una);      // kept within reach of sequence comparison
-    c.reordering_round = max(c.reordering_round, c.snd_una);
+    work.past_recover = ack > s.recover;
+    if (work.past_recover) s.at_recover = false;
+    s.recover = max(s.recover, c.snd_una);      // kept within reach of sequence comparison
+    s.reordering_round = max(s.reordering_round, c.snd_una);
     s.retransmitted_end = max(s.retransmitted_end, c.snd_una);
 }
 
@@ -213,7 +210,7 @@ void process_ack(Env& env, Connection& c, const Segment& segment, uint32_t windo
         if (work.ece)
             env.counters.tcp_delivered_ce += (work.delivered + c.window.mss - 1) / c.window.mss;
     }
-    if (c.ecn) c.control.on_ecn(c.window, congestion_ack(env, c, work));
+    if (c.ecn) s.control.on_ecn(c.window, congestion_ack(env, c, work));
     if (work.una_advanced || work.sacked_new) take_rtt(env, c, work);
     on_probe_answered(env, c, work);
     if (c.sack && (work.delivered > 0 || c.recovery != Recovery::open))
@@ -226,6 +223,16 @@ void process_ack(Env& env, Connection& c, const Segment& segment, uint32_t windo
         restart_retransmit_timer(env, c);
     wake_writer(env, c);
     env.mark_dirty(c);
+}
+
+/// The ACK of this segment has something to say of what was sent.
+bool tells_of_sending(const Connection& c, const Segment& segment) {
+    const Sending* s = c.sending;
+    if (s == nullptr) return false;
+    const bool sacks = segment.options.sack_count > 0;
+    if (!is_at_rest(c)) return segment.ack >= c.snd_una || sacks;
+    // An ACK from before SND.UNA still may report a duplicate; one of nothing may be its sign.
+    return c.sack && (s->tlp_out || (sacks && s->undo_possible));
 }
 
 }  // namespace
@@ -241,7 +248,6 @@ Verdict check_ack(Env& env, Connection& c, const Segment& segment) {
         }
         c.snd_una = segment.ack;
         c.snd_wl1 = segment.seq;
-        c.snd_wl2 = segment.ack;
         c.snd_wnd = static_cast<uint32_t>(segment.window) << c.snd_wind_shift;
         established(env, c);
         return Verdict::done;
@@ -260,11 +266,7 @@ Verdict check_ack(Env& env, Connection& c, const Segment& segment) {
     const uint32_t window_before = c.snd_wnd;
     const Seq una_before = c.snd_una;
     if (segment.ack >= c.snd_una) update_window(env, c, segment);
-    // An ACK from before SND.UNA still may report a duplicate; one of nothing may be its sign.
-    if (c.sack && (c.probe_unjudged || (segment.options.sack_count > 0 && c.undo_possible)))
-        borrow_sending(env, c);
-    if (c.sending != nullptr && (segment.ack >= c.snd_una || segment.options.sack_count > 0))
-        process_ack(env, c, segment, window_before);
+    if (tells_of_sending(c, segment)) process_ack(env, c, segment, window_before);
     if (c.fin_acked && c.snd_una != una_before) on_fin_acked(env, c);
     return Verdict::done;
 }

@@ -24,16 +24,22 @@ int cannot_send(Connection& c) {
     return EAGAIN;
 }
 
+uint32_t not_sent_low_water(const Env& env, const Connection& c) {
+    const uint32_t own = c.settings().not_sent_low_water;
+    return own != 0 ? own : env.tunables.tcp_notsent_lowat;
+}
+
 /// Room in the send buffer; notes that the application waits where there is none.
-uint32_t send_room(Connection& c) {
+uint32_t send_room(const Env& env, Connection& c) {
     const uint32_t unsent = c.unsent();
     const uint32_t charge = c.send_charge();
-    if (charge >= c.snd_buf || unsent >= c.not_sent_low_water) {
+    const uint32_t mark = not_sent_low_water(env, c);
+    if (charge >= c.snd_buf || unsent >= mark) {
         c.want_writable = true;
         return 0;
     }
     // What finds room under the low-water mark may pass it by a segment: no dribbles.
-    const uint32_t to_mark = std::max<uint32_t>(c.not_sent_low_water - unsent, c.snd_mss);
+    const uint32_t to_mark = std::max<uint32_t>(mark - unsent, c.snd_mss);
     return std::min(c.snd_buf - charge, to_mark);
 }
 
@@ -67,10 +73,18 @@ std::optional<uint32_t> whole(Duration time, Duration unit, int64_t most) {
     return static_cast<uint32_t>((time.ns() + unit.ns() - 1) / unit.ns());
 }
 
+/// Only what differs from the defaults is kept at all.
+template <typename Change>
+void change_settings(Env& env, Connection& c, Change&& change) {
+    Settings changed = c.settings();
+    change(changed);
+    if (!(changed == c.settings())) own_settings(env, c) = changed;
+}
+
 /// A FIN follows what is queued; the state says so from now on, not when it has been sent.
 void queue_fin(Env& env, Connection& c) {
     c.fin_queued = true;
-    borrow_sending(env, c);  // one for each connection: never dry
+    borrow_sending(env, c);
     if (c.state == State::syn_received) return;  // `established` makes the move
     set_state(c, c.state == State::close_wait ? State::last_ack : State::fin_wait_1);
     env.mark_dirty(c);
@@ -83,13 +97,8 @@ void initialise(Env& env, Connection& c, uint16_t link_mss) {
     c.snd_mss = c.rcv_mss = link_mss;
     c.rcv_buf = initial_receive_buffer(env);
     c.snd_buf = env.tunables.tcp_wmem;
-    c.not_sent_low_water = env.tunables.tcp_notsent_lowat;
-    c.timer.set_kind(timer_connection);
-    c.slow_timer.set_kind(timer_connection_slow);
-    // Before the SYN, which may have to ask for ECN. The public names and the room's own stand in
-    // one order (static_assert in connection.cpp).
-    begin_control(env, c,
-                  static_cast<congestion::Algorithm>(env.tunables.tcp_congestion_control));
+    // The public names and the room's own stand in one order (static_assert in connection.cpp).
+    c.algorithm = static_cast<congestion::Algorithm>(env.tunables.tcp_congestion_control);
 }
 
 void open(Env& env, Connection& c, const Address& local, uint16_t link_mss,
@@ -97,6 +106,7 @@ void open(Env& env, Connection& c, const Address& local, uint16_t link_mss,
     initialise(env, c, link_mss);
     c.snd_una = c.snd_nxt = env.isn.isn_beyond(floor, c.key, local, env.now);
     c.ts_offset = env.isn.timestamp_offset(c.key, local);
+    borrow_sending(env, c);
     set_state(c, State::syn_sent);
     c.syn_due = true;
     ++env.counters.tcp_active_opens;
@@ -105,8 +115,8 @@ void open(Env& env, Connection& c, const Address& local, uint16_t link_mss,
 
 Result<size_t> send(Env& env, Connection& c, BufferChain& data) {
     if (!may_send(c.state)) return error(cannot_send(c));
-    if (send_room(c) == 0) return error(EAGAIN);
-    if (borrow_sending(env, c) == nullptr) return error(ENOBUFS);
+    if (send_room(env, c) == 0) return error(EAGAIN);
+    borrow_sending(env, c);
     const size_t size = data.size();
     if (!enqueue(env, c, data)) {
         wait_for_buffers(env, c);
@@ -118,9 +128,9 @@ Result<size_t> send(Env& env, Connection& c, BufferChain& data) {
 
 Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> data) {
     if (!may_send(c.state)) return error(cannot_send(c));
-    const uint32_t room = send_room(c);
+    const uint32_t room = send_room(env, c);
     if (room == 0) return error(EAGAIN);
-    if (borrow_sending(env, c) == nullptr) return error(ENOBUFS);
+    borrow_sending(env, c);
     const size_t copied =
         c.sending->queue.append_copy(env.buffers, data.first(std::min<size_t>(data.size(), room)));
     env.counters.payload_copied += copied;
@@ -134,9 +144,13 @@ Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> dat
 }
 
 BufferChain receive(Env& env, Connection& c) {
-    BufferChain data = std::move(c.receive_queue);
-    c.rcv_pinned = 0;
-    urgent_read(c);
+    BufferChain data;
+    if (c.receiving != nullptr) {
+        data = std::move(c.receiving->queue);
+        c.receiving->pinned = 0;
+        urgent_read(c);
+        settle_receiving(env, c);
+    }
     // The end of an orderly close is held back until everything has been read.
     if (c.state == State::closed && c.attached && !c.delivered_close)
         env.notify(c, Event::closed);
@@ -150,7 +164,7 @@ void consumed(Env& env, Connection& c, uint32_t bytes) {
 }
 
 bool at_end(const Connection& c) {
-    return c.receive_queue.empty() && c.error == 0 &&
+    return c.unread() == 0 && c.error == 0 &&
            (c.fin_received || c.state == State::closed);
 }
 
@@ -172,9 +186,11 @@ Result<void> set_keepalive(Env& env, Connection& c, bool on, Duration idle, Dura
     const auto interval_s = whole(interval, Duration::from_s(1), keepalive_seconds_max);
     if (!idle_s || !interval_s || probes > probes_max) return error(EINVAL);
     c.keepalive = on;
-    c.keepalive_idle_s = static_cast<uint16_t>(*idle_s);
-    c.keepalive_interval_s = static_cast<uint16_t>(*interval_s);
-    c.keepalive_probes = static_cast<uint8_t>(probes);
+    change_settings(env, c, [&](Settings& s) {
+        s.keepalive_idle_s = static_cast<uint16_t>(*idle_s);
+        s.keepalive_interval_s = static_cast<uint16_t>(*interval_s);
+        s.keepalive_probes = static_cast<uint8_t>(probes);
+    });
     start_keepalive(env, c);
     return {};
 }
@@ -184,24 +200,28 @@ Result<void> set_user_timeout(Env& env, Connection& c, Duration timeout) {
                         ? user_timeout_never
                         : whole(timeout, Duration::from_ms(1), INT32_MAX);  // Linux's is an int
     if (!ms) return error(EINVAL);
-    c.user_timeout_ms = *ms;
-    if (!c.timed_out || c.retransmit_at == Instant::never()) return {};
+    change_settings(env, c, [&](Settings& s) { s.user_timeout_ms = *ms; });
+    if (!c.timed_out || c.sending == nullptr || c.sending->retransmit_at == Instant::never())
+        return {};
     // A series of timeouts is under way: it may have to end sooner.
-    c.retransmit_at = std::min(c.retransmit_at, within_user_timeout(env, c, rto(env, c)));
+    c.sending->retransmit_at =
+        std::min(c.sending->retransmit_at, within_user_timeout(env, c, rto(env, c)));
     arm_timer(env, c);
     return {};
 }
 
-Result<void> set_syn_retries(Connection& c, uint32_t retries) {
+Result<void> set_syn_retries(Env& env, Connection& c, uint32_t retries) {
     if (retries > probes_max) return error(EINVAL);
-    c.syn_retries = static_cast<uint8_t>(retries);
+    change_settings(env, c, [&](Settings& s) { s.syn_retries = static_cast<uint8_t>(retries); });
     return {};
 }
 
-Result<void> set_linger2(Connection& c, Duration time) {
+Result<void> set_linger2(Env& env, Connection& c, Duration time) {
     const auto seconds = whole(time, Duration::from_s(1), linger2_seconds_max);
     if (!seconds && time >= Duration()) return error(EINVAL);
-    c.linger2_s = seconds ? static_cast<int16_t>(*seconds) : int16_t{-1};
+    change_settings(env, c, [&](Settings& s) {
+        s.linger2_s = seconds ? static_cast<int16_t>(*seconds) : int16_t{-1};
+    });
     return {};
 }
 
@@ -209,7 +229,8 @@ Result<void> set_congestion_control(Env& env, Connection& c, std::string_view na
     const auto algorithm = congestion::algorithm_named(name);
     if (!algorithm) return error(ENOENT);
     if (c.state == State::closed) return error(c.error != 0 ? c.error : EPIPE);
-    if (*algorithm == c.control.algorithm()) return {};
+    if (*algorithm == c.algorithm) return {};
+    borrow_sending(env, c);
     if (!begin_control(env, c, *algorithm)) return error(ENOBUFS);
     env.mark_dirty(c);  // it may send sooner than the one before
     return {};
@@ -217,7 +238,7 @@ Result<void> set_congestion_control(Env& env, Connection& c, std::string_view na
 
 Result<void> set_max_pacing_rate(Env& env, Connection& c, uint64_t rate) {
     if (rate == 0) return error(EINVAL);
-    c.max_pacing_rate = rate;
+    change_settings(env, c, [&](Settings& s) { s.max_pacing_rate = rate; });
     // What the old rate makes wait does not wait at the new one.
     if (c.sending != nullptr) c.sending->pace_at = std::min(c.sending->pace_at, env.now);
     env.mark_dirty(c);
@@ -254,18 +275,20 @@ uint32_t set_send_buffer(Env& env, Connection& c, uint32_t bytes) {
 }
 
 void set_not_sent_low_water_mark(Env& env, Connection& c, uint32_t bytes) {
-    c.not_sent_low_water = bytes != 0 ? bytes : env.tunables.tcp_notsent_lowat;
+    change_settings(env, c, [&](Settings& s) { s.not_sent_low_water = bytes; });
     wake_writer(env, c);
 }
 
 void close(Env& env, Connection& c) {
-    const bool unread = c.rcv_used > 0 && !c.receive_queue.empty();
+    const bool unread = c.rcv_used > 0 && c.unread() > 0;
     c.attached = false;
     c.owner = nullptr;
     c.events = 0;
     c.reading_stopped = true;
-    c.receive_queue.clear();
-    c.rcv_pinned = 0;
+    if (c.receiving != nullptr) {
+        c.receiving->queue.clear();
+        c.receiving->pinned = 0;
+    }
     switch (c.state) {
         case State::time_wait:
         case State::closed: env.mark_dirty(c); return;  // only its remains are left
@@ -301,7 +324,7 @@ void abort(Env& env, Connection& c) {
 void wake_writer(Env& env, Connection& c) {
     if (!c.want_writable || c.send_charge() >= c.snd_buf - c.snd_buf / 3) return;
     // Linux's hysteresis: below half of the mark (tcp_stream_memory_free).
-    if (uint64_t{2} * c.unsent() >= c.not_sent_low_water) return;
+    if (uint64_t{2} * c.unsent() >= not_sent_low_water(env, c)) return;
     c.want_writable = false;
     env.notify(c, Event::writable);
 }

@@ -43,9 +43,9 @@ Result<void> set_keepalive(Env& env, Connection& c, bool on, Duration idle, Dura
 /// EINVAL.
 Result<void> set_user_timeout(Env& env, Connection& c, Duration timeout);
 /// TCP_SYNCNT; 0: `tcp_syn_retries`. EINVAL.
-Result<void> set_syn_retries(Connection& c, uint32_t retries);
+Result<void> set_syn_retries(Env& env, Connection& c, uint32_t retries);
 /// TCP_LINGER2: time in FIN-WAIT-2 after CLOSE; 0: `tcp_fin_timeout`, negative: a reset. EINVAL.
-Result<void> set_linger2(Connection& c, Duration time);
+Result<void> set_linger2(Env& env, Connection& c, Duration time);
 /// TCP_CONGESTION: the window is kept. ENOENT for an unknown name, ENOBUFS where its pool is dry.
 Result<void> set_congestion_control(Env& env, Connection& c, std::string_view name);
 /// SO_MAX_PACING_RATE, bytes per second: turns pacing on and caps it; ~0: no cap. EINVAL for 0.

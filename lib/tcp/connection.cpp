@@ -18,9 +18,9 @@ void set_state(Connection& c, State to) {
 }
 
 void release_reassembly(Env& env, Connection& c) {
-    if (c.reassembly == nullptr) return;
-    env.reassemblies.give_back(c.reassembly);
-    c.reassembly = nullptr;
+    if (c.reassembly() == nullptr) return;
+    env.reassemblies.give_back(c.receiving->reassembly);
+    c.receiving->reassembly = nullptr;
 }
 
 void report(Env& env, Connection& c, int error) {
@@ -28,48 +28,105 @@ void report(Env& env, Connection& c, int error) {
     if (c.report_errors && c.attached) env.notify(c, Event::soft_error);
 }
 
-Sending* borrow_sending(Env& env, Connection& c) {
-    if (c.sending != nullptr) return c.sending;
-    c.sending = env.sendings.take(env.sent_ranges);
-    // Within reach of sequence comparison: nothing has overtaken anything or been sent again yet.
-    Sending* s = c.sending;
-    if (s == nullptr) return nullptr;
-    s->highest_delivered = s->small_end = s->retransmitted_end = s->tlp_end = c.snd_una;
-    s->tlp_out = c.probe_unjudged;
-    s->tlp_again = s->tlp_out ? c.snd_mss : 0;
-    c.probe_unjudged = false;
-    return s;
+namespace {
+
+void give_back_sending(Env& env, Connection& c) {
+    c.sending->control.release(env.bbrs);
+    env.sendings.give_back(c.sending);
+    c.sending = nullptr;
+}
+
+void release_receiving(Env& env, Connection& c) {
+    Receiving& r = *c.receiving;
+    release_reassembly(env, c);
+    if (r.tuning != nullptr) env.tunings.give_back(r.tuning);
+    r.tuning = nullptr;
+    r.snapshots.clear_and_dispose([&](AckSnapshot* s) { env.snapshots.give_back(s); });
+}
+
+/// The path has shown something that a new beginning would not know. In slow start, that is never
+/// what the window is: the window itself stays with the connection.
+bool has_learned(const Connection& c) {
+    const Path& path = *c.sending;
+    return path.total_retrans != 0 || path.lost != 0 || path.dsack_dups != 0 ||
+           path.reordering_seen || !c.window.in_slow_start() || !path.control.is_fresh();
+}
+
+}  // namespace
+
+Sending& borrow_sending(Env& env, Connection& c) {
+    if (c.sending != nullptr) return *c.sending;
+    // Its marks within reach of sequence comparison: nothing has overtaken anything or been sent
+    // again yet.
+    c.sending = env.sendings.take(env.sent_ranges, c.snd_una);
+    MILLRACE_ASSERT(c.sending != nullptr);
+    begin_control(env, c, c.algorithm);
+    return *c.sending;
+}
+
+bool is_at_rest(const Connection& c) {
+    const Sending* s = c.sending;
+    if (s == nullptr) return true;
+    if (!s->queue.empty() || !s->sent.empty() || !c.syn_acked) return false;
+    if (c.fin_queued && !c.fin_acked) return false;
+    return c.recovery == Recovery::open || c.recovery == Recovery::disorder;
 }
 
 void settle_sending(Env& env, Connection& c) {
     Sending* s = c.sending;
-    if (s == nullptr || !s->queue.empty() || !s->sent.empty()) return;
-    if (c.fin_queued && !c.fin_acked) return;
-    if (c.recovery == Recovery::disorder) c.recovery = Recovery::open;
-    if (c.recovery != Recovery::open) return;
+    if (s == nullptr || !is_at_rest(c)) return;
+    c.recovery = Recovery::open;
     // Small writes, each acknowledged before the next, keep to the rate, too.
     if (s->pace_at > env.now) return pacing::wait(env, c);
+    if (!has_learned(c)) return give_back_sending(env, c);
     // Whether a probe that sent something again was needed will be seen by what comes next.
-    c.probe_unjudged = s->tlp_out;
-    env.sendings.give_back(s);
-    c.sending = nullptr;
+    const bool unjudged = s->tlp_out;
+    static_cast<Flight&>(*s) = Flight(c.snd_una);
+    s->tlp_out = unjudged;
+    s->tlp_again = unjudged ? c.snd_mss : 0;
+}
+
+Receiving& borrow_receiving(Env& env, Connection& c) {
+    if (c.receiving == nullptr) c.receiving = env.receivings.take();
+    MILLRACE_ASSERT(c.receiving != nullptr);
+    return *c.receiving;
+}
+
+void settle_receiving(Env& env, Connection& c) {
+    const Receiving* r = c.receiving;
+    if (r == nullptr || !r->queue.empty() || r->unacked != 0 || c.ack_delayed) return;
+    if (r->reassembly != nullptr || r->tuning != nullptr || !r->snapshots.empty()) return;
+    if (c.fin_pending || c.urgent_pending) return;
+    env.receivings.give_back(c.receiving);
+    c.receiving = nullptr;
+}
+
+Settings& own_settings(Env& env, Connection& c) {
+    if (c.own_settings == nullptr) c.own_settings = env.settings.take();
+    MILLRACE_ASSERT(c.own_settings != nullptr);
+    return *c.own_settings;
 }
 
 bool begin_control(Env& env, Connection& c, Algorithm algorithm) {
-    c.control.release(env.bbrs);
-    return c.control.begin(algorithm, c.window, env.now, env.bbrs);
+    c.algorithm = algorithm;
+    if (c.sending == nullptr) return true;
+    congestion::Control& control = c.sending->control;
+    control.release(env.bbrs);
+    const bool as_asked = control.begin(algorithm, c.window, env.now, env.bbrs);
+    c.algorithm = control.algorithm();
+    return as_asked;
 }
 
 void release(Env& env, Connection& c) {
-    if (c.sending != nullptr) env.sendings.give_back(c.sending);
-    c.sending = nullptr;
+    if (c.sending != nullptr) give_back_sending(env, c);
     if (c.probing != nullptr) env.mtu_probings.give_back(c.probing);
     c.probing = nullptr;
-    c.snapshots.clear_and_dispose([&](AckSnapshot* s) { env.snapshots.give_back(s); });
-    release_reassembly(env, c);
-    if (c.tuning != nullptr) env.tunings.give_back(c.tuning);
-    c.tuning = nullptr;
-    c.control.release(env.bbrs);
+    if (c.own_settings != nullptr) env.settings.give_back(c.own_settings);
+    c.own_settings = nullptr;
+    if (c.receiving == nullptr) return;
+    release_receiving(env, c);
+    env.receivings.give_back(c.receiving);
+    c.receiving = nullptr;
 }
 
 void acknowledge_at_once(Env& env, Connection& c, const wire::SackBlock& dsack) {
@@ -89,33 +146,42 @@ void acknowledge_at_once(Env& env, Connection& c, const wire::SackBlock& dsack) 
                                        : env.counters.tcp_dsack_ofo_sent);
             options.sack[options.sack_count++] = dsack;
         }
-        if (c.reassembly != nullptr) c.reassembly->sack_blocks(options);
+        if (const Reassembly* held = c.reassembly()) held->sack_blocks(options);
         snapshot->sack_count = options.sack_count;
         snapshot->sack = options.sack;
     }
-    c.snapshots.push_back(*snapshot);
+    borrow_receiving(env, c).snapshots.push_back(*snapshot);
 }
 
 void finish(Env& env, Connection& c, int error) {
     set_state(c, State::closed);
     c.error = static_cast<uint8_t>(error);
-    c.retransmit_at = c.delayed_ack_due = Instant::never();
+    c.slow_due = Instant::never();
     time::Wheel::cancel(c.timer);
-    time::Wheel::cancel(c.slow_timer);
     if (c.orphan) --env.orphans;
     c.orphan = false;
-    release(env, c);
-    if (error != 0 || !c.attached) c.receive_queue.clear();
     c.ack_now = c.syn_due = c.probe_due = c.keepalive_due = false;
+    c.ack_delayed = c.fin_pending = false;
+    if (c.sending != nullptr) give_back_sending(env, c);
+    if (c.receiving != nullptr) {
+        // What has come in good order may still be read.
+        release_receiving(env, c);
+        c.receiving->unacked = 0;
+        if (error != 0 || !c.attached) c.receiving->queue.clear();
+        settle_receiving(env, c);
+    }
     if (c.attached) env.notify(c, Event::closed);
     env.mark_dirty(c);  // egress sends what is due (a RST) and hands the remains to the stack
 }
 
 void arm_timer(Env& env, Connection& c) {
-    Instant deadline = std::min(c.retransmit_at, c.delayed_ack_due);
-    if (c.sending != nullptr && c.sending->pace_waiting)
-        deadline = std::min(deadline, c.sending->pace_at);
-    if (c.corked && c.sending != nullptr) deadline = std::min(deadline, c.sending->cork_due);
+    Instant deadline = c.slow_due;
+    if (c.ack_delayed) deadline = std::min(deadline, c.receiving->delayed_ack_due);
+    if (const Sending* s = c.sending) {
+        deadline = std::min(deadline, s->retransmit_at);
+        if (s->pace_waiting) deadline = std::min(deadline, s->pace_at);
+        if (c.corked) deadline = std::min(deadline, s->cork_due);
+    }
     if (deadline == Instant::never()) return;
     if (!c.timer.is_armed() || deadline < c.timer.due()) env.wheel.arm(c.timer, deadline);
 }

@@ -12,25 +12,23 @@
 #include "congestion/control.h"
 #include "ip/neighbours.h"
 #include "tcp/flow.h"
-#include "tcp/ack_snapshot.h"
 #include "tcp/path_mtu.h"
-#include "tcp/reassembly.h"
+#include "tcp/receiving.h"
 #include "tcp/rtt.h"
 #include "tcp/sending.h"
+#include "tcp/settings.h"
 #include "tcp/state.h"
 #include "time/wheel.h"
 
 namespace millrace::tcp {
 
-struct Listener;
-struct ReceiveTuning;
+class Reassembly;
 
-/// What the retransmission timer is armed for; one at a time, as in Linux.
-enum class TimerMode : uint8_t {
-    retransmit,  ///< RTO of what is in flight or of a SYN
-    probe,       ///< a closed window is to be probed
-    loss_probe,  ///< TLP
-    reorder,     ///< RACK's reordering window ends
+/// The kinds of wheel entries in a stack; a wheel has one owner, so they are numbered together.
+enum TimerKind : uint8_t {
+    timer_connection = 1,
+    timer_half_open = 2,
+    timer_neighbour = 3,
 };
 
 /// What happened that the application has not been told yet; a set.
@@ -49,44 +47,37 @@ using ListHook = boost::intrusive::slist_base_hook<
     boost::intrusive::tag<Tag>, boost::intrusive::link_mode<boost::intrusive::safe_link>>;
 using DirtyHook = ListHook<struct DirtyTag>;
 using ReadyHook = ListHook<struct ReadyTag>;
-using AcceptHook = ListHook<struct AcceptTag>;
 
 /// Owned by one core, from its pool. Lives from connect() or the third ACK until it is closed *and*
 /// the application has let go of it. Members are written by `lib/tcp` alone and bear RFC 9293's
 /// names (section 3.3.1); the rest of the stack reads them.
-struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
+struct Connection : Flow, DirtyHook, ReadyHook {
     explicit Connection(const FlowKey& flow_key) : Flow(FlowKind::connection, flow_key) {}
 
-    /// As a `max_pacing_rate`: no cap (Linux's ~0).
-    static constexpr uint64_t unpaced = ~uint64_t{0};
-
-    // --- used by nearly every segment
     State state = State::closed;
     uint8_t events = 0;          ///< `Event` bits not delivered yet
     uint8_t error = 0;           ///< errno of the end, 0: in good order
-    Recovery recovery = Recovery::open;
-    uint8_t snd_wind_shift = 0;  ///< of windows that the peer advertises
-    uint8_t rcv_wind_shift = 0;  ///< of windows that we advertise
-    TimerMode timer_mode = TimerMode::retransmit;  ///< what `retransmit_at` is for
+    uint8_t soft_error = 0;      ///< errno of trouble that has not ended the connection
     uint8_t backoffs = 0;        ///< retransmission timeouts (or probes) in a row
     uint8_t probes_out = 0;      ///< window or keep-alive probes that nobody has answered yet
-    uint8_t soft_error = 0;      ///< errno of trouble that has not ended the connection
+    uint8_t quick_acks = 0;      ///< how many more segments are acknowledged at once
+    uint8_t rcv_dscp = 0;        ///< of the last segment that counted (MAY-9)
+    uint8_t snd_wind_shift : 4 = 0;  ///< of windows that the peer advertises
+    uint8_t rcv_wind_shift : 4 = 0;  ///< of windows that we advertise
 
+    Recovery recovery : 3 = Recovery::open;
+    congestion::Algorithm algorithm : 2 = congestion::Algorithm::reno;
     bool window_scaling : 1 = false;   ///< both sides sent the option on their SYN
     bool sack : 1 = false;             ///< likewise SACK-permitted
     bool ack_now : 1 = false;          ///< an ACK goes out this turn
-    bool ack_delayed : 1 = false;      ///< an ACK is owed by `delayed_ack_due`
+    bool ack_delayed : 1 = false;      ///< an ACK is owed by `Receiving::delayed_ack_due`
     bool syn_due : 1 = false;          ///< our SYN (again) goes out this turn
     bool probe_due : 1 = false;        ///< a window probe goes out this turn
     bool keepalive_due : 1 = false;    ///< a keep-alive probe goes out this turn
     bool rst_due : 1 = false;          ///< a RST goes out this turn, then nothing more
     bool fin_queued : 1 = false;       ///< the application has closed its side
     bool fin_received : 1 = false;     ///< RCV.NXT is beyond the peer's FIN
-    bool fin_pending : 1 = false;      ///< a FIN waits at `fin_seq` behind missing data
-    bool undo_possible : 1 = false;    ///< `prior_cwnd` may be restored (RFC 4015)
-    bool retransmits_stamped : 1 = false;  ///< `first_retransmit_ts` is set
-    bool reordering_seen : 1 = false;  ///< RACK.reordering_seen
-    bool at_recover : 1 = false;       ///< SND.UNA is at `recover`, not beyond it (RFC 6582)
+    bool fin_pending : 1 = false;      ///< a FIN waits behind missing data
     bool timed_out : 1 = false;        ///< a timeout or window probe, and no progress since
     bool no_delay : 1 = false;         ///< Nagle off (TCP_NODELAY)
     bool want_writable : 1 = false;    ///< the application met a full send buffer
@@ -107,92 +98,70 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     bool cwr_due : 1 = false;          ///< the next new segment bears CWR
     bool corked : 1 = false;           ///< TCP_CORK
     bool interactive : 1 = false;      ///< ACKs wait to be carried (Linux: pingpong mode)
-    bool urgent_pending : 1 = false;   ///< `rcv_up` is ahead of what the application has taken
+    bool urgent_pending : 1 = false;   ///< RCV.UP is ahead of what the application has taken
     bool queue_copied : 1 = false;     ///< no receive buffer is in this connection's queues
     bool rcv_buf_locked : 1 = false;   ///< the application has set `rcv_buf`: no autotuning
-    bool probe_unjudged : 1 = false;   ///< a tail loss probe repaired a loss, or was not needed
 
     uint16_t snd_mss = 536;  ///< payload of a full segment, options subtracted
     uint16_t link_mss = 536; ///< what we advertise: the link's MTU less the headers
     uint16_t peer_mss = 0;   ///< as the peer offered it; 0: not at all
     uint16_t path_mtu = UINT16_MAX;  ///< what ICMP has said of the path; the largest: nothing
     uint16_t rcv_mss = 536;  ///< estimate of the peer's full segment, for the ACK policy
+    uint16_t ato_ms = 0;     ///< how long an ACK may wait, ms; 0 before the first data
+    uint16_t last_small_segment = 0;  ///< size of the last segment that was below `rcv_mss`
 
     Seq snd_una;             ///< oldest unacknowledged
     Seq snd_nxt;             ///< next new octet to be sent
     uint32_t snd_wnd = 0;    ///< peer's window, bytes
-    Seq snd_wl1;             ///< SEG.SEQ of the last window update
-    Seq snd_wl2;             ///< SEG.ACK of the last window update
+    /// SEG.SEQ of the last window update. SND.WL2 is not kept: what updated the window had an
+    /// acceptable ACK, so that SND.WL2 =< SND.UNA =< SEG.ACK holds for all that may do so again.
+    Seq snd_wl1;
     uint32_t max_snd_wnd = 0;
     Seq rcv_nxt;
     Seq rcv_adv;             ///< right edge of the window as last advertised; never moves left
     uint32_t rcv_used = 0;   ///< received in order, not `consumed` yet, bytes
-    uint32_t rcv_pinned = 0; ///< buffers that `receive_queue` pins, bytes
-    uint32_t rcv_unacked = 0;///< received in order since our last ACK, bytes
+    Seq last_ack_sent;
     uint32_t ts_recent = 0;
     uint32_t ts_offset = 0;
-    Seq last_ack_sent;
-    uint32_t last_received_ms = 0;  ///< `Env::ms` of the last segment with an acceptable ACK
-    congestion::Window window;
-    congestion::Control control;
-    uint8_t quick_acks = 0;  ///< how many more segments are acknowledged at once
-    uint8_t rcv_dscp = 0;    ///< of the last segment that counted (MAY-9)
-    uint32_t flow_label = 0; ///< IPv6: 20 bits, the same on every segment (RFC 6437)
-    uint16_t ato_ms = 0;     ///< how long an ACK may wait, ms; 0 before the first data
-    uint16_t last_small_segment = 0;  ///< size of the last segment that was below `rcv_mss`
-    uint32_t last_data_ms = 0;        ///< when data last came: `Env::ms`
-
-    // --- sending
-    Sending* sending = nullptr;  ///< borrowed while something is queued or in flight
-    ip::NeighbourRef next_hop;
     uint32_t snd_buf = 0;    ///< limit of the send queue, bytes
     uint32_t rcv_buf = 0;    ///< limit of `rcv_used`, bytes; grows by autotuning
-    Instant retransmit_at = Instant::never();   ///< what for: `timer_mode`
-    Instant delayed_ack_due = Instant::never();
-    time::WheelEntry timer;  ///< armed at or before the earliest of these and `pace_at`
-    /// Keep-alive and FIN-WAIT-2: never moved by traffic, looks again when it fires.
-    time::WheelEntry slow_timer;
-
-    // --- rarely
+    uint32_t flow_label = 0; ///< IPv6: 20 bits, the same on every segment (RFC 6437)
+    congestion::Window window;
     RttEstimator rtt;
-    Instant last_sent_at;    ///< of a SYN, data or a FIN
-    Seq recover;             ///< what was sent when the present recovery began (RFC 6582)
-    Seq undo_from;           ///< SND.UNA when the window was reduced
-    uint32_t prior_cwnd = 0;      ///< what an undo restores
-    uint32_t prior_ssthresh = 0;
-    int32_t undo_retransmitted = 0;  ///< bytes sent again since and not reported as duplicates
-    uint32_t first_retransmit_ts = 0;  ///< timestamp on the first of them (RFC 3522)
-    uint8_t reordering_steps = 1;    ///< RACK.reo_wnd_mult (RFC 8985 section 6.2)
-    uint8_t reordering_persist = 0;  ///< recoveries until it falls back
-    Seq reordering_round;
+    ip::NeighbourRef next_hop;
     uint64_t delivered = 0;  ///< bytes that have reached the peer
-    uint64_t lost = 0;       ///< bytes marked lost, each time
-    uint64_t max_pacing_rate = unpaced;  ///< SO_MAX_PACING_RATE, bytes per second
-    uint32_t total_retrans = 0;   ///< segments sent again
-    uint32_t cwnd_used = 0;       ///< the most in flight since `cwnd_used_at`, bytes
-    Instant cwnd_used_at;         ///< when the window was last in full use, or taken down
-    Seq fin_seq;
-    Seq rcv_up;              ///< RCV.UP, while `urgent_pending`
-    uint32_t not_sent_low_water = UINT32_MAX;  ///< TCP_NOTSENT_LOWAT, bytes
-    uint32_t dsack_dups = 0; ///< segments that the peer has reported as duplicates
-    Instant first_retransmit;  ///< when the present series of timeouts (or probes) began
-    uint32_t user_timeout_ms = 0;      ///< TCP_USER_TIMEOUT; 0: off, `user_timeout_never`
-    uint16_t keepalive_idle_s = 0;     ///< TCP_KEEPIDLE; 0, here and below: the tunable
-    uint16_t keepalive_interval_s = 0; ///< TCP_KEEPINTVL
-    int16_t linger2_s = 0;             ///< TCP_LINGER2; negative: not at all
-    uint8_t keepalive_probes = 0;      ///< TCP_KEEPCNT
-    uint8_t syn_retries = 0;           ///< TCP_SYNCNT
-    Instant path_mtu_expires;  ///< until when `path_mtu` is believed
-    MtuProbing* probing = nullptr;  ///< borrowed by who probes the path's MTU (RFC 4821)
-    Instant ts_recent_at;      ///< when `ts_recent` was taken, for PAWS after long idleness
-    Instant last_invalid_ack;  ///< tcp_invalid_ratelimit
-    BufferChain receive_queue;
-    Reassembly* reassembly = nullptr;
-    ReceiveTuning* tuning = nullptr;   ///< borrowed once data comes in bulk
-    AckSnapshots snapshots;        ///< ACKs of their own that this turn's egress sends first
-    Listener* listener = nullptr;  ///< until accepted
-    void* owner = nullptr;         ///< the application's side
 
+    // When what has happened: `Env::ms`, or seconds of the same clock.
+    uint32_t last_received_ms = 0;  ///< of the last segment with an acceptable ACK
+    uint32_t last_data_ms = 0;      ///< when data last came
+    uint32_t last_sent_ms = 0;      ///< of a SYN, data or a FIN; 0: none yet
+    uint32_t cwnd_used_ms = 0;      ///< when the window was last in full use, or taken down
+    uint32_t cwnd_used = 0;         ///< the most in flight since then, bytes
+    uint32_t last_invalid_ack_ms = 0;  ///< tcp_invalid_ratelimit; 0: none yet
+    uint32_t ts_recent_s = 0;       ///< when `ts_recent` was taken, for PAWS after long idleness
+    uint32_t path_mtu_expires_s = 0;  ///< until when `path_mtu` is believed
+
+    Sending* sending = nullptr;      ///< borrowed while something is queued or in flight
+    Receiving* receiving = nullptr;  ///< borrowed while something waits to be read or acknowledged
+    MtuProbing* probing = nullptr;   ///< borrowed by who probes the path's MTU (RFC 4821)
+    Settings* own_settings = nullptr;  ///< borrowed by who has set what few set; see `settings`
+    void* owner = nullptr;           ///< the application's side
+    /// Armed at or before the earliest of all that this connection waits for (`arm_timer`).
+    time::WheelEntry timer{timer_connection};
+    /// Keep-alive and FIN-WAIT-2: not moved by traffic, looks again when it is reached.
+    Instant slow_due = Instant::never();
+
+    const Settings& settings() const {
+        return own_settings == nullptr ? default_settings : *own_settings;
+    }
+    /// Bytes that the application can take now.
+    uint32_t unread() const {
+        return receiving == nullptr ? 0 : static_cast<uint32_t>(receiving->queue.size());
+    }
+    /// What is held out of order, null: nothing.
+    Reassembly* reassembly() const {
+        return receiving == nullptr ? nullptr : receiving->reassembly;
+    }
     /// Octets sent and not acknowledged.
     uint32_t outstanding() const { return distance(snd_una, snd_nxt); }
     /// Bytes of the application's that are not acknowledged.
@@ -224,9 +193,8 @@ struct Connection : Flow, DirtyHook, ReadyHook, AcceptHook {
     uint32_t rcv_window() const { return rcv_adv > rcv_nxt ? distance(rcv_nxt, rcv_adv) : 0; }
 };
 
-// DESIGN.md's aim is 288 bytes for an idle connection. What is kept here for the disordered case
-// alone moves out to borrowed records together with loss recovery.
-static_assert(sizeof(Connection) <= 576);
+// DESIGN.md's budget: what only few connections need, or none that is idle, is in borrowed records.
+static_assert(sizeof(Connection) <= 288);
 
 using DirtyList = boost::intrusive::slist<Connection, boost::intrusive::base_hook<DirtyHook>,
                                           boost::intrusive::cache_last<true>,
@@ -234,7 +202,8 @@ using DirtyList = boost::intrusive::slist<Connection, boost::intrusive::base_hoo
 using ReadyList = boost::intrusive::slist<Connection, boost::intrusive::base_hook<ReadyHook>,
                                           boost::intrusive::cache_last<true>,
                                           boost::intrusive::constant_time_size<false>>;
-using AcceptQueue = boost::intrusive::slist<Connection, boost::intrusive::base_hook<AcceptHook>,
+/// Shares the hook with the ready list: who waits to be accepted is told nothing yet.
+using AcceptQueue = boost::intrusive::slist<Connection, boost::intrusive::base_hook<ReadyHook>,
                                             boost::intrusive::cache_last<true>,
                                             boost::intrusive::constant_time_size<true>>;
 

@@ -65,16 +65,17 @@ Duration delay(const Connection& c) {
 }
 
 void delay_ack(Env& env, Connection& c) {
+    Receiving& r = borrow_receiving(env, c);
     const Duration wait = delay(c);
     const Instant due = env.now + wait;
     if (c.ack_delayed) {
         // Nearly due already: what has come since goes with it.
-        if (c.delayed_ack_due <= env.now + Duration::from_us(wait.us() / 4))
+        if (r.delayed_ack_due <= env.now + Duration::from_us(wait.us() / 4))
             return acknowledge_now(env, c);
-        if (c.delayed_ack_due <= due) return;
+        if (r.delayed_ack_due <= due) return;
     }
     c.ack_delayed = true;
-    c.delayed_ack_due = due;
+    r.delayed_ack_due = due;
     arm_timer(env, c);
 }
 
@@ -83,8 +84,8 @@ void delay_ack(Env& env, Connection& c) {
 void schedule_ack(Env& env, Connection& c, const Segment& segment) {
     measure_peer_mss(c, segment);
     measure_interval(env, c);
-    c.rcv_unacked += segment.payload_size;
-    if ((c.quick_acks > 0 && !c.interactive) || c.rcv_unacked > c.rcv_mss)
+    c.receiving->unacked += segment.payload_size;
+    if ((c.quick_acks > 0 && !c.interactive) || c.receiving->unacked > c.rcv_mss)
         acknowledge_now(env, c);
     else
         delay_ack(env, c);
@@ -107,12 +108,12 @@ void enter_quick_acks(Connection& c, uint8_t most) {
 }
 
 void acknowledged(Connection& c) {
-    if (c.rcv_unacked > 0 && c.quick_acks > 0) --c.quick_acks;
     c.ack_now = false;
     c.ack_delayed = false;
-    c.delayed_ack_due = Instant::never();
-    c.rcv_unacked = 0;
     c.last_ack_sent = c.rcv_nxt;
+    if (c.receiving == nullptr) return;
+    if (c.receiving->unacked > 0 && c.quick_acks > 0) --c.quick_acks;
+    c.receiving->unacked = 0;
 }
 
 void note_answer(Env& env, Connection& c) {
@@ -120,8 +121,7 @@ void note_answer(Env& env, Connection& c) {
 }
 
 void on_delayed_ack_timeout(Env& env, Connection& c) {
-    c.delayed_ack_due = Instant::never();
-    if (!c.ack_delayed) return;
+    c.ack_delayed = false;
     ++env.counters.tcp_delayed_acks;
     if (c.interactive) {
         // The application was not as prompt as it used to be.

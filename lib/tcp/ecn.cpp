@@ -22,9 +22,9 @@ void set_echo(Connection& c, bool on) {
 /// marked bytes. What is owed for packets of the other kind goes out on its own.
 void follow_mark(Env& env, Connection& c, bool marked) {
     if (c.ece == marked) return;
-    if (c.rcv_unacked > 0) {
+    if (c.receiving->unacked > 0) {
         acknowledge_at_once(env, c, {});
-        c.rcv_unacked = 0;
+        c.receiving->unacked = 0;
     }
     set_echo(c, marked);
     env.mark_dirty(c);
@@ -33,7 +33,7 @@ void follow_mark(Env& env, Connection& c, bool marked) {
 }  // namespace
 
 bool asks(const Env& env, const Connection& c) {
-    return env.tunables.tcp_ecn == ask_and_accept || c.control.wants_ecn();
+    return env.tunables.tcp_ecn == ask_and_accept || congestion::wants_ecn(c.algorithm);
 }
 
 bool agrees(const Env& env, const Segment& syn) {
@@ -64,7 +64,7 @@ void on_peer_syn(Connection& c, const Segment& segment) {
 
 void on_text(Env& env, Connection& c, const Segment& segment) {
     const bool marked = segment.ecn == ce;
-    if (c.control.wants_ecn()) return follow_mark(env, c, marked);
+    if (congestion::wants_ecn(c.algorithm)) return follow_mark(env, c, marked);
     // Section 6.1.3: the echo lasts until the sender says that it has come down; a mark on that
     // very segment begins it anew.
     if (segment.has(TcpFlags::cwr)) {

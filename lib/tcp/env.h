@@ -8,19 +8,12 @@
 #include "buf/pools.h"
 #include "observe/counters.h"
 #include "tcp/connection.h"
+#include "tcp/reassembly.h"
 #include "tcp/receive_tuning.h"
 #include "tcp/secrets.h"
 #include "time/wheel.h"
 
 namespace millrace::tcp {
-
-/// The kinds of wheel entries in a stack; a wheel has one owner, so they are numbered together.
-enum TimerKind : uint8_t {
-    timer_connection = 1,
-    timer_half_open = 2,
-    timer_neighbour = 3,
-    timer_connection_slow = 4,
-};
 
 /// Owned by one core's stack and handed to every function of `lib/tcp`. `now` is set once a turn;
 /// nothing here reads a clock.
@@ -35,6 +28,8 @@ struct Env {
     Pool<Reassembly>& reassemblies;
     Pool<ReceiveTuning>& tunings;
     Pool<Sending>& sendings;
+    Pool<Receiving>& receivings;
+    Pool<Settings>& settings;
     SentRanges::Ranges& sent_ranges;
     Pool<AckSnapshot>& snapshots;
     Pool<congestion::Bbr>& bbrs;
@@ -50,6 +45,7 @@ struct Env {
     bool payload_low = false;  ///< likewise those that bytes are copied into
 
     uint32_t ms() const { return static_cast<uint32_t>(now.ns() / 1'000'000); }
+    uint32_t s() const { return static_cast<uint32_t>(now.ns() / 1'000'000'000); }
 
     void mark_dirty(Connection& c) {
         if (!c.DirtyHook::is_linked()) dirty.push_back(c);
@@ -77,14 +73,23 @@ void finish(Env& env, Connection& c, int error);
 /// Something is wrong that does not end the connection (RFC 9293 section 3.9.1.8, MUST-47): kept as
 /// what a timeout will have been, and told to an application that asked for it.
 void report(Env& env, Connection& c, int error);
-/// What sending needs, borrowed if it is not there yet. Null where the pool is dry.
-Sending* borrow_sending(Env& env, Connection& c);
-/// Gives it back where nothing is queued, in flight or under suspicion.
+/// What sending needs, borrowed if it is not there yet. The pools of this and the next two hold one
+/// for each connection: never dry.
+Sending& borrow_sending(Env& env, Connection& c);
+/// Nothing is queued, in flight or under suspicion.
+bool is_at_rest(const Connection& c);
+/// Gives it back where the connection is at rest and its path has shown nothing worth keeping.
 void settle_sending(Env& env, Connection& c);
+/// What a received segment leaves behind goes into it.
+Receiving& borrow_receiving(Env& env, Connection& c);
+/// Gives it back where everything has been read and acknowledged.
+void settle_receiving(Env& env, Connection& c);
+/// The connection's own settings, to be changed.
+Settings& own_settings(Env& env, Connection& c);
 /// Another algorithm, or the same one anew; the window is kept. False: its pool is dry, and Reno
 /// has begun.
 bool begin_control(Env& env, Connection& c, congestion::Algorithm algorithm);
-/// Gives back all that a connection has borrowed: before its memory goes back.
+/// Gives back all that a connection has borrowed, before its memory goes back.
 void release(Env& env, Connection& c);
 /// An ACK of its own goes out for the segment that is being processed. `dsack` empty: none.
 void acknowledge_at_once(Env& env, Connection& c, const wire::SackBlock& dsack);

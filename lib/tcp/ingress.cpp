@@ -73,11 +73,11 @@ Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) 
 void adopt_options(Env& env, Connection& c, const wire::TcpOptions& options, uint16_t window) {
     c.timestamps = env.tunables.tcp_timestamps != 0 && options.has_timestamps;
     c.window_scaling = env.tunables.tcp_window_scaling != 0 && options.has_window_scale;
-    c.snd_wind_shift = c.window_scaling ? options.window_scale : 0;
-    c.rcv_wind_shift = c.window_scaling ? window_shift(env.tunables) : 0;
+    c.snd_wind_shift = c.window_scaling ? options.window_scale & 15 : 0;  // at most 14 (wire)
+    c.rcv_wind_shift = c.window_scaling ? window_shift(env.tunables) & 15 : 0;
     if (c.timestamps) {
         c.ts_recent = options.ts_value;
-        c.ts_recent_at = env.now;
+        c.ts_recent_s = env.s();
     }
     c.peer_mss = options.mss;
     begin_path_mtu(env, c);
@@ -86,7 +86,7 @@ void adopt_options(Env& env, Connection& c, const wire::TcpOptions& options, uin
     c.max_snd_wnd = std::max(c.max_snd_wnd, c.snd_wnd);
     c.sack = env.tunables.tcp_sack != 0 && options.sack_permitted;
     c.window = {.cwnd = env.tunables.initial_cwnd * c.snd_mss, .mss = c.snd_mss};
-    begin_control(env, c, c.control.algorithm());
+    begin_control(env, c, c.algorithm);
     c.quick_acks = quick_acks_initial;
 }
 
@@ -108,8 +108,11 @@ void established(Env& env, Connection& c) {
     c.syn_due = false;  // the burst that made it due may have ended the handshake, too
     c.backoffs = 0;
     c.timed_out = false;
-    c.retransmit_at = Instant::never();
-    c.recover = c.snd_una;
+    if (c.sending != nullptr) {
+        // What the SYN needed is over; what follows begins behind it.
+        static_cast<Flight&>(*c.sending) = Flight(c.snd_una);
+        c.sending->recover = c.snd_una;
+    }
     c.last_received_ms = env.ms();
     start_keepalive(env, c);
     // The application closed before the handshake was over: its FIN goes now.
@@ -121,16 +124,22 @@ void established(Env& env, Connection& c) {
 
 void challenge_ack(Env& env, Connection& c) {
     const auto limit = Duration::from_ms(env.tunables.tcp_invalid_ratelimit);
-    if (c.last_invalid_ack != Instant() && env.now - c.last_invalid_ack < limit) {
+    const Duration since = Duration::from_ms(env.ms() - c.last_invalid_ack_ms);
+    if (c.last_invalid_ack_ms != 0 && since < limit) {
         ++env.counters.tcp_skipped_acks;
         return;
     }
-    c.last_invalid_ack = env.now;
+    c.last_invalid_ack_ms = std::max(env.ms(), 1U);
     ++env.counters.tcp_challenge_acks;
     acknowledge_at_once(env, c, {});
 }
 
 namespace steps {
+
+/// How long ago TS.Recent was taken.
+Duration ts_recent_age(const Env& env, const Connection& c) {
+    return Duration::from_s(env.s() - c.ts_recent_s);
+}
 
 /// The network may bring pure ACKs in another order than they were sent in, and the SACK blocks of
 /// an earlier one still count. Linux lets those pass that change nothing else and are no older than
@@ -148,7 +157,7 @@ bool check_timestamps(Env& env, Connection& c, const Segment& segment) {
     if (!c.timestamps || !segment.options.has_timestamps) return true;
     const uint32_t value = segment.options.ts_value;
     const bool older = static_cast<int32_t>(value - c.ts_recent) < 0;
-    if (older && !segment.rst() && env.now - c.ts_recent_at < paws_idle_max &&
+    if (older && !segment.rst() && ts_recent_age(env, c) < paws_idle_max &&
         !is_disordered_ack(env, c, segment)) {
         env.counters.drop(Drop::tcp_paws);
         ++env.counters.tcp_paws_estab_rejected;
@@ -163,10 +172,10 @@ bool check_timestamps(Env& env, Connection& c, const Segment& segment) {
 void take_timestamp(Env& env, Connection& c, const Segment& segment, Seq first) {
     if (!c.timestamps || !segment.options.has_timestamps || first > c.last_ack_sent) return;
     if (static_cast<int32_t>(segment.options.ts_value - c.ts_recent) < 0 &&
-        env.now - c.ts_recent_at < paws_idle_max)
+        ts_recent_age(env, c) < paws_idle_max)
         return;
     c.ts_recent = segment.options.ts_value;
-    c.ts_recent_at = env.now;
+    c.ts_recent_s = env.s();
 }
 
 /// The part of a segment's text that was received before: what a DSACK reports.

@@ -144,7 +144,6 @@ Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& local, uin
 void complete(Env& env, const HalfOpen& entry, const Segment& ack, Connection& c,
               const Address& local, uint16_t link_mss) {
     initialise(env, c, link_mss);
-    c.listener = entry.listener;
     c.dscp = entry.listener->dscp;
     c.ttl = entry.listener->ttl;
     c.ts_offset = env.isn.timestamp_offset(entry.key, local);
@@ -159,7 +158,6 @@ void complete(Env& env, const HalfOpen& entry, const Segment& ack, Connection& c
     c.ecn = entry.ecn;
     c.snd_una = c.snd_nxt = entry.iss + 1;
     c.snd_wl1 = entry.irs;
-    c.snd_wl2 = entry.iss;
     c.rcv_nxt = entry.irs + 1;
     c.rcv_adv = c.rcv_nxt + offered_window(env);
     c.last_ack_sent = c.rcv_nxt;

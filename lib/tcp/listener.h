@@ -13,6 +13,7 @@
 namespace millrace::tcp {
 
 struct HalfOpen;
+struct Listener;
 /// Two pointers: a half-open entry leaves its lists at any time.
 template <typename Tag>
 using HalfOpenHook = boost::intrusive::list_base_hook<

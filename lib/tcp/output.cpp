@@ -46,8 +46,8 @@ void start_plan(Env& env, Connection& c, TransmitPlan& plan, Seq seq, uint8_t fl
         header.options.ts_value = env.ms() + c.ts_offset;
         header.options.ts_echo = (flags & TcpFlags::ack) != 0 ? c.ts_recent : 0;
     }
-    if ((flags & TcpFlags::ack) != 0 && c.reassembly != nullptr && c.sack)
-        c.reassembly->sack_blocks(header.options);
+    if ((flags & TcpFlags::ack) != 0 && c.reassembly() != nullptr && c.sack)
+        c.reassembly()->sack_blocks(header.options);
 }
 
 void plan_syn(Env& env, Connection& c, TransmitPlan& plan) {
@@ -131,11 +131,11 @@ uint32_t sendable(Env& env, Connection& c, uint32_t offset, uint32_t pace) {
 /// Linux's tcp_slow_start_after_idle (RFC 2861 section 3.1): after silence the window says little
 /// of the path.
 void restart_after_idle(Env& env, Connection& c) {
-    if (c.outstanding() != 0 || c.last_sent_at == Instant()) return;
-    const Duration idle = env.now - c.last_sent_at;
+    if (c.outstanding() != 0 || c.last_sent_ms == 0) return;
+    const Duration idle = Duration::from_ms(env.ms() - c.last_sent_ms);
     const Duration timeout = rto(env, c);
     if (idle <= timeout) return;
-    if (env.tunables.tcp_slow_start_after_idle != 0 && !c.control.controls_recovery()) {
+    if (env.tunables.tcp_slow_start_after_idle != 0 && !c.sending->control.controls_recovery()) {
         const uint32_t restart =
             std::min(env.tunables.initial_cwnd * c.window.mss, c.window.cwnd);
         c.window.ssthresh = std::max(c.window.ssthresh, c.window.cwnd / 4 * 3);
@@ -145,7 +145,7 @@ void restart_after_idle(Env& env, Connection& c) {
             cwnd /= 2;
         c.window.set(std::max(cwnd, restart));
     }
-    c.control.on_idle(c.window, idle, timeout, env.now);
+    c.sending->control.on_idle(c.window, idle, timeout, env.now);
 }
 
 /// SACK blocks take room from a segment's payload; where there is little, they wait for a pure ACK.
@@ -264,7 +264,7 @@ bool plan_stream(Env& env, Connection& c, TransmitPlan& plan) {
     if (!wait && c.probing != nullptr && plan_mtu_probe(env, c, plan, wait)) return true;
     if (!wait && plan_data(env, c, plan, pace)) return true;
     // RFC 5682 section 3.1 step 2b wanted new data, and there is none that may go.
-    if (!s.frto_new_data || c.snd_nxt != c.recover) return false;
+    if (!s.frto_new_data || c.snd_nxt != s.recover) return false;
     s.frto = s.frto_new_data = false;
     return plan_retransmission(env, c, plan, pace);
 }
@@ -302,9 +302,9 @@ bool plan_loss_probe(Env& env, Connection& c, TransmitPlan& plan) {
 
 /// An ACK of its own for a segment of this turn.
 bool plan_snapshot(Env& env, Connection& c, TransmitPlan& plan) {
-    if (c.snapshots.empty()) return false;
-    AckSnapshot& snapshot = c.snapshots.front();
-    c.snapshots.pop_front();
+    if (c.receiving == nullptr || c.receiving->snapshots.empty()) return false;
+    AckSnapshot& snapshot = c.receiving->snapshots.front();
+    c.receiving->snapshots.pop_front();
     start_plan(env, c, plan, acceptable_seq(c), TcpFlags::ack);
     plan.header.ack = snapshot.ack;
     // What has come since moved RCV.NXT; the window's right edge stays where it is (SHLD-14).
@@ -352,7 +352,7 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
         return true;
     }
     // Something waits for a window that nothing in flight will open: probe in time.
-    if (c.outstanding() == 0 && c.has_unsent() && c.retransmit_at == Instant::never() &&
+    if (c.outstanding() == 0 && c.has_unsent() && c.sending->retransmit_at == Instant::never() &&
         (c.sending == nullptr || c.sending->cork_due == Instant::never()))
         restart_retransmit_timer(env, c);
     return false;
@@ -366,12 +366,13 @@ namespace {
 void validate_window(Env& env, Connection& c) {
     if (is_window_limited(c)) {
         c.cwnd_used = 0;
-        c.cwnd_used_at = env.now;
+        c.cwnd_used_ms = env.ms();
         return;
     }
     c.cwnd_used = std::max(c.cwnd_used, c.in_flight());
-    if (env.tunables.tcp_slow_start_after_idle == 0 || c.control.controls_recovery()) return;
-    if (env.now - c.cwnd_used_at < rto(env, c)) return;
+    if (env.tunables.tcp_slow_start_after_idle == 0 || c.sending->control.controls_recovery())
+        return;
+    if (Duration::from_ms(env.ms() - c.cwnd_used_ms) < rto(env, c)) return;
     if (c.recovery == Recovery::open && !c.want_writable) {
         const uint32_t used = std::max(c.cwnd_used, env.tunables.initial_cwnd * c.window.mss);
         if (used < c.window.cwnd) {
@@ -380,7 +381,7 @@ void validate_window(Env& env, Connection& c) {
         }
     }
     c.cwnd_used = 0;
-    c.cwnd_used_at = env.now;
+    c.cwnd_used_ms = env.ms();
 }
 
 /// Data or a FIN has gone out: the scoreboard, and what recovery and congestion control count.
@@ -398,7 +399,7 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
         s.window_limited = false;
     }
     RateStamp stamp{.delivered = c.delivered,
-                    .lost = c.lost,
+                    .lost = s.lost,
                     .delivered_at = s.delivered_at,
                     .first_sent_at = s.first_sent_at,
                     .in_flight = c.in_flight() + length,
@@ -410,12 +411,12 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
         if (c.probing != nullptr) c.probing->size = 0;
         if (SentRange* range = s.sent.find(begin))
             s.sent.sent_again(*range, length, env.now, stamp);
-        if (c.undo_possible) c.undo_retransmitted = std::max(c.undo_retransmitted, 0) +
+        if (s.undo_possible) s.undo_retransmitted = std::max(s.undo_retransmitted, 0) +
                                                     static_cast<int32_t>(length);
         s.retransmitted_end = max(s.retransmitted_end, begin + length);
-        if (!c.retransmits_stamped) {
-            c.retransmits_stamped = true;
-            c.first_retransmit_ts = plan.header.options.ts_value;
+        if (!s.retransmits_stamped) {
+            s.retransmits_stamped = true;
+            s.first_retransmit_ts = plan.header.options.ts_value;
         }
     } else {
         s.sent.append(begin, begin + length, env.now, buf::place_of(plan.payload), stamp);
@@ -453,26 +454,28 @@ void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_si
     if (plan.retransmission) {
         const uint32_t segments = 1 + (payload_size > 0 ? (payload_size - 1) / plan.mss : 0);
         env.counters.tcp_retrans_segs += segments;
-        c.total_retrans += segments;
+        c.sending->total_retrans += segments;
     }
     env.counters.payload_sent += payload_size;
     const bool fin = header.fin() && payload_size == plan.payload_size;
     const uint32_t length = payload_size + (fin ? 1 : 0);
     if (header.syn()) c.snd_nxt = header.seq + 1;
     if (length == 0 && !header.syn()) return;
+    Sending& s = *c.sending;
     const bool first = c.outstanding() == 0 || header.syn();
     if (length > 0) note_transmission(env, c, plan, length);
     if (!plan.retransmission && payload_size > 0) {
-        c.sending->queue.remember(after, plan.offset + payload_size);
-        c.sending->cork_due = Instant::never();
-        c.sending->cork_over = false;
+        s.queue.remember(after, plan.offset + payload_size);
+        s.cork_due = Instant::never();
+        s.cork_over = false;
         note_answer(env, c);
         if (c.want_writable) wake_writer(env, c);
     }
-    c.last_sent_at = env.now;
-    if (header.syn() ? c.retransmit_at == Instant::never()
-                     : first || !plan.retransmission || plan.loss_probe ||
-                           c.retransmit_at == Instant::never())
+    c.last_sent_ms = std::max(env.ms(), 1U);
+    if (header.syn()) s.syn_sent_at = env.now;
+    const bool idle_timer = s.retransmit_at == Instant::never();
+    if (header.syn() ? idle_timer
+                     : first || !plan.retransmission || plan.loss_probe || idle_timer)
         timer_after_transmission(env, c, plan.loss_probe);
 }
 

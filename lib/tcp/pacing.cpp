@@ -7,11 +7,15 @@
 namespace millrace::tcp::pacing {
 
 uint64_t rate(const Env& env, const Connection& c) {
-    const bool capped = c.max_pacing_rate != Connection::unpaced;
+    const uint64_t most = c.settings().max_pacing_rate;
+    const bool capped = most != Settings::unpaced;
     const bool wanted = capped || env.tunables.tcp_pacing != 0;
-    const uint64_t chosen = c.control.pacing_rate(c.window, c.rtt.srtt(), wanted);
+    const uint64_t chosen =
+        c.sending == nullptr
+            ? congestion::Control::idle_pacing_rate(c.window, c.rtt.srtt(), wanted)
+            : c.sending->control.pacing_rate(c.window, c.rtt.srtt(), wanted);
     if (!capped) return chosen;
-    return chosen == 0 ? c.max_pacing_rate : std::min(chosen, c.max_pacing_rate);
+    return chosen == 0 ? most : std::min(chosen, most);
 }
 
 uint32_t allowance(const Env& env, const Connection& c) {

@@ -51,12 +51,13 @@ void borrow_probing(Env& env, Connection& c) {
 /// What is marked lost goes again at once. Linux's state for it: nothing is known to be congested,
 /// and nothing is taken back later.
 void send_lost_again(Env& env, Connection& c) {
-    c.undo_possible = false;
+    Sending& s = *c.sending;
+    s.undo_possible = false;
     c.recovery = Recovery::loss;
-    c.recover = c.snd_nxt;
-    c.sending->frto = c.sending->frto_new_data = false;
-    c.sending->tlp_out = c.sending->tlp_due = false;
-    if (c.timer_mode != TimerMode::reorder) restart_retransmit_timer(env, c);
+    s.recover = c.snd_nxt;
+    s.frto = s.frto_new_data = false;
+    s.tlp_out = s.tlp_due = false;
+    if (s.timer_mode != TimerMode::reorder) restart_retransmit_timer(env, c);
     env.mark_dirty(c);
 }
 
@@ -94,7 +95,7 @@ bool on_packet_too_big(Env& env, Connection& c, uint16_t mtu, Instant expires) {
     const auto link = static_cast<uint32_t>(c.link_mss + headers_of(c));
     if (floored >= std::min<uint32_t>(link, c.path_mtu)) return false;
     c.path_mtu = floored;
-    c.path_mtu_expires = expires;
+    c.path_mtu_expires_s = static_cast<uint32_t>(expires.ns() / 1'000'000'000);
     if (c.probing != nullptr) c.probing->high = std::min(c.probing->high, floored);
     // A SYN is never too large; what the connection begins with follows from `path_mtu`.
     if (c.state == State::syn_sent) return true;
@@ -104,7 +105,7 @@ bool on_packet_too_big(Env& env, Connection& c, uint16_t mtu, Instant expires) {
 }
 
 void forget_stale_path_mtu(Env& env, Connection& c) {
-    if (c.path_mtu == UINT16_MAX || env.now < c.path_mtu_expires) return;
+    if (c.path_mtu == UINT16_MAX || env.s() < c.path_mtu_expires_s) return;
     c.path_mtu = UINT16_MAX;
     resize(env, c);
 }
@@ -128,7 +129,7 @@ void on_black_hole_suspected(Env& env, Connection& c) {
 uint32_t probe_size(Env& env, Connection& c) {
     MtuProbing& probing = *c.probing;
     // SACK blocks change the size of headers; recovery and small windows have other worries.
-    if (probing.size != 0 || c.recovery != Recovery::open || c.reassembly != nullptr ||
+    if (probing.size != 0 || c.recovery != Recovery::open || c.reassembly() != nullptr ||
         c.window.cwnd < mtu_probe_window_min * c.window.mss)
         return 0;
     const uint32_t high = std::min<uint32_t>(probing.high, c.path_mtu);

@@ -18,22 +18,23 @@ bool sent_after(Instant a, Seq a_end, Instant b, Seq b_end) {
 /// Section 6.2 step 4.
 Duration reordering_window(const Connection& c) {
     const Sending& s = *c.sending;
-    if (!c.reordering_seen) {
+    if (!s.reordering_seen) {
         // Nothing has ever come out of order here: the third segment behind it is proof enough.
         if (c.recovery == Recovery::recovery || c.recovery == Recovery::loss) return {};
         if (s.sent.sacked() >= uint32_t{duplicate_acks_for_loss} * c.window.mss ||
             s.duplicate_acks >= duplicate_acks_for_loss)
             return {};
     }
-    const Duration share = c.rtt.min_rtt() / 4 * c.reordering_steps;
+    const Duration share = c.rtt.min_rtt() / 4 * s.reordering_steps;
     return std::min(share, c.rtt.srtt());
 }
 
 }  // namespace
 
 void note_reordering(Env& env, Connection& c) {
-    if (c.reordering_seen) return;
-    c.reordering_seen = true;
+    Sending& s = *c.sending;
+    if (s.reordering_seen) return;
+    s.reordering_seen = true;
     ++env.counters.tcp_sack_reorder;
 }
 
@@ -62,13 +63,14 @@ void on_delivered(Env& env, Connection& c, const SentRange& range, Seq end, cons
 }
 
 void on_dsack(Connection& c, const AckWork& work) {
+    Sending& s = *c.sending;
     // A tail loss probe goes again by design (Linux's FLAG_DSACK_TLP).
-    if (!work.dsack || work.dsack_of_probe || !c.reordering_seen) return;
+    if (!work.dsack || work.dsack_of_probe || !s.reordering_seen) return;
     // Once a round trip: what we sent again had not been lost, so wait longer from now on.
-    if (c.snd_una < c.reordering_round) return;
-    c.reordering_round = c.snd_nxt;
-    if (c.reordering_steps < UINT8_MAX) ++c.reordering_steps;
-    c.reordering_persist = 16;
+    if (c.snd_una < s.reordering_round) return;
+    s.reordering_round = c.snd_nxt;
+    if (s.reordering_steps < UINT8_MAX) ++s.reordering_steps;
+    s.reordering_persist = 16;
 }
 
 void detect_loss(Env& env, Connection& c, AckWork& work) {
@@ -91,8 +93,8 @@ void detect_loss(Env& env, Connection& c, AckWork& work) {
         s.sent.mark_lost(range);
     }
     if (wait == Duration()) return;
-    c.timer_mode = TimerMode::reorder;
-    c.retransmit_at = env.now + wait;
+    s.timer_mode = TimerMode::reorder;
+    s.retransmit_at = env.now + wait;
     arm_timer(env, c);
     work.timer_settled = true;
 }
@@ -113,7 +115,7 @@ void on_reorder_timeout(Env& env, Connection& c) {
 bool schedule_probe(Env& env, Connection& c, bool progress) {
     if (env.tunables.tcp_early_retrans == 0 || !c.sack || !c.rtt.has_sample()) return false;
     if (c.recovery != Recovery::open && c.recovery != Recovery::cwr) return false;
-    const Sending& s = *c.sending;
+    Sending& s = *c.sending;
     if (s.tlp_out || c.snd_wnd == 0 || s.sent.sacked() != 0 || c.timed_out) return false;
     // Section 7.2: two round trips; one segment alone may wait for a delayed ACK.
     Duration timeout = c.rtt.srtt() * 2;
@@ -126,18 +128,19 @@ bool schedule_probe(Env& env, Connection& c, bool progress) {
     Instant rto_at = paced_until + rto(env, c);
     if (!progress && !c.sending->sent.by_time().empty())
         rto_at = std::max(env.now, c.sending->sent.by_time().front().sent_at + rto(env, c));
-    c.timer_mode = TimerMode::loss_probe;
-    c.retransmit_at = std::min(paced_until + timeout, rto_at);
+    s.timer_mode = TimerMode::loss_probe;
+    s.retransmit_at = std::min(paced_until + timeout, rto_at);
     arm_timer(env, c);
     return true;
 }
 
 void on_probe_timeout(Env& env, Connection& c) {
-    c.sending->tlp_due = true;
+    Sending& s = *c.sending;
+    s.tlp_due = true;
     // Section 7.3: the retransmission timer watches over the probe, or stands in for it where none
     // can go out.
-    c.timer_mode = TimerMode::retransmit;
-    c.retransmit_at = env.now + rto(env, c);
+    s.timer_mode = TimerMode::retransmit;
+    s.retransmit_at = env.now + rto(env, c);
     arm_timer(env, c);
     env.mark_dirty(c);
 }

@@ -15,15 +15,15 @@ bool worthwhile(size_t pinned, size_t least) {
     return pinned > least && pinned - least > pinned / 4;
 }
 
-void collapse_queue(Env& env, Connection& c) {
-    const auto done = env.buffers.collapse(c.receive_queue);
+void collapse_queue(Env& env, Receiving& r) {
+    const auto done = env.buffers.collapse(r.queue);
     env.counters.tcp_rcv_collapsed += done.buffers;
     env.counters.payload_copied += done.copied;
-    c.rcv_pinned = static_cast<uint32_t>(buf::pinned_bytes(c.receive_queue));
+    r.pinned = static_cast<uint32_t>(buf::pinned_bytes(r.queue));
 }
 
-void collapse_reassembly(Env& env, Connection& c) {
-    const auto done = c.reassembly->collapse(env.buffers);
+void collapse_reassembly(Env& env, Reassembly& held) {
+    const auto done = held.collapse(env.buffers);
     env.counters.tcp_rcv_collapsed += done.buffers;
     env.counters.payload_copied += done.copied;
 }
@@ -32,8 +32,8 @@ void collapse_reassembly(Env& env, Connection& c) {
 /// copied as it comes.
 bool leave_receive_pool(Env& env, Connection& c, BufferChain& payload) {
     if (!c.queue_copied && !env.payload_low) {
-        collapse_queue(env, c);
-        if (c.reassembly != nullptr) collapse_reassembly(env, c);
+        collapse_queue(env, *c.receiving);
+        if (c.reassembly() != nullptr) collapse_reassembly(env, *c.reassembly());
         c.queue_copied = true;
     }
     BufferChain copy;
@@ -43,30 +43,31 @@ bool leave_receive_pool(Env& env, Connection& c, BufferChain& payload) {
     return true;
 }
 
-void collapse_where_worthwhile(Env& env, Connection& c) {
-    if (worthwhile(c.rcv_pinned, buf::Pools::collapsed_bytes(c.receive_queue.size(), 1)))
-        collapse_queue(env, c);
-    if (c.reassembly != nullptr &&
-        worthwhile(c.reassembly->pinned(),
-                   buf::Pools::collapsed_bytes(c.reassembly->bytes(), c.reassembly->ranges())))
-        collapse_reassembly(env, c);
+void collapse_where_worthwhile(Env& env, Receiving& r) {
+    if (worthwhile(r.pinned, buf::Pools::collapsed_bytes(r.queue.size(), 1)))
+        collapse_queue(env, r);
+    if (r.reassembly != nullptr &&
+        worthwhile(r.reassembly->pinned(),
+                   buf::Pools::collapsed_bytes(r.reassembly->bytes(), r.reassembly->ranges())))
+        collapse_reassembly(env, *r.reassembly);
 }
 
 /// What lies highest will be needed last. It was never acknowledged: its sender has it still, and
 /// forgets what our SACKs said of it (RFC 2018 section 8).
 void prune(Env& env, Connection& c, Seq begin, size_t excess) {
-    if (c.reassembly == nullptr) return;
-    const size_t before = c.reassembly->pinned();
-    while (!c.reassembly->empty() && before - c.reassembly->pinned() < excess &&
-           c.reassembly->prune_highest(begin))
+    Reassembly* held = c.reassembly();
+    if (held == nullptr) return;
+    const size_t before = held->pinned();
+    while (!held->empty() && before - held->pinned() < excess && held->prune_highest(begin))
         ++env.counters.tcp_ofo_pruned;
-    if (c.reassembly->empty()) release_reassembly(env, c);
+    if (held->empty()) release_reassembly(env, c);
 }
 
 }  // namespace
 
 size_t receive_charge(const Connection& c) {
-    return c.rcv_pinned + (c.reassembly == nullptr ? 0 : c.reassembly->pinned());
+    const Receiving& r = *c.receiving;
+    return r.pinned + (r.reassembly == nullptr ? 0 : r.reassembly->pinned());
 }
 
 size_t receive_limit(const Connection& c) {
@@ -77,7 +78,7 @@ bool make_receive_room(Env& env, Connection& c, Seq begin, BufferChain& payload)
     if (env.receive_low) {
         // A connection with nothing in its queue is served from the reserve, as in Linux: its
         // application may be the one that reads.
-        const bool first = begin == c.rcv_nxt && c.receive_queue.empty();
+        const bool first = begin == c.rcv_nxt && c.receiving->queue.empty();
         if ((env.payload_low && !first) || !leave_receive_pool(env, c, payload)) {
             env.counters.drop(observe::Drop::no_buffer);
             ++env.counters.tcp_rcv_q_drop;
@@ -89,7 +90,7 @@ bool make_receive_room(Env& env, Connection& c, Seq begin, BufferChain& payload)
     const size_t limit = receive_limit(c);
     const size_t more = buf::pinned_bytes(payload);
     if (receive_charge(c) + more <= limit) return true;
-    if (!env.payload_low) collapse_where_worthwhile(env, c);
+    if (!env.payload_low) collapse_where_worthwhile(env, *c.receiving);
     size_t charge = receive_charge(c) + more;
     if (charge <= limit) return true;
     prune(env, c, begin, charge - limit);
@@ -105,8 +106,10 @@ bool make_receive_room(Env& env, Connection& c, Seq begin, BufferChain& payload)
 void relieve(Env& env) {
     for (int i = 0; i < relieved_at_once && !env.reassembling.empty(); ++i) {
         Reassembly& oldest = env.reassembling.front();
+        Connection& owner = oldest.owner();
         env.counters.tcp_ofo_pruned += oldest.ranges();
-        release_reassembly(env, oldest.owner());
+        release_reassembly(env, owner);
+        settle_receiving(env, owner);
     }
 }
 

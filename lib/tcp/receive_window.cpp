@@ -28,7 +28,7 @@ ReceiveTuning* begin_tuning(Env& env, Connection& c, uint32_t payload_size) {
         return nullptr;
     ReceiveTuning* t = env.tunings.take();
     if (t == nullptr) return nullptr;
-    c.tuning = t;
+    c.receiving->tuning = t;
     t->space = std::min(uint32_t{c.rcv_mss} * env.tunables.initial_cwnd, c.rcv_buf);
     t->space_from = consumed_to(c);
     t->space_at = us(env);
@@ -116,7 +116,8 @@ void maybe_update_window(Env& env, Connection& c) {
 
 void measure_receive_rtt(Env& env, Connection& c, const Segment& segment) {
     ReceiveTuning* t =
-        c.tuning != nullptr ? c.tuning : begin_tuning(env, c, segment.payload_size);
+        c.receiving->tuning != nullptr ? c.receiving->tuning
+                                       : begin_tuning(env, c, segment.payload_size);
     if (t == nullptr) return;
     if (c.timestamps && segment.options.has_timestamps)
         sample_by_timestamp(env, c, *t, segment);
@@ -125,7 +126,7 @@ void measure_receive_rtt(Env& env, Connection& c, const Segment& segment) {
 }
 
 void tune_receive_buffer(Env& env, Connection& c) {
-    ReceiveTuning* t = c.tuning;
+    ReceiveTuning* t = c.receiving == nullptr ? nullptr : c.receiving->tuning;
     if (t == nullptr || t->rtt_us == 0 || us(env) - t->space_at < t->rtt_us) return;
     const Seq now_at = consumed_to(c);
     const uint32_t consumed = distance(t->space_from, now_at);
@@ -147,8 +148,10 @@ uint32_t set_receive_buffer(Env& env, Connection& c, uint32_t bytes) {
     const uint32_t most = std::max(env.tunables.tcp_rmem_max, env.tunables.tcp_rmem);
     c.rcv_buf = std::clamp(bytes, buffer_min, most);
     c.rcv_buf_locked = true;
-    if (c.tuning != nullptr) env.tunings.give_back(c.tuning);
-    c.tuning = nullptr;
+    if (c.receiving != nullptr && c.receiving->tuning != nullptr) {
+        env.tunings.give_back(c.receiving->tuning);
+        c.receiving->tuning = nullptr;
+    }
     maybe_update_window(env, c);
     return c.rcv_buf;
 }

@@ -19,17 +19,17 @@ constexpr int32_t undo_nothing_sent = -1;
 
 /// What an undo would restore; the series of retransmissions begins with the next one.
 void remember_for_undo(Connection& c) {
-    c.prior_cwnd = c.window.cwnd;
-    c.prior_ssthresh = c.window.ssthresh;
-    c.undo_from = c.snd_una;
-    c.undo_possible = true;
+    Sending& s = *c.sending;
+    s.prior_cwnd = c.window.cwnd;
+    s.prior_ssthresh = c.window.ssthresh;
+    s.undo_from = c.snd_una;
+    s.undo_possible = true;
     // A duplicate of the probe's answers for the probe, not for what is sent again from now on.
-    const Sending& s = *c.sending;
-    c.undo_retransmitted =
+    s.undo_retransmitted =
         s.tlp_out && s.tlp_again != 0 ? static_cast<int32_t>(s.tlp_again) : undo_nothing_sent;
     // What an earlier episode sent again and is not acknowledged yet would echo a timestamp from
     // before this one's first retransmission: the older stamp holds, as in Linux.
-    if (s.retransmitted_end <= c.snd_una) c.retransmits_stamped = false;
+    if (s.retransmitted_end <= c.snd_una) s.retransmits_stamped = false;
 }
 
 /// RFC 9937 section 6.1; `work` is the ACK that began it.
@@ -39,18 +39,19 @@ void begin_reduction(Env& env, Connection& c, const AckWork& work) {
     // grow.
     s.recover_in_flight = std::max({work.prior_in_flight, c.window.cwnd, uint32_t{c.window.mss}});
     s.prr_delivered = s.prr_out = 0;
-    c.window.ssthresh = c.control.ssthresh(c.window, congestion_ack(env, c, work));
+    c.window.ssthresh = s.control.ssthresh(c.window, congestion_ack(env, c, work));
     s.tlp_out = false;
     ecn::on_reduction(c);
 }
 
 /// The window is what congestion control wanted it to come down to.
 void end_reduction(Env& env, Connection& c, const AckWork& work) {
-    if (!c.control.controls_recovery() && c.window.ssthresh != congestion::Window::unlimited)
+    Sending& s = *c.sending;
+    if (!s.control.controls_recovery() && c.window.ssthresh != congestion::Window::unlimited)
         c.window.set(c.window.ssthresh);
-    c.control.on_recovery_exit(c.window, congestion_ack(env, c, work));
-    if (c.reordering_persist > 0) --c.reordering_persist;
-    if (c.reordering_persist == 0) c.reordering_steps = 1;
+    s.control.on_recovery_exit(c.window, congestion_ack(env, c, work));
+    if (s.reordering_persist > 0) --s.reordering_persist;
+    if (s.reordering_persist == 0) s.reordering_steps = 1;
 }
 
 /// The first segment in flight is lost, say duplicate ACKs (RFC 6582).
@@ -68,21 +69,24 @@ void mark_head_lost(Connection& c, AckWork& work) {
 
 /// RFC 3522: the ACK echoes a timestamp from before the first retransmission.
 bool answers_original(const Connection& c, const AckWork& work) {
-    return work.has_ts_echo && c.retransmits_stamped &&
-           static_cast<int32_t>(work.ts_echo - c.first_retransmit_ts) < 0;
+    const Sending& s = *c.sending;
+    return work.has_ts_echo && s.retransmits_stamped &&
+           static_cast<int32_t>(work.ts_echo - s.first_retransmit_ts) < 0;
 }
 
 bool may_undo(const Connection& c, const AckWork& work) {
-    return c.undo_possible && (c.undo_retransmitted == 0 || answers_original(c, work));
+    const Sending& s = *c.sending;
+    return s.undo_possible && (s.undo_retransmitted == 0 || answers_original(c, work));
 }
 
 /// `unmark`: what is taken for lost is in flight after all.
 void undo(Connection& c, bool unmark) {
-    if (unmark && c.sending != nullptr) c.sending->sent.unmark_lost();
-    c.window.set(std::max(c.window.cwnd, c.prior_cwnd));
-    if (c.prior_ssthresh > c.window.ssthresh) c.window.ssthresh = c.prior_ssthresh;
-    c.control.undo(c.window);
-    c.undo_possible = false;
+    Sending& s = *c.sending;
+    if (unmark) s.sent.unmark_lost();
+    c.window.set(std::max(c.window.cwnd, s.prior_cwnd));
+    c.window.ssthresh = std::max(c.window.ssthresh, s.prior_ssthresh);
+    s.control.undo(c.window);
+    s.undo_possible = false;
     c.cwr_due = false;
 }
 
@@ -95,7 +99,7 @@ void leave(Connection& c, const AckWork& work) {
     Sending& s = *c.sending;
     c.recovery = open_or_disorder(s);
     s.frto = s.frto_new_data = false;
-    c.at_recover = c.snd_una == c.recover && !work.past_recover;
+    s.at_recover = c.snd_una == s.recover && !work.past_recover;
 }
 
 /// Duplicates told that nothing was missing: the network reorders, and RACK learns that.
@@ -105,14 +109,15 @@ void undo_reordered(Env& env, Connection& c, bool unmark) {
 }
 
 void enter_recovery(Env& env, Connection& c, const AckWork& work) {
+    Sending& s = *c.sending;
     ++(c.sack ? env.counters.tcp_sack_recovery : env.counters.tcp_reno_recovery);
     // Once a window of data (RFC 3168 section 6.1.2): a mark has brought it down already, unless by
     // DCTCP's small step (RFC 8257 section 3.5).
-    if (c.recovery != Recovery::cwr || c.control.wants_ecn()) {
+    if (c.recovery != Recovery::cwr || s.control.wants_ecn()) {
         remember_for_undo(c);
         begin_reduction(env, c, work);
     }
-    c.recover = c.snd_nxt;
+    s.recover = c.snd_nxt;
     c.recovery = Recovery::recovery;
     ++env.counters.tcp_fast_retrans;
 }
@@ -121,7 +126,7 @@ void enter_recovery(Env& env, Connection& c, const AckWork& work) {
 void in_loss(Env& env, Connection& c, AckWork& work) {
     Sending& s = *c.sending;
     s.frto_new_data = false;
-    const bool recovered = c.snd_una >= c.recover;
+    const bool recovered = c.snd_una >= s.recover;
     if (work.una_advanced && may_undo(c, work)) {
         ++env.counters.tcp_loss_undo;
         undo(c, true);
@@ -133,17 +138,17 @@ void in_loss(Env& env, Connection& c, AckWork& work) {
         // Without SACK, what a retransmission has filled the hole for was lost once.
         const bool original =
             work.original_delivered && (c.sack || !work.retransmitted_acked);
-        if (original && c.undo_possible) {
+        if (original && s.undo_possible) {
             ++env.counters.tcp_spurious_rtos;
             undo(c, true);
             leave(c, work);
             return;
         }
-        if (c.snd_nxt > c.recover) {
+        if (c.snd_nxt > s.recover) {
             if (work.sacked_new || work.duplicate) s.frto = false;  // step 3a: it was real
         } else if (work.una_advanced && !recovered) {
             // Step 2b: up to two new segments tell.
-            c.recover = c.snd_nxt;
+            s.recover = c.snd_nxt;
             if (c.snd_nxt < c.data_end() && c.snd_nxt < c.snd_una + c.snd_wnd) {
                 s.frto_new_data = true;
                 return;
@@ -156,14 +161,14 @@ void in_loss(Env& env, Connection& c, AckWork& work) {
         ++env.counters.tcp_loss_undo;
         undo(c, false);
     } else {
-        c.control.on_recovery_exit(c.window, congestion_ack(env, c, work));
+        s.control.on_recovery_exit(c.window, congestion_ack(env, c, work));
     }
     leave(c, work);
 }
 
 void in_recovery(Env& env, Connection& c, AckWork& work) {
     Sending& s = *c.sending;
-    if (c.snd_una >= c.recover) {
+    if (c.snd_una >= s.recover) {
         if (may_undo(c, work)) {
             ++env.counters.tcp_full_undo;
             undo_reordered(env, c, false);
@@ -174,14 +179,14 @@ void in_recovery(Env& env, Connection& c, AckWork& work) {
         leave(c, work);
         return;
     }
-    if (c.sack && c.undo_possible && c.undo_retransmitted == 0) {
+    if (c.sack && s.undo_possible && s.undo_retransmitted == 0) {
         ++env.counters.tcp_dsack_undo;
         undo_reordered(env, c, true);
         leave(c, work);
         return;
     }
     if (!work.una_advanced) return;
-    if (answers_original(c, work) && c.undo_possible) {
+    if (answers_original(c, work) && s.undo_possible) {
         // A partial ACK of originals: what was marked lost is only late.
         ++env.counters.tcp_partial_undo;
         undo_reordered(env, c, true);
@@ -193,15 +198,16 @@ void in_recovery(Env& env, Connection& c, AckWork& work) {
 
 /// `ended`: a recovery is over with this ACK; what was sent in it and is lost begins another.
 bool loss_found(const Connection& c, const AckWork& work, bool ended) {
-    if (c.sack) return work.lost > 0 || (ended && c.sending->sent.lost() > 0);
+    const Sending& s = *c.sending;
+    if (c.sack) return work.lost > 0 || (ended && s.sent.lost() > 0);
     // RFC 6582 section 3.2 step 2: not again for duplicates that an earlier recovery caused.
-    return c.sending->duplicate_acks >= duplicate_acks_for_loss && !c.at_recover;
+    return s.duplicate_acks >= duplicate_acks_for_loss && !s.at_recover;
 }
 
 /// This ACK lets the window grow: it moves SND.UNA, or where the network is known to reorder it
 /// tells of anything new (Linux's tcp_may_raise_cwnd).
 bool raises_window(const Connection& c, const AckWork& work) {
-    return work.una_advanced || (c.reordering_seen && work.sacked_new);
+    return work.una_advanced || (c.sending->reordering_seen && work.sacked_new);
 }
 
 }  // namespace
@@ -230,11 +236,12 @@ void count_duplicates(Connection& c, AckWork& work) {
 }
 
 void note_lost(Connection& c, AckWork& work, const SentRange& range) {
+    Sending& s = *c.sending;
     const uint32_t size = range.size();
     work.lost += size;
-    c.lost += size;
+    s.lost += size;
     work.loss = {.tx_in_flight = range.stamp.in_flight,
-                 .lost = static_cast<uint32_t>(c.lost - range.stamp.lost),
+                 .lost = static_cast<uint32_t>(s.lost - range.stamp.lost),
                  .size = size,
                  .app_limited = range.stamp.app_limited};
 }
@@ -257,7 +264,7 @@ congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& wor
     ack.in_flight = c.in_flight();
     ack.prior_in_flight = work.prior_in_flight;
     ack.delivered = c.delivered;
-    ack.lost = c.lost;
+    ack.lost = c.sending->lost;
     if (work.last_sent_at != Instant()) ack.rtt = env.now - work.last_sent_at;
     ack.srtt = c.rtt.srtt();
     ack.min_rtt = c.rtt.min_rtt();
@@ -270,7 +277,7 @@ congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& wor
         const RateStamp& stamp = work.newest;
         ack.rate.prior_delivered = stamp.delivered;
         ack.rate.delivered = static_cast<uint32_t>(c.delivered - stamp.delivered);
-        ack.rate.lost = static_cast<uint32_t>(c.lost - stamp.lost);
+        ack.rate.lost = static_cast<uint32_t>(c.sending->lost - stamp.lost);
         ack.rate.tx_in_flight = stamp.in_flight;
         ack.rate.interval = std::max(work.newest_sent_at - stamp.first_sent_at,
                                      env.now - stamp.delivered_at);
@@ -292,7 +299,7 @@ void recover(Env& env, Connection& c, AckWork& work) {
             break;
         case Recovery::recovery: in_recovery(env, c, work); break;
         case Recovery::cwr:
-            if (c.snd_una >= c.recover) {
+            if (c.snd_una >= s.recover) {
                 end_reduction(env, c, work);
                 leave(c, work);
             }
@@ -311,7 +318,7 @@ void recover(Env& env, Connection& c, AckWork& work) {
     if (!c.sack) mark_head_lost(c, work);
     if (s.sent.lost() == 0) return;
     if (c.probing != nullptr && take_lost_probe(env, c)) {
-        c.lost -= work.lost;
+        s.lost -= work.lost;
         work.lost = 0;
         return;
     }
@@ -323,7 +330,7 @@ void enter_loss(Env& env, Connection& c) {
     const bool from_recovery =
         c.recovery == Recovery::recovery || c.recovery == Recovery::loss;
     const bool new_reduction = c.recovery == Recovery::open || c.recovery == Recovery::disorder ||
-                               c.snd_una >= c.recover ||
+                               c.snd_una >= s.recover ||
                                (c.recovery == Recovery::loss && !c.timed_out);
     AckWork work;
     work.prior_una = c.snd_una;
@@ -337,16 +344,16 @@ void enter_loss(Env& env, Connection& c) {
     s.reno_sacked = 0;
     if (new_reduction) {
         remember_for_undo(c);
-        c.window.ssthresh = c.control.ssthresh(c.window, congestion_ack(env, c, work));
-        c.control.on_timeout(c.window, congestion_ack(env, c, work));
+        c.window.ssthresh = s.control.ssthresh(c.window, congestion_ack(env, c, work));
+        s.control.on_timeout(c.window, congestion_ack(env, c, work));
         ecn::on_reduction(c);
     }
     const uint32_t lost_before = s.sent.lost();
     // What went out less than a round trip ago may still arrive.
     s.sent.mark_all_lost(c.sack ? env.now - s.rack_rtt : env.now);
-    c.lost += s.sent.lost() - std::min(s.sent.lost(), lost_before);
+    s.lost += s.sent.lost() - std::min(s.sent.lost(), lost_before);
     c.recovery = Recovery::loss;
-    c.recover = c.snd_nxt;
+    s.recover = c.snd_nxt;
     c.window.set(c.in_flight() + c.window.mss);
     // RFC 5682 section 3.1 step 1: not where fast recovery has sent things again already.
     s.frto = env.tunables.tcp_frto != 0 && (!from_recovery || c.timed_out);
@@ -355,9 +362,10 @@ void enter_loss(Env& env, Connection& c) {
 }
 
 void enter_cwr(Env& env, Connection& c, const AckWork& work) {
+    Sending& s = *c.sending;
     if (c.recovery != Recovery::open && c.recovery != Recovery::disorder) return;
-    c.undo_possible = false;
-    c.recover = c.snd_nxt;
+    s.undo_possible = false;
+    s.recover = c.snd_nxt;
     begin_reduction(env, c, work);
     c.recovery = Recovery::cwr;
     if (c.outstanding() > 0) return;
@@ -366,15 +374,15 @@ void enter_cwr(Env& env, Connection& c, const AckWork& work) {
 }
 
 void update_cwnd(Connection& c, const AckWork& work, const congestion::Ack& ack) {
-    if (c.control.controls_recovery()) {
-        c.control.on_ack(c.window, ack);
+    Sending& s = *c.sending;
+    if (s.control.controls_recovery()) {
+        s.control.on_ack(c.window, ack);
         return;
     }
     if (!in_reduction(c)) {
-        if (raises_window(c, work)) c.control.on_ack(c.window, ack);
+        if (raises_window(c, work)) s.control.on_ack(c.window, ack);
         return;
     }
-    Sending& s = *c.sending;
     // RFC 9937 section 6.2: where nothing was delivered, what a timer has found lost goes again in
     // the room that it has left.
     const bool begins = s.prr_delivered == 0 && s.prr_out == 0;

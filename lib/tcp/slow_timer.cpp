@@ -11,13 +11,13 @@ namespace millrace::tcp {
 namespace {
 
 Duration keepalive_idle(const Env& env, const Connection& c) {
-    return Duration::from_s(c.keepalive_idle_s != 0 ? c.keepalive_idle_s
-                                                    : env.tunables.tcp_keepalive_time);
+    const uint16_t own = c.settings().keepalive_idle_s;
+    return Duration::from_s(own != 0 ? own : env.tunables.tcp_keepalive_time);
 }
 
 Duration keepalive_interval(const Env& env, const Connection& c) {
-    return Duration::from_s(c.keepalive_interval_s != 0 ? c.keepalive_interval_s
-                                                        : env.tunables.tcp_keepalive_intvl);
+    const uint16_t own = c.settings().keepalive_interval_s;
+    return Duration::from_s(own != 0 ? own : env.tunables.tcp_keepalive_intvl);
 }
 
 Duration silence(const Env& env, const Connection& c) {
@@ -27,22 +27,23 @@ Duration silence(const Env& env, const Connection& c) {
 /// One unanswered probe never means that a connection is dead (MUST-29): it takes the whole count
 /// or the user timeout, which stands in for the count as in Linux.
 bool is_dead(const Env& env, const Connection& c) {
-    if (c.user_timeout_ms == user_timeout_never) return false;
-    if (c.user_timeout_ms != 0)
-        return c.probes_out > 0 && silence(env, c) >= Duration::from_ms(c.user_timeout_ms);
-    return c.probes_out >= (c.keepalive_probes != 0 ? c.keepalive_probes
-                                                    : env.tunables.tcp_keepalive_probes);
+    const Settings& own = c.settings();
+    if (own.user_timeout_ms == user_timeout_never) return false;
+    if (own.user_timeout_ms != 0)
+        return c.probes_out > 0 && silence(env, c) >= Duration::from_ms(own.user_timeout_ms);
+    return c.probes_out >= (own.keepalive_probes != 0 ? own.keepalive_probes
+                                                      : env.tunables.tcp_keepalive_probes);
 }
 
 /// RFC 9293 section 3.8.4. Answers when to look again; `Instant::never()` where it is over.
-Instant check_keepalive(Env& env, Connection& c) {
+Instant check_keepalive(Env& env, Connection& c, Instant due) {
     const Duration idle = keepalive_idle(env, c);
     // Who waits for an acknowledgment or a window finds out without us (MUST-26).
     if (c.outstanding() > 0 || c.has_unsent()) return env.now + idle;
     const Duration silent = silence(env, c);
     if (silent < idle) return env.now + (idle - silent);
     // Met this late, our own loop stood still: no time to count probes (attack case 64).
-    const bool stalled = env.now - c.slow_timer.due() >= stall_min;
+    const bool stalled = env.now - due >= stall_min;
     if (!stalled && is_dead(env, c)) {
         ++env.counters.tcp_abort_on_timeout;
         c.rst_due = true;
@@ -58,23 +59,26 @@ Instant check_keepalive(Env& env, Connection& c) {
 
 }  // namespace
 
-void on_slow_timer(Env& env, Connection& c) {
+void on_slow_deadline(Env& env, Connection& c) {
+    const Instant due = std::exchange(c.slow_due, Instant::never());
     if (c.state == State::fin_wait_2 && !c.attached) return finish(env, c, 0);  // silently
     if (!c.keepalive || !is_synchronised(c.state)) return;
-    const Instant next = check_keepalive(env, c);
-    if (next != Instant::never()) env.wheel.arm(c.slow_timer, next);
+    c.slow_due = check_keepalive(env, c, due);
 }
 
 void start_keepalive(Env& env, Connection& c) {
     if (!is_synchronised(c.state)) return;
     if (c.state == State::fin_wait_2 && !c.attached) return;  // the timer serves its end
-    if (!c.keepalive) return time::Wheel::cancel(c.slow_timer);
+    c.slow_due = Instant::never();
+    if (!c.keepalive) return;
     const Duration left = keepalive_idle(env, c) - silence(env, c);
-    env.wheel.arm(c.slow_timer, env.now + std::max(left, Duration()));
+    c.slow_due = env.now + std::max(left, Duration());
+    arm_timer(env, c);
 }
 
 void start_fin_wait_2_timer(Env& env, Connection& c) {
-    if (c.linger2_s < 0) {
+    const int16_t linger2_s = c.settings().linger2_s;
+    if (linger2_s < 0) {
         ++env.counters.tcp_abort_on_linger;
         c.rst_due = true;
         finish(env, c, 0);
@@ -84,10 +88,11 @@ void start_fin_wait_2_timer(Env& env, Connection& c) {
     // that still have something to deliver.
     if (c.orphan) --env.orphans;
     c.orphan = false;
-    const auto time = Duration::from_s(c.linger2_s != 0 ? static_cast<uint32_t>(c.linger2_s)
-                                                        : env.tunables.tcp_fin_timeout);
+    const auto time = Duration::from_s(linger2_s != 0 ? static_cast<uint32_t>(linger2_s)
+                                                      : env.tunables.tcp_fin_timeout);
     // Linux's tcp_fin_time(): time enough for the peer's FIN to be sent again.
-    env.wheel.arm(c.slow_timer, env.now + std::max(time, rto(env, c) * 7 / 2));
+    c.slow_due = env.now + std::max(time, rto(env, c) * 7 / 2);
+    arm_timer(env, c);
 }
 
 bool become_orphan(Env& env, Connection& c) {

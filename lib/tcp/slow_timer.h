@@ -1,7 +1,7 @@
 // The coarse timer of a connection: keep-alive, FIN-WAIT-2, and how many orphans there may be.
 //
-// `Connection::slow_timer` is armed once and never moved by traffic: when it fires, it looks what
-// has happened since and sleeps for the rest. An idle connection touches the wheel once in two
+// `Connection::slow_due` is set once and never moved by traffic: when it is reached, it is looked
+// what has happened since, and slept for the rest. An idle connection touches the wheel once in two
 // hours.
 #pragma once
 
@@ -9,8 +9,8 @@
 
 namespace millrace::tcp {
 
-/// `c.slow_timer` fired.
-void on_slow_timer(Env& env, Connection& c);
+/// `c.slow_due` is reached.
+void on_slow_deadline(Env& env, Connection& c);
 /// Keep-alive begins, ends, or its times have changed; nothing before the connection is
 /// established.
 void start_keepalive(Env& env, Connection& c);

@@ -43,7 +43,6 @@ Verdict syn_sent(Env& env, Connection& c, Segment& segment, BufferChain payload)
     adopt_options(env, c, segment.options, segment.window);
     ecn::on_peer_syn(c, segment);
     c.snd_wl1 = segment.seq;
-    c.snd_wl2 = segment.ack;
     if (!segment.has_ack()) {
         // Simultaneous open: our SYN goes again, now with an ACK (MUST-10).
         set_state(c, State::syn_received);
@@ -52,7 +51,7 @@ Verdict syn_sent(Env& env, Connection& c, Segment& segment, BufferChain payload)
         return Verdict::done;
     }
     // Karn: which of several SYNs was answered, only the timestamp says.
-    std::optional<Duration> rtt = env.now - c.last_sent_at;
+    std::optional<Duration> rtt = env.now - c.sending->syn_sent_at;
     if (c.backoffs != 0)
         rtt = c.timestamps ? timestamp_rtt(env.ms() + c.ts_offset, segment.options.ts_echo)
                            : std::nullopt;

@@ -24,30 +24,30 @@ void count(Env& env, const Reassembly::Copies& copies) {
 
 /// In-order data reaches the application's queue, with what it makes contiguous.
 void accept_in_order(Env& env, Connection& c, const Segment& segment, BufferChain payload) {
+    Receiving& r = *c.receiving;
     const auto arrived = static_cast<uint32_t>(payload.size());
-    const size_t before = c.receive_queue.size();
+    const size_t before = r.queue.size();
     size_t pinned = buf::pinned_bytes(payload);
-    if (c.reassembly != nullptr) {
+    if (r.reassembly != nullptr) {
         Reassembly::Copies copies{env.buffers};
-        const auto merged =
-            c.reassembly->merge(c.rcv_nxt, std::move(payload), c.receive_queue, copies);
+        const auto merged = r.reassembly->merge(c.rcv_nxt, std::move(payload), r.queue, copies);
         c.rcv_nxt = merged.next;
         pinned = merged.pinned;
         count(env, copies);
-        if (c.reassembly->empty()) release_reassembly(env, c);
+        if (r.reassembly->empty()) release_reassembly(env, c);
         c.ack_now = true;  // a hole was filled, wholly or in part (RFC 5681 section 4.2)
         env.mark_dirty(c);
     } else {
-        c.receive_queue.append(std::move(payload));
+        r.queue.append(std::move(payload));
         c.rcv_nxt += arrived;
     }
-    const auto taken = static_cast<uint32_t>(c.receive_queue.size() - before);
+    const auto taken = static_cast<uint32_t>(r.queue.size() - before);
     c.rcv_used += taken;
-    c.rcv_pinned += static_cast<uint32_t>(pinned);
+    r.pinned += static_cast<uint32_t>(pinned);
     env.counters.payload_received += taken;
     if (c.reading_stopped) {
-        c.receive_queue.clear();
-        c.rcv_used = c.rcv_pinned = 0;
+        r.queue.clear();
+        c.rcv_used = r.pinned = 0;
     } else {
         env.notify(c, Event::readable);
     }
@@ -56,19 +56,19 @@ void accept_in_order(Env& env, Connection& c, const Segment& segment, BufferChai
 }
 
 void keep_out_of_order(Env& env, Connection& c, Seq seq, BufferChain payload) {
-    if (c.reassembly == nullptr) {
-        c.reassembly = env.reassemblies.take(env.ranges, c);
-        if (c.reassembly == nullptr) {
+    Reassembly*& held = c.receiving->reassembly;
+    if (held == nullptr) {
+        held = env.reassemblies.take(env.ranges, c);
+        if (held == nullptr) {
             env.counters.drop(Drop::tcp_reassembly_full);
             ++env.counters.tcp_ofo_drop;
             return;
         }
-        env.reassembling.push_back(*c.reassembly);
+        env.reassembling.push_back(*held);
     }
     // Charged by buffer, not by payload: one-byte segments pin whole buffers (attack case 41).
     Reassembly::Copies copies{env.buffers, !env.payload_low};
-    const auto outcome =
-        c.reassembly->insert(seq, std::move(payload), receive_limit(c), copies);
+    const auto outcome = held->insert(seq, std::move(payload), receive_limit(c), copies);
     count(env, copies);
     switch (outcome) {
         case Reassembly::Outcome::kept: ++env.counters.tcp_ofo_queue; break;
@@ -96,6 +96,7 @@ void process_text(Env& env, Connection& c, const Segment& segment, BufferChain p
         finish(env, c, ECONNRESET);
         return;
     }
+    borrow_receiving(env, c);
     if (c.ecn) ecn::on_text(env, c, segment);
     const Seq end = segment.seq + static_cast<uint32_t>(payload.size());
     const bool in_order = segment.seq == c.rcv_nxt;
@@ -110,8 +111,9 @@ void process_text(Env& env, Connection& c, const Segment& segment, BufferChain p
         accept_in_order(env, c, segment, std::move(payload));
         return;
     }
+    const Reassembly* held = c.reassembly();
     const wire::SackBlock duplicate =
-        c.reassembly == nullptr ? wire::SackBlock() : c.reassembly->held(segment.seq, end);
+        held == nullptr ? wire::SackBlock() : held->held(segment.seq, end);
     keep_out_of_order(env, c, segment.seq, std::move(payload));
     // At once, one for each segment: the peer's fast retransmit counts them (RFC 5681 section 4.2).
     enter_quick_acks(c, quick_acks_disorder);
@@ -121,16 +123,16 @@ void process_text(Env& env, Connection& c, const Segment& segment, BufferChain p
 void check_fin(Env& env, Connection& c, const Segment& segment) {
     // An end that the stream has passed was none, and the FIN that is next in order is it whatever
     // was said before: one that was forged must not shut the peer's own out.
-    if (c.fin_pending && c.fin_seq < c.rcv_nxt) c.fin_pending = false;
+    if (c.fin_pending && c.receiving->fin_seq < c.rcv_nxt) c.fin_pending = false;
     if (segment.fin() && !c.fin_received) {
         const Seq at = segment.end() - 1;
         if (at == c.rcv_nxt || (!c.fin_pending && at > c.rcv_nxt)) {
             c.fin_pending = true;
-            c.fin_seq = at;
+            borrow_receiving(env, c).fin_seq = at;
         }
     }
     if (!c.fin_pending) return;
-    if (c.fin_seq != c.rcv_nxt) {  // data before it is missing
+    if (c.receiving->fin_seq != c.rcv_nxt) {  // data before it is missing
         // Out of order as text may be, and acknowledged as that is (RFC 9293 MAY-13); text that
         // came with it has been already.
         if (segment.fin() && segment.payload_size == 0) acknowledge_at_once(env, c, {});

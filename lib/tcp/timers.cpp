@@ -28,16 +28,17 @@ bool is_alive(const Env& env, const Connection& c) {
 
 /// The application wants to wait for ever, and is still there to do so.
 bool is_patient(const Connection& c) {
-    return c.user_timeout_ms == user_timeout_never && c.attached;
+    return c.settings().user_timeout_ms == user_timeout_never && c.attached;
 }
 
 bool has_user_timeout(const Connection& c) {
-    return c.user_timeout_ms != 0 && c.user_timeout_ms != user_timeout_never;
+    const uint32_t own = c.settings().user_timeout_ms;
+    return own != 0 && own != user_timeout_never;
 }
 
 bool user_timed_out(const Env& env, const Connection& c) {
     return has_user_timeout(c) &&
-           env.now - c.first_retransmit >= Duration::from_ms(c.user_timeout_ms);
+           env.now - c.sending->first_retransmit >= Duration::from_ms(c.settings().user_timeout_ms);
 }
 
 void time_out(Env& env, Connection& c) {
@@ -58,14 +59,14 @@ void doubt_path(Env& env, Connection& c) {
 bool is_one_too_many(const Env& env, const Connection& c) {
     if (!c.orphan) return false;
     const auto silence = Duration::from_ms(env.tunables.tcp_rto_max_ms) * 2;
-    const uint64_t weight = env.now - c.last_sent_at > silence ? 2 : 1;
+    const uint64_t weight = Duration::from_ms(env.ms() - c.last_sent_ms) > silence ? 2 : 1;
     return env.orphans * weight > env.tunables.tcp_max_orphans;
 }
 
 /// The present series of timeouts is as long as that many backoffs of the smallest RTO.
 bool has_lasted(const Env& env, const Connection& c, uint32_t retries) {
     const Duration started_before = Duration::from_us(env.tunables.tcp_rto_min_us);
-    return env.now - c.first_retransmit + started_before >=
+    return env.now - c.sending->first_retransmit + started_before >=
            retries_duration(env.tunables, retries);
 }
 
@@ -73,7 +74,7 @@ bool has_lasted(const Env& env, const Connection& c, uint32_t retries) {
 /// the smallest RTO would take. A user timeout stands in for it. `stalled`: the loop itself stood
 /// still, and what goes out now gets its chance.
 bool given_up(Env& env, Connection& c, bool stalled) {
-    if (!c.timed_out) c.first_retransmit = env.now;
+    if (!c.timed_out) c.sending->first_retransmit = env.now;
     if (stalled || is_patient(c)) return false;
     const uint32_t retries =
         c.attached ? env.tunables.tcp_retries2 : orphan_retries(env, is_alive(env, c));
@@ -87,7 +88,7 @@ bool given_up(Env& env, Connection& c, bool stalled) {
 /// only unanswered probes count; but not longer than a user timeout, nor for an orphan once the
 /// intervals have grown to their ceiling.
 bool probing_given_up(Env& env, Connection& c, bool stalled) {
-    if (!c.timed_out) c.first_retransmit = env.now;
+    if (!c.timed_out) c.sending->first_retransmit = env.now;
     if (stalled || is_patient(c)) return false;
     uint32_t retries = env.tunables.tcp_retries2;
     bool over = user_timed_out(env, c);
@@ -103,16 +104,18 @@ bool probing_given_up(Env& env, Connection& c, bool stalled) {
 
 void back_off(Env& env, Connection& c) {
     if (c.backoffs < UINT8_MAX) ++c.backoffs;
-    c.retransmit_at = within_user_timeout(env, c, pacing::delay(env, c) + rto(env, c));
+    c.sending->retransmit_at = within_user_timeout(env, c, pacing::delay(env, c) + rto(env, c));
 }
 
 /// SYN and SYN-ACK of a simultaneous open (MUST-22): `tcp_syn_linear_timeouts` without backoff,
 /// then doubling.
 void on_syn_timeout(Env& env, Connection& c, bool stalled) {
-    if (c.backoffs == 0) c.first_retransmit = stalled ? env.now : c.last_sent_at;
+    Sending& s = *c.sending;
+    if (c.backoffs == 0) s.first_retransmit = stalled ? env.now : s.syn_sent_at;
     // The linear ones come on top of tcp_syn_retries, as in Linux: the last SYN goes at 67 s.
     const uint32_t linear = env.tunables.tcp_syn_linear_timeouts;
-    const uint32_t retries = c.syn_retries != 0 ? c.syn_retries : env.tunables.tcp_syn_retries;
+    const uint32_t own = c.settings().syn_retries;
+    const uint32_t retries = own != 0 ? own : env.tunables.tcp_syn_retries;
     const bool over = c.backoffs >= retries + linear || user_timed_out(env, c);
     if (over && !stalled && !is_patient(c)) {
         ++env.counters.tcp_attempt_fails;
@@ -127,7 +130,7 @@ void on_syn_timeout(Env& env, Connection& c, bool stalled) {
     env.mark_dirty(c);
     const unsigned doublings = c.backoffs > linear ? c.backoffs - linear : 0;
     const auto ceiling = Duration::from_ms(env.tunables.tcp_rto_max_ms);
-    c.retransmit_at = within_user_timeout(
+    s.retransmit_at = within_user_timeout(
         env, c, c.rtt.rto(Duration::from_us(env.tunables.tcp_rto_min_us), ceiling, doublings));
 }
 
@@ -159,14 +162,15 @@ void on_probe_timeout(Env& env, Connection& c, bool stalled) {
 }
 
 void on_retransmit_deadline(Env& env, Connection& c) {
+    Sending& s = *c.sending;
     // Time in which our own loop stood still says nothing of the peer (attack case 64).
-    const Duration late = env.now - c.retransmit_at;
+    const Duration late = env.now - s.retransmit_at;
     const bool stalled = late >= stall_min;
-    if (stalled && c.timed_out) c.first_retransmit = c.first_retransmit + late;
-    c.retransmit_at = Instant::never();
+    if (stalled && c.timed_out) s.first_retransmit = s.first_retransmit + late;
+    s.retransmit_at = Instant::never();
     if (!is_synchronised(c.state)) return on_syn_timeout(env, c, stalled);
     if (is_one_too_many(env, c)) return abort_for_memory(env, c);
-    const TimerMode mode = std::exchange(c.timer_mode, TimerMode::retransmit);
+    const TimerMode mode = std::exchange(s.timer_mode, TimerMode::retransmit);
     if (mode == TimerMode::reorder && c.outstanding() > 0) return rack::on_reorder_timeout(env, c);
     // The round trip was over before its probe was due: then it is a timeout like any other.
     if (mode == TimerMode::loss_probe && c.outstanding() > 0 && c.snd_wnd > 0)
@@ -195,7 +199,7 @@ Duration rto(const Env& env, const Connection& c) {
 Instant within_user_timeout(const Env& env, const Connection& c, Duration wait) {
     if (!c.timed_out || !has_user_timeout(c)) return env.now + wait;
     const Duration left =
-        c.first_retransmit + Duration::from_ms(c.user_timeout_ms) - env.now;
+        c.sending->first_retransmit + Duration::from_ms(c.settings().user_timeout_ms) - env.now;
     // It is over, and yet we go on: the loop stood still. What goes out now may be answered.
     if (left <= Duration()) return env.now + Duration::from_us(env.tunables.tcp_rto_min_us);
     return env.now + std::min(wait, left);
@@ -205,33 +209,36 @@ void restart_retransmit_timer(Env& env, Connection& c) {
     // With nothing in flight and something to send, the window holds us back: probe after an RTO
     // (SHLD-29). If it is only Nagle or congestion, egress moves on before that.
     if (c.outstanding() > 0 || c.has_unsent()) {
-        if (c.outstanding() > 0 && c.sending != nullptr && rack::schedule_probe(env, c, true))
-            return;
-        c.timer_mode = c.outstanding() > 0 ? TimerMode::retransmit : TimerMode::probe;
-        c.retransmit_at = within_user_timeout(env, c, pacing::delay(env, c) + rto(env, c));
+        if (c.outstanding() > 0 && rack::schedule_probe(env, c, true)) return;
+        Sending& s = *c.sending;
+        s.timer_mode = c.outstanding() > 0 ? TimerMode::retransmit : TimerMode::probe;
+        s.retransmit_at = within_user_timeout(env, c, pacing::delay(env, c) + rto(env, c));
         arm_timer(env, c);
-    } else {
-        c.retransmit_at = Instant::never();
+    } else if (c.sending != nullptr) {
+        c.sending->retransmit_at = Instant::never();
     }
 }
 
 void timer_after_transmission(Env& env, Connection& c, bool loss_probe) {
-    if (!loss_probe && is_synchronised(c.state) && c.sending != nullptr) {
+    Sending& s = *c.sending;
+    if (!loss_probe && is_synchronised(c.state)) {
+        const bool armed = s.retransmit_at != Instant::never();
         // A reordering timer that is armed comes first; the others begin anew.
-        if (c.timer_mode == TimerMode::reorder && c.retransmit_at != Instant::never()) return;
+        if (armed && s.timer_mode == TimerMode::reorder) return;
         if (rack::schedule_probe(env, c, false)) return;
-        if (c.timer_mode == TimerMode::retransmit && c.retransmit_at != Instant::never()) return;
+        if (armed && s.timer_mode == TimerMode::retransmit) return;
     }
-    c.timer_mode = TimerMode::retransmit;
-    c.retransmit_at = within_user_timeout(env, c, pacing::delay(env, c) + rto(env, c));
+    s.timer_mode = TimerMode::retransmit;
+    s.retransmit_at = within_user_timeout(env, c, pacing::delay(env, c) + rto(env, c));
     arm_timer(env, c);
 }
 
 void on_timer(Env& env, Connection& c) {
     pacing::on_timer(env, c);
-    if (c.delayed_ack_due <= env.now) on_delayed_ack_timeout(env, c);
+    if (c.ack_delayed && c.receiving->delayed_ack_due <= env.now) on_delayed_ack_timeout(env, c);
     if (c.sending != nullptr && c.sending->cork_due <= env.now) on_cork_deadline(env, c);
-    if (c.retransmit_at <= env.now) on_retransmit_deadline(env, c);
+    if (c.sending != nullptr && c.sending->retransmit_at <= env.now) on_retransmit_deadline(env, c);
+    if (c.slow_due <= env.now) on_slow_deadline(env, c);
     if (c.state != State::closed) arm_timer(env, c);
 }
 

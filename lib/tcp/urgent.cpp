@@ -13,7 +13,7 @@ namespace {
 
 /// Sequence number of the next byte that the application will receive.
 Seq read_next(const Connection& c) {
-    return c.rcv_nxt - static_cast<uint32_t>(c.receive_queue.size()) - (c.fin_received ? 1 : 0);
+    return c.rcv_nxt - c.unread() - (c.fin_received ? 1 : 0);
 }
 
 }  // namespace
@@ -45,24 +45,23 @@ void check_urgent(Env& env, Connection& c, const Segment& segment, Seq first) {
     // the window it is does not matter: nothing is looked for there (attack case 14).
     if (!segment.has(TcpFlags::urg) || !may_receive(c.state)) return;
     const Seq up = first + segment.urgent;
-    const Seq known = c.urgent_pending ? max(c.rcv_up, read_next(c)) : read_next(c);
+    const Seq known = c.urgent_pending ? max(c.receiving->up, read_next(c)) : read_next(c);
     if (up <= known) return;
-    c.rcv_up = up;
+    borrow_receiving(env, c).up = up;
     c.urgent_pending = true;
     if (!c.reading_stopped) env.notify(c, Event::urgent);  // MUST-32
 }
 
 void urgent_read(Connection& c) {
-    if (c.urgent_pending && c.rcv_up <= read_next(c)) c.urgent_pending = false;
+    if (c.urgent_pending && c.receiving->up <= read_next(c)) c.urgent_pending = false;
 }
 
 uint32_t urgent_remaining(const Connection& c) {
     const Seq next = read_next(c);
-    if (!c.urgent_pending || c.rcv_up <= next) return 0;
+    if (!c.urgent_pending || c.receiving->up <= next) return 0;
     // A pointer beyond the end of the stream names what will never come.
-    const auto waiting = static_cast<uint32_t>(c.receive_queue.size());
-    const uint32_t ahead = distance(next, c.rcv_up);
-    return c.fin_received ? std::min(ahead, waiting) : ahead;
+    const uint32_t ahead = distance(next, c.receiving->up);
+    return c.fin_received ? std::min(ahead, c.unread()) : ahead;
 }
 
 }  // namespace millrace::tcp

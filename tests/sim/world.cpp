@@ -367,6 +367,8 @@ void World::expect_nothing_left() {
             expect_none("forwards", left.forwards);
             expect_none("fragments", left.fragments);
             expect_none("send queues", left.sendings);
+            expect_none("receive queues", left.receivings);
+            expect_none("settings", left.settings);
             expect_none("sent ranges", left.sent_ranges);
             expect_none("reassemblies", left.reassemblies);
             expect_none("reassembly ranges", left.reassembly_ranges);

@@ -278,7 +278,7 @@ TEST_P(Ecn, an_echo_on_the_last_ack_leaves_nothing_behind) {
     s.advance(50_ms);
     s.inject(A(1, at(4)).flag(ece));
     EXPECT_EQ(s.tcb().recovery, tcp::Recovery::open);
-    EXPECT_EQ(s.tcb().sending, nullptr);
+    EXPECT_TRUE(tcp::is_at_rest(s.tcb()));
     EXPECT_EQ(s.tcb().window.cwnd, 2 * mss);
     s.send(mss);
     s.expect(segment(4).flag(cwr).ecn_bits(ect0));
@@ -387,7 +387,7 @@ TEST_F(DctcpEcho, the_sender_comes_down_by_what_was_marked) {
             while (s.anything_sent()) s.next();
         }
     }
-    const congestion::Dctcp& control = *s.tcb().control.dctcp();
+    const congestion::Dctcp& control = *s.tcb().sending->control.dctcp();
     EXPECT_NEAR(static_cast<double>(control.alpha()) / congestion::Dctcp::one, 0.1, 0.06);
     EXPECT_EQ(s.counters().tcp_retrans_segs, 0U);
 }

@@ -209,24 +209,24 @@ TEST_F(Keepalive, it_is_kept_for_an_attempt_until_it_succeeds) {
     c.connect();
     c.next();
     EXPECT_TRUE(tcp::set_keepalive(c.stack().env(), c.tcb(), true, 10_s, 2_s, 3));
-    EXPECT_FALSE(c.tcb().slow_timer.is_armed());
+    EXPECT_EQ(c.tcb().slow_due, Instant::never());
     c.inject(SA(0, 1).window(65535).mss(1460));
     c.expect(A(1, 1));
     EXPECT_NEAR(c.advance_to_next_segment(11_s).seconds(), 10, 0.002);
     c.expect(A(0, 1).data(0));
 }
 
-/// Traffic does not touch the wheel: the timer stays where it is and looks when it fires.
-TEST_F(Keepalive, traffic_does_not_move_the_timer) {
-    const Instant due = s.tcb().slow_timer.due();
+/// The deadline stays where it is; when it is reached, it is looked what has happened since.
+TEST_F(Keepalive, traffic_does_not_move_the_deadline) {
+    const Instant due = s.tcb().slow_due;
     for (uint32_t i = 0; i < 9; ++i) {
         s.advance(1_s);
         s.inject(PA(1 + 10 * i, 1).data(10));
         s.forget_sent();
-        EXPECT_EQ(s.tcb().slow_timer.due(), due);
+        EXPECT_EQ(s.tcb().slow_due, due);
     }
     s.advance(2_s);
-    EXPECT_GT(s.tcb().slow_timer.due(), due);
+    EXPECT_GT(s.tcb().slow_due, due);
     EXPECT_EQ(s.counters().tcp_keepalives, 0U);
 }
 
@@ -238,7 +238,7 @@ TEST_F(Keepalive, a_timer_does_not_outlive_its_connection) {
     s.expect(SA(0, 1));
     s.inject(A(1, 1));
     s.accept();
-    EXPECT_FALSE(s.tcb().slow_timer.is_armed());
+    EXPECT_EQ(s.tcb().slow_due, Instant::never());
     s.advance(60_s);
     s.expect_silence();
     EXPECT_EQ(s.counters().tcp_keepalives, 0U);

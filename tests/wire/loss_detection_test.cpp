@@ -12,7 +12,7 @@ TEST_F(Recovery, an_ack_beside_the_first_sack_is_no_reordering) {
     s.inject(ack(at(1), {{at(2), at(4)}}));
     s.expect_silence();
     s.inject(ack(at(1), {{at(2), at(5)}}));
-    EXPECT_FALSE(s.tcb().reordering_seen);
+    EXPECT_FALSE(s.tcb().sending->reordering_seen);
     s.expect(segment(1));  // at once: no window of time for reordering
 }
 
@@ -23,7 +23,7 @@ TEST_F(Recovery, a_partial_ack_of_a_burst_is_no_reordering) {
     s.inject(ack(at(2)));
     s.inject(ack(at(2), {{at(3), at(4)}}));
     s.inject(ack(at(2), {{at(5), at(6)}, {at(3), at(4)}}));
-    EXPECT_FALSE(s.tcb().reordering_seen);
+    EXPECT_FALSE(s.tcb().sending->reordering_seen);
     EXPECT_EQ(counters().tcp_sack_reorder, 0U);
 }
 
@@ -32,7 +32,7 @@ TEST_F(Recovery, blocks_of_one_ack_have_no_order) {
     send_flight(10);
     s.advance(100_ms);
     s.inject(ack(1, {{at(5), at(6)}, {at(2), at(3)}}));
-    EXPECT_FALSE(s.tcb().reordering_seen);
+    EXPECT_FALSE(s.tcb().sending->reordering_seen);
 }
 
 TEST_F(Recovery, what_arrives_behind_what_was_sent_later_is_reordering) {
@@ -40,7 +40,7 @@ TEST_F(Recovery, what_arrives_behind_what_was_sent_later_is_reordering) {
     s.advance(100_ms);
     s.inject(ack(1, {{at(2), at(3)}}));
     s.inject(ack(1, {{at(1), at(3)}}));
-    EXPECT_TRUE(s.tcb().reordering_seen);
+    EXPECT_TRUE(s.tcb().sending->reordering_seen);
     EXPECT_EQ(counters().tcp_sack_reorder, 1U);
 }
 
@@ -144,17 +144,16 @@ TEST_F(Recovery, a_probe_for_nothing_is_known_without_dsack_too) {
     EXPECT_EQ(counters().tcp_loss_probe_recovery, 0U);
 }
 
-/// Whether a probe was needed is remembered without the record of what is sent: an idle connection
-/// holds none.
+/// Whether a probe was needed is remembered over idleness, however long.
 TEST_F(Recovery, a_probe_is_judged_after_idleness) {
     for (const bool needed : {false, true}) {
         send_flight(1);
         s.advance_to_next_segment(1_s);
         s.forget_sent();
         s.inject(ack(at(sent / mss)));
-        EXPECT_EQ(s.tcb().sending, nullptr);
+        EXPECT_TRUE(tcp::is_at_rest(s.tcb()));
         if (!needed) s.inject(ack(at(sent / mss), {{at(sent / mss - 1), at(sent / mss)}}));
-        EXPECT_EQ(s.tcb().sending, nullptr);
+        EXPECT_TRUE(tcp::is_at_rest(s.tcb()));
         s.advance(50_ms);
         send_flight(1);
         s.inject(ack(at(sent / mss)));

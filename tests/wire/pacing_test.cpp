@@ -161,7 +161,7 @@ TEST_F(Pacing, a_cap_can_be_raised_and_taken_away) {
     s.expect(A(at(2), 1).data(mss));
     s.expect(A(at(3), 1).data(mss));
     s.expect_silence();
-    cap(tcp::Connection::unpaced);
+    cap(tcp::Settings::unpaced);
     s.network.run_for({});
     for (uint32_t i = 4; i < 10; ++i) s.expect(A(at(i), 1).data(mss));
     const auto zero = tcp::set_max_pacing_rate(s.stack().env(), s.tcb(), 0);
@@ -190,8 +190,8 @@ protected:
 };
 
 TEST_F(BbrPacing, is_paced_by_itself) {
-    EXPECT_GT(tcp::pacing::rate(s.stack().env(), s.tcb()), 0U);
     s.send(20 * mss);
+    EXPECT_GT(tcp::pacing::rate(s.stack().env(), s.tcb()), 0U);
     EXPECT_EQ(total(bursts(10_ms)), 10 * mss);
     s.advance(90_ms);
     s.inject(A(1, at(2)).window(65535));  // the round trip is known: 277 % of the window in it
@@ -209,7 +209,7 @@ TEST_F(Pacing, MAY_18_the_algorithm_changes_in_mid_connection_and_the_window_sta
          {std::pair{"cubic", Algorithm::cubic}, {"bbr", Algorithm::bbr},
           {"dctcp", Algorithm::dctcp}, {"bbr", Algorithm::bbr}, {"reno", Algorithm::reno}}) {
         ASSERT_TRUE(tcp::set_congestion_control(s.stack().env(), s.tcb(), name));
-        EXPECT_EQ(s.tcb().control.algorithm(), algorithm);
+        EXPECT_EQ(s.tcb().sending->control.algorithm(), algorithm);
         EXPECT_EQ(s.tcb().window.cwnd, 37 * mss);
         EXPECT_EQ(s.tcb().window.ssthresh, 30 * mss);
     }
@@ -217,11 +217,12 @@ TEST_F(Pacing, MAY_18_the_algorithm_changes_in_mid_connection_and_the_window_sta
         const auto refused = tcp::set_congestion_control(s.stack().env(), s.tcb(), unknown);
         ASSERT_FALSE(refused);
         EXPECT_EQ(refused.error().value, ENOENT);
-        EXPECT_EQ(s.tcb().control.algorithm(), Algorithm::reno);
+        EXPECT_EQ(s.tcb().sending->control.algorithm(), Algorithm::reno);
     }
     s.forget_sent();
     s.inject(A(1, at(5)).window(65535));
-    EXPECT_EQ(s.tcb().sending, nullptr);
+    EXPECT_TRUE(tcp::is_at_rest(s.tcb()));
+    EXPECT_EQ(s.stack().population().bbrs, 0U);
 }
 
 /// Chosen while the SYN is on its way: the answer begins what was chosen, not the default.
@@ -231,7 +232,7 @@ TEST(MAY_18, an_algorithm_chosen_before_the_answer_is_kept) {
     s.expect(S(0));
     ASSERT_TRUE(tcp::set_congestion_control(s.stack().env(), s.tcb(), "dctcp"));
     s.inject(SA(0, 1).window(65535).mss(mss));
-    EXPECT_EQ(s.tcb().control.algorithm(), congestion::Algorithm::dctcp);
+    EXPECT_EQ(s.tcb().sending->control.algorithm(), congestion::Algorithm::dctcp);
     EXPECT_FALSE(s.tcb().ecn);
 }
 

@@ -64,7 +64,7 @@ TEST(ReceiveWindow, an_interactive_connection_borrows_nothing_for_it) {
     Script s(options());
     s.establish(scaled_syn());
     for (uint32_t i = 0; i < 20; ++i) s.inject(PA(1 + 100 * i, 1).data(100));
-    EXPECT_EQ(s.tcb().tuning, nullptr);
+    EXPECT_EQ(s.stack().population().tunings, 0U);
 }
 
 TEST(ReceiveWindow, the_application_may_set_the_buffer_within_limits) {

@@ -91,7 +91,36 @@ TEST_F(Recovery, case_66_a_tail_loss_is_probed_after_two_round_trips) {
     s.advance(100_ms);
     s.inject(ack(at(4)));
     EXPECT_EQ(counters().tcp_timeouts, 0U);
+    EXPECT_TRUE(tcp::is_at_rest(s.tcb()));
+}
+
+/// An idle connection holds no record of what is sent; one that has met a loss keeps what that has
+/// taught.
+TEST_F(Recovery, what_a_loss_has_taught_outlasts_idleness) {
+    send_flight(4);
+    s.advance(100_ms);
+    s.inject(ack(at(4)));
     EXPECT_EQ(s.tcb().sending, nullptr);
+    EXPECT_EQ(s.stack().population().sendings, 0U);
+    send_flight(4);
+    s.advance(100_ms);
+    s.inject(ack(at(4), {{at(5), at(8)}}));
+    s.expect(segment(4));
+    s.advance(100_ms);
+    s.inject(ack(at(8)));
+    ASSERT_NE(s.tcb().sending, nullptr);
+    EXPECT_TRUE(tcp::is_at_rest(s.tcb()));
+    const uint32_t w_max = s.tcb().sending->control.cubic()->w_max();
+    EXPECT_GT(w_max, 0U);
+    s.advance(60_s);
+    s.expect_silence();
+    send_flight(1);
+    s.advance(100_ms);
+    s.inject(ack(at(9)));
+    ASSERT_NE(s.tcb().sending, nullptr);
+    EXPECT_EQ(s.tcb().sending->control.cubic()->w_max(), w_max);
+    EXPECT_EQ(s.tcb().sending->total_retrans, 1U);
+    EXPECT_EQ(s.stack().population().sent_ranges, 0U);
 }
 
 TEST_F(Recovery, a_probe_sends_new_data_where_there_is_some) {
@@ -297,7 +326,7 @@ TEST_F(Recovery, case_43_reneging_is_survived) {
     }
     EXPECT_EQ(counters().tcp_sack_reneging, 1U);
     EXPECT_EQ(s.tcb().snd_una, s.tcb().snd_nxt);
-    EXPECT_EQ(s.tcb().sending, nullptr);
+    EXPECT_TRUE(tcp::is_at_rest(s.tcb()));
 }
 
 /// Blocks of what was never sent, or lies before the ACK.
@@ -310,7 +339,7 @@ TEST_F(Recovery, case_43_impossible_blocks_are_ignored) {
     EXPECT_EQ(counters().tcp_sack_discard, 3U);
     EXPECT_EQ(s.tcb().sending->sent.sacked(), 0U);
     s.inject(ack(at(4)));
-    EXPECT_EQ(s.tcb().sending, nullptr);
+    EXPECT_TRUE(tcp::is_at_rest(s.tcb()));
 }
 
 /// One-byte blocks do not make the scoreboard grow without bound.
@@ -353,7 +382,7 @@ TEST_F(Recovery, case_47_a_dsack_of_an_original_behind_a_hole_undoes_nothing) {
 
 /// Linux's tcp_may_raise_cwnd: once the network is known to reorder, SACKs let the window grow, too.
 TEST_F(Recovery, under_reordering_the_window_grows_by_what_is_delivered) {
-    s.tcb().reordering_seen = true;
+    tcp::borrow_sending(s.stack().env(), s.tcb()).reordering_seen = true;
     send_flight(10);
     s.advance(100_ms);
     const uint32_t cwnd = s.tcb().window.cwnd;

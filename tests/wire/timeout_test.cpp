@@ -140,8 +140,8 @@ TEST_F(MUST_21, what_linux_refuses_is_refused) {
     tcp::Env& env = s.stack().env();
     EXPECT_EQ(tcp::set_user_timeout(env, s.tcb(), -1_ms).error(), EINVAL);
     EXPECT_EQ(tcp::set_user_timeout(env, s.tcb(), 2147483648000_ms).error(), EINVAL);
-    EXPECT_EQ(tcp::set_syn_retries(s.tcb(), 128).error(), EINVAL);
-    EXPECT_EQ(tcp::set_linger2(s.tcb(), 121_s).error(), EINVAL);
+    EXPECT_EQ(tcp::set_syn_retries(s.stack().env(), s.tcb(), 128).error(), EINVAL);
+    EXPECT_EQ(tcp::set_linger2(s.stack().env(), s.tcb(), 121_s).error(), EINVAL);
 }
 
 // --- SYN
@@ -176,7 +176,7 @@ TEST_F(MUST_22, an_attempt_is_reported_and_its_way_doubted_at_r1) {
 }
 
 TEST_F(MUST_22, the_number_of_retransmissions_is_the_applications) {
-    EXPECT_TRUE(tcp::set_syn_retries(s.tcb(), 1));  // and four linear ones before it
+    EXPECT_TRUE(tcp::set_syn_retries(s.stack().env(), s.tcb(), 1));  // and four linear ones before it
     EXPECT_NEAR(seconds_until_over(), 7, 0.01);
     EXPECT_EQ(s.counters().tcp_timeouts, 5U);
 }
@@ -196,7 +196,7 @@ TEST_F(MUST_22, an_infinite_user_timeout_tries_for_ever) {
 
 /// The default is Linux's, under three minutes; one more retransmission is over four.
 TEST_F(MUST_23, three_minutes_can_be_had) {
-    EXPECT_TRUE(tcp::set_syn_retries(s.tcb(), 7));
+    EXPECT_TRUE(tcp::set_syn_retries(s.stack().env(), s.tcb(), 7));
     s.advance(180_s);
     EXPECT_FALSE(s.end().closed);
     EXPECT_NEAR(seconds_until_over(), 251 - 180, 0.01);
@@ -353,14 +353,14 @@ struct HalfClosed : Timeout {
 };
 
 TEST_F(HalfClosed, linger2_says_how_long) {
-    EXPECT_TRUE(tcp::set_linger2(s.tcb(), 5_s));
+    EXPECT_TRUE(tcp::set_linger2(s.stack().env(), s.tcb(), 5_s));
     close_half();
     EXPECT_NEAR(time_until_over(3600_s).seconds(), 5, 0.002);
     EXPECT_EQ(segments, 0);  // silently
 }
 
 TEST_F(HalfClosed, a_negative_linger2_resets) {
-    EXPECT_TRUE(tcp::set_linger2(s.tcb(), -1_s));
+    EXPECT_TRUE(tcp::set_linger2(s.stack().env(), s.tcb(), -1_s));
     close_half();
     s.expect(RA(2, 1));
     EXPECT_EQ(s.counters().tcp_abort_on_linger, 1U);

@@ -66,6 +66,7 @@ void prune(Env& env, Connection& c, Seq begin, size_t excess) {
 }  // namespace
 
 size_t receive_charge(const Connection& c) {
+    if (c.receiving == nullptr) return 0;
     const Receiving& r = *c.receiving;
     return r.pinned + (r.reassembly == nullptr ? 0 : r.reassembly->pinned());
 }

@@ -316,7 +316,9 @@ void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, I
     if (!d.offered_arrived || edge > *d.offered_arrived) d.offered_arrived = edge;
     if (!peer.acked || segment.ack > *peer.acked) peer.acked = segment.ack;
     // What lies before RCV.NXT is not acceptable, and its ACK is not taken.
-    const bool acceptable = !peer.last_ack || segment.end() >= *peer.last_ack;
+    const bool acceptable = !peer.last_ack || (segment.length() == 0
+                                                   ? segment.seq >= *peer.last_ack
+                                                   : segment.end() > *peer.last_ack);
     if (acceptable && (!peer.taken || segment.ack > *peer.taken)) {
         peer.taken = segment.ack;
         peer.progress = now;

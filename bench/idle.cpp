@@ -34,7 +34,7 @@ constexpr size_t response_size = 200;
 constexpr uint32_t few = 1000;       // what a request among many is compared with
 constexpr uint32_t opening_max = 512;
 constexpr uint32_t asking_max = 64;  // requests under way at any time
-constexpr uint32_t ports_per_pair = 60'000;
+constexpr uint32_t ports_per_pair = 60'000;  // of 64,512: there are `few` more
 constexpr uint8_t client_addresses = 16;
 constexpr uint16_t first_server_port = 8000;
 
@@ -165,9 +165,12 @@ public:
 
 private:
     bool open_one() {
-        const uint32_t pair = opened_ / ports_per_pair;
+        // The first ones come from all addresses, so that each is a known neighbour from then on:
+        // half a thousand SYN-ACKs to an unknown one would not all wait for it.
+        const uint32_t pair = opened_ < few ? opened_ : opened_ / ports_per_pair;
         const auto address = static_cast<uint8_t>(pair % client_addresses);
-        const auto port = static_cast<uint16_t>(first_server_port + pair / client_addresses);
+        const auto port = static_cast<uint16_t>(
+            first_server_port + (opened_ < few ? 0 : pair / client_addresses));
         const auto made = stack_.connect({Address::v4(10, 77, 0, 1), port}, *this,
                                          {client_address(address), 0});
         if (!made) {
@@ -209,7 +212,9 @@ Config end_of_link(unsigned end, uint32_t connections) {
     config.tcp.tcp_max_tw_buckets = 1024;
     config.tcp.ip_local_port_range_min = 1024;
     config.tcp.ip_local_port_range_max = 65535;
-    config.eal.memory_mb = 512;
+    // Answers wait for delayed ACKs: 40 ms of them at any rate that there may be.
+    config.pools.payload = 65536;
+    config.eal.memory_mb = 1024;
     return config;
 }
 

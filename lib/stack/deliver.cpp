@@ -10,6 +10,19 @@ namespace millrace::stack {
 using observe::Drop;
 using tcp::FlowKind;
 
+namespace {
+
+constexpr size_t cache_line = 64;
+
+/// The lines of a connection behind its first one.
+void prefetch_rest(const tcp::Flow& flow) {
+    const auto* at = reinterpret_cast<const std::byte*>(&flow);
+    for (size_t line = cache_line; line < sizeof(tcp::Connection); line += cache_line)
+        __builtin_prefetch(at + line, 1);
+}
+
+}  // namespace
+
 void Stack::receive(uint16_t interface, buf::FrameBatch& batch) {
     const size_t count = batch.size();
     counters_.frames_in += count;
@@ -45,14 +58,17 @@ void Stack::receive_loopback() {
 }
 
 void Stack::deliver_burst(size_t count) {
-    // Second pass: what was prefetched is there; the connection itself may be far away.
+    // Second pass: the bucket that was prefetched is there; what it points to may be far away.
+    for (size_t i = 0; i < count; ++i)
+        if (burst_[i].kind == Kind::tcp) flows_.prefetch_first(burst_[i].hash);
+    // Third pass: its first cache line is there, to be compared with; the others follow.
     for (size_t i = 0; i < count; ++i) {
         Classified& in = burst_[i];
         if (in.kind != Kind::tcp) continue;
         in.flow = flows_.find(in.key, in.hash);
-        __builtin_prefetch(in.flow);
+        if (in.flow != nullptr && in.flow->kind == FlowKind::connection) prefetch_rest(*in.flow);
     }
-    // Third pass. Its hint is good only while no delivery has changed the table.
+    // Fourth pass. Its hint is good only while no delivery has changed the table.
     const uint64_t changed = flows_changed_;
     for (size_t i = 0; i < count; ++i) {
         Classified& in = burst_[i];

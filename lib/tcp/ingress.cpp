@@ -109,8 +109,10 @@ void established(Env& env, Connection& c) {
     c.backoffs = 0;
     c.timed_out = false;
     if (c.sending != nullptr) {
-        // What the SYN needed is over; what follows begins behind it.
+        // What the SYN needed is over; what follows begins behind it. Its timer would touch every
+        // connection a second later, when it is cold.
         static_cast<Flight&>(*c.sending) = Flight(c.snd_una);
+        time::Wheel::cancel(c.timer);
         c.sending->recover = c.snd_una;
     }
     c.last_received_ms = env.ms();

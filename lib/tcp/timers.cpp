@@ -234,6 +234,9 @@ void timer_after_transmission(Env& env, Connection& c, bool loss_probe) {
 }
 
 void on_timer(Env& env, Connection& c) {
+    // What it was armed for is over, and the connection most likely cold: these pointers and the
+    // timer share a cache line or two.
+    if (c.sending == nullptr && c.receiving == nullptr && c.slow_due == Instant::never()) return;
     pacing::on_timer(env, c);
     if (c.ack_delayed && c.receiving->delayed_ack_due <= env.now) on_delayed_ack_timeout(env, c);
     if (c.sending != nullptr && c.sending->cork_due <= env.now) on_cork_deadline(env, c);

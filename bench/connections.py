@@ -3,24 +3,49 @@ import json
 import os
 import subprocess
 
-# What idle_bench prints, and the unit of each.
-FIGURES = {"bytes_per_connection": "bytes", "rate_empty": "conn/s", "rate_full": "conn/s",
-           "requests_few": "req/s", "requests_many": "req/s", "cycles_few": "cycles/req",
-           "cycles_many": "cycles/req"}
+# What the programs print, and the unit of each.
+IDLE_FIGURES = {"bytes_per_connection": "bytes", "rate_empty": "conn/s", "rate_full": "conn/s",
+                "requests_few": "req/s", "requests_many": "req/s", "cycles_few": "cycles/req",
+                "cycles_many": "cycles/req"}
+
+
+TIME_WAIT_FIGURES = {"bytes_per_entry": "bytes", "rate_empty": "conn/s", "rate_full": "conn/s",
+                     "overflow": "entries", "reopened": "entries", "drained_s": "s"}
+
+
+def runs(program, arguments, count):
+    """What the program prints, as a list of values for each name."""
+    values = {}
+    for _ in range(count):
+        answer = subprocess.run([program, *arguments], stdout=subprocess.PIPE, text=True,
+                                check=True)
+        for name, value in json.loads(answer.stdout).items():
+            values.setdefault(name, []).append(value)
+    return values
+
+
+def ratios(above, below):
+    return [a / b for a, b in zip(above, below)]
+
+
+def time_wait_3m(build, quick):
+    """Three million TIME-WAIT entries (a fifteenth of that for a quick look) at the side that closes
+    first: connections a second with next to none and with all of them, what an entry costs, what
+    did not fit or was opened again, and how long the drain takes."""
+    size = ["--entries", "200000", "--timewait", "10"] if quick else []
+    values = runs(os.path.join(build, "bench", "time_wait_bench"), size, 1 if quick else 3)
+    values["rate_ratio"] = ratios(values["rate_full"], values["rate_empty"])
+    for name, unit in (TIME_WAIT_FIGURES | {"rate_ratio": "times"}).items():
+        yield f"time_wait_3m.{name}", unit, values[name]
 
 
 def idle_10m(build, quick):
     """Ten million idle connections (a hundredth of that for a quick look): memory of one side,
     connections a second while the table is empty and after, and the server's busy cycles for a
     request among a thousand and among all of them."""
-    values = {}
-    for _ in range(1 if quick else 3):
-        answer = subprocess.run([os.path.join(build, "bench", "idle_bench"), "--connections",
-                                 str(100_000 if quick else 10_000_000)],
-                                stdout=subprocess.PIPE, text=True, check=True)
-        run = json.loads(answer.stdout)
-        run["cycles_ratio"] = run["cycles_many"] / run["cycles_few"]
-        for name, value in run.items():
-            values.setdefault(name, []).append(value)
-    for name, unit in (FIGURES | {"cycles_ratio": "times"}).items():
+    size = ["--connections", str(100_000 if quick else 10_000_000)]
+    values = runs(os.path.join(build, "bench", "idle_bench"), size, 1 if quick else 3)
+    values["cycles_ratio"] = ratios(values["cycles_many"], values["cycles_few"])
+    values["rate_ratio"] = ratios(values["rate_full"], values["rate_empty"])
+    for name, unit in (IDLE_FIGURES | {"cycles_ratio": "times", "rate_ratio": "times"}).items():
         yield f"idle_10m.{name}", unit, values[name]

@@ -6,28 +6,17 @@
 // Prints a JSON object; `bytes_per_connection` is of one side, without the client application's own
 // handle for each. Both loops are turned by threads of this program, which counts the cycles of
 // those turns that had something to do.
-#include <pthread.h>
-#include <sched.h>
-#include <x86intrin.h>
-
-#include <atomic>
-#include <chrono>
 #include <fstream>
 #include <random>
-#include <string>
-#include <thread>
-#include <vector>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
-#include <millrace/runtime.h>
+#include "two_ends.h"
 
 using namespace millrace;
+using namespace millrace::bench;
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr size_t request_size = 140;
 constexpr size_t response_size = 200;
@@ -35,12 +24,7 @@ constexpr uint32_t few = 1000;       // what a request among many is compared wi
 constexpr uint32_t opening_max = 512;
 constexpr uint32_t asking_max = 64;  // requests under way at any time
 constexpr uint32_t ports_per_pair = 60'000;  // of 64,512: there are `few` more
-constexpr uint8_t client_addresses = 16;
 constexpr uint16_t first_server_port = 8000;
-
-double seconds_since(Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// Resident memory and huge pages, bytes.
 uint64_t memory_in_use() {
@@ -51,14 +35,6 @@ uint64_t memory_in_use() {
         if ((word == "VmRSS:" || word == "HugetlbPages:") && status >> value) kib += value;
     }
     return kib * 1024;
-}
-
-void pin(const std::vector<uint16_t>& cpus, size_t index) {
-    if (index >= cpus.size()) return;
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpus[index], &set);
-    pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
 }
 
 /// Answers each request of `request_size` bytes with `response_size`.
@@ -83,33 +59,6 @@ private:
     const std::string response_ = std::string(response_size, 'r');
     std::atomic<uint64_t> requests_{0};
     std::atomic<uint64_t> errors_{0};
-};
-
-/// Turns a loop until told to stop; busy cycles are those of turns that had something to do.
-class Loop {
-public:
-    Loop(Stack& stack, const std::vector<uint16_t>& cpus, size_t index)
-        : thread_([this, &stack, &cpus, index] {
-              pin(cpus, index);
-              while (!stopping_.load(std::memory_order_relaxed)) {
-                  const uint64_t start = __rdtsc();
-                  if (!stack.poll_once()) continue;
-                  busy_.store(busy_.load(std::memory_order_relaxed) + __rdtsc() - start,
-                              std::memory_order_relaxed);
-              }
-          }) {}
-    Loop(const Loop&) = delete;
-    Loop& operator=(const Loop&) = delete;
-    ~Loop() {
-        stopping_ = true;
-        thread_.join();
-    }
-    uint64_t busy() const { return busy_.load(std::memory_order_relaxed); }
-
-private:
-    std::atomic<bool> stopping_{false};
-    std::atomic<uint64_t> busy_{0};
-    std::thread thread_;
 };
 
 /// Opens connections and asks over them. Its loop is turned by whoever calls.
@@ -171,7 +120,7 @@ private:
         const auto address = static_cast<uint8_t>(pair % client_addresses);
         const auto port = static_cast<uint16_t>(
             first_server_port + (opened_ < few ? 0 : pair / client_addresses));
-        const auto made = stack_.connect({Address::v4(10, 77, 0, 1), port}, *this,
+        const auto made = stack_.connect({server_address(), port}, *this,
                                          {client_address(address), 0});
         if (!made) {
             ++errors_;
@@ -182,12 +131,6 @@ private:
         return true;
     }
 
-public:
-    static Address client_address(uint8_t index) {
-        return Address::v4(10, 77, 1, static_cast<uint8_t>(1 + index));
-    }
-
-private:
     Stack& stack_;
     const std::string request_ = std::string(request_size, 'q');
     std::vector<Connection> open_;
@@ -196,22 +139,10 @@ private:
     uint64_t answered_ = 0, errors_ = 0;
 };
 
-Config end_of_link(unsigned end, uint32_t connections) {
-    Config config;
-    PortConfig port;
-    port.device = fmt::format("ring:idle:{}", end);
-    if (end == 0) {
-        port.addresses.push_back(*Prefix::parse("10.77.0.1/16"));
-    } else {
-        for (uint8_t i = 0; i < client_addresses; ++i)
-            port.addresses.push_back({Client::client_address(i), 16});
-    }
-    config.ports.push_back(port);
+Config with_room(Config config, uint32_t connections) {
     config.tcp.max_connections = connections + 2 * opening_max;
     config.tcp.somaxconn = 2 * opening_max;
     config.tcp.tcp_max_tw_buckets = 1024;
-    config.tcp.ip_local_port_range_min = 1024;
-    config.tcp.ip_local_port_range_max = 65535;
     // Answers wait for delayed ACKs: 40 ms of them at any rate that there may be.
     config.pools.payload = 65536;
     config.eal.memory_mb = 1024;
@@ -233,11 +164,6 @@ Asked ask(Client& client, const Server& server, const Loop& loop, double seconds
     return {asked / seconds_since(start), static_cast<double>(loop.busy() - busy) / asked};
 }
 
-int fail(const std::string& what) {
-    fmt::print(stderr, "{}\n", what);
-    return 1;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -251,9 +177,9 @@ int main(int argc, char** argv) {
     CLI11_PARSE(app, argc, argv);
 
     const auto cpus = usable_cpus();
-    auto server_runtime = Runtime::create(end_of_link(0, connections));
+    auto server_runtime = Runtime::create(with_room(end_of_link("idle", 0), connections));
     if (!server_runtime) return fail(server_runtime.error().what);
-    auto client_runtime = Runtime::create(end_of_link(1, connections));
+    auto client_runtime = Runtime::create(with_room(end_of_link("idle", 1), connections));
     if (!client_runtime) return fail(client_runtime.error().what);
 
     Server server;
@@ -264,7 +190,7 @@ int main(int argc, char** argv) {
     (*server_runtime)->submit(0, [&](Stack& stack) {
         for (uint16_t i = 0; i < ports; ++i) {
             const auto port = static_cast<uint16_t>(first_server_port + i);
-            if (!stack.listen({Address::v4(10, 77, 0, 1), port}, server, 2 * opening_max))
+            if (!stack.listen({server_address(), port}, server, 2 * opening_max))
                 listening = -1;
         }
         if (listening == 0) listening = 1;

@@ -69,6 +69,8 @@ namespace millrace::observe {
     X(tcp_paws_estab_rejected, "TcpExtPAWSEstab")                   \
     X(tcp_delayed_acks, "TcpExtDelayedACKs")                        \
     X(tcp_time_waits, "TcpExtTW")                                   \
+    X(tcp_time_wait_recycled, "TcpExtTWRecycled")                   \
+    X(tcp_time_wait_reopened, "TimeWaitReopened")                   \
     X(tcp_time_wait_overflow, "TcpExtTCPTimeWaitOverflow")          \
     X(tcp_abort_on_data, "TcpExtTCPAbortOnData")                    \
     X(tcp_abort_on_close, "TcpExtTCPAbortOnClose")                  \

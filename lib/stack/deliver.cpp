@@ -131,8 +131,10 @@ void Stack::deliver_time_wait(tcp::TimeWait& entry, Classified& in) {
                     find_listener(in.ip.destination, in.segment.destination_port)) {
                 const Seq floor = tcp::beyond(entry);
                 // Where the SYN will be dropped, its floor is kept for the next.
-                if (!listener->accept_queue_full() && half_opens_.in_use() < half_opens_.limit())
+                if (!listener->accept_queue_full() && half_opens_.in_use() < half_opens_.limit()) {
+                    ++counters_.tcp_time_wait_reopened;
                     remove_time_wait(entry);
+                }
                 deliver_new(in, floor);
                 return;
             }

@@ -213,6 +213,7 @@ Result<tcp::Connection*> Stack::connect(const SocketAddress& remote, const Socke
         if (!may_take_over(*flow)) return error(EADDRNOTAVAIL);
         auto& entry = static_cast<tcp::TimeWait&>(*flow);
         floor = tcp::beyond(entry);
+        ++counters_.tcp_time_wait_recycled;
         remove_time_wait(entry);
     } else if (half_open_table_.find(key, hash) != nullptr) {
         return error(EADDRNOTAVAIL);

@@ -28,5 +28,6 @@ struct Receiving {
     Seq fin_seq;                   ///< where the peer's FIN waits, while `Connection::fin_pending`
     Seq up;                        ///< RCV.UP, while `Connection::urgent_pending`
 };
+static_assert(sizeof(Receiving) <= 80);
 
 }  // namespace millrace::tcp

@@ -121,5 +121,6 @@ struct Sending : Flight, Path {
     SendQueue queue;
     SentRanges sent;
 };
+static_assert(sizeof(Sending) <= 440);
 
 }  // namespace millrace::tcp

@@ -23,6 +23,7 @@ struct Settings {
 
     bool operator==(const Settings&) const = default;
 };
+static_assert(sizeof(Settings) <= 24);
 
 /// Of connections that have none of their own.
 inline constexpr Settings default_settings;

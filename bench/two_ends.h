@@ -1,0 +1,90 @@
+// Two ends of an embedded link in one process: what the benchmarks of many connections share.
+#pragma once
+
+#include <pthread.h>
+#include <sched.h>
+#include <x86intrin.h>
+
+#include <atomic>
+#include <chrono>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include <millrace/runtime.h>
+
+namespace millrace::bench {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr uint8_t client_addresses = 16;
+
+inline double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+inline Address server_address() { return Address::v4(10, 77, 0, 1); }
+inline Address client_address(uint8_t index) {
+    return Address::v4(10, 77, 1, static_cast<uint8_t>(1 + index));
+}
+
+/// End 0 of the link has the server's address, end 1 those of the client; all ports may be used.
+inline Config end_of_link(const std::string& link, unsigned end) {
+    Config config;
+    PortConfig port;
+    port.device = fmt::format("ring:{}:{}", link, end);
+    if (end == 0) {
+        port.addresses.push_back({server_address(), 16});
+    } else {
+        for (uint8_t i = 0; i < client_addresses; ++i)
+            port.addresses.push_back({client_address(i), 16});
+    }
+    config.ports.push_back(port);
+    config.tcp.ip_local_port_range_min = 1024;
+    config.tcp.ip_local_port_range_max = 65535;
+    return config;
+}
+
+inline void pin(const std::vector<uint16_t>& cpus, size_t index) {
+    if (index >= cpus.size()) return;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpus[index], &set);
+    pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+}
+
+/// Turns a loop until told to stop; busy cycles are those of turns that had something to do.
+class Loop {
+public:
+    Loop(Stack& stack, const std::vector<uint16_t>& cpus, size_t index)
+        : thread_([this, &stack, &cpus, index] {
+              pin(cpus, index);
+              while (!stopping_.load(std::memory_order_relaxed)) {
+                  const uint64_t start = __rdtsc();
+                  if (!stack.poll_once()) continue;
+                  busy_.store(busy_.load(std::memory_order_relaxed) + __rdtsc() - start,
+                              std::memory_order_relaxed);
+              }
+          }) {}
+    Loop(const Loop&) = delete;
+    Loop& operator=(const Loop&) = delete;
+    ~Loop() {
+        stopping_ = true;
+        thread_.join();
+    }
+    uint64_t busy() const { return busy_.load(std::memory_order_relaxed); }
+
+private:
+    std::atomic<bool> stopping_{false};
+    std::atomic<uint64_t> busy_{0};
+    std::thread thread_;
+};
+
+inline int fail(const std::string& what) {
+    fmt::print(stderr, "{}\n", what);
+    return 1;
+}
+
+}  // namespace millrace::bench

@@ -31,10 +31,11 @@ void Stack::egress() {
 void Stack::egress_connection(tcp::Connection& c) {
     tcp::TransmitPlan plan;
     while (tcp::next_plan(env_, c, plan)) {
-        if (!transmit(c, plan)) {
-            env_.starve(c);
-            return;
-        }
+        if (transmit(c, plan)) continue;
+        // What it acknowledges may free the very buffers that its payload waits for.
+        if (plan.payload_size > 0 && tcp::next_ack(env_, c, plan)) transmit(c, plan);
+        env_.starve(c);
+        return;
     }
     after_egress(c);
 }
@@ -79,7 +80,8 @@ bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
         // Nothing went out: what asked for this plan asks again.
         if (plan.header.syn()) c.syn_due = true;
         if (plan.header.rst()) c.rst_due = true;
-        if (plan.header.has_ack() && !plan.header.rst()) c.ack_now = true;
+        if (plan.payload_size == 0 && plan.header.has_ack() && !plan.header.rst())
+            c.ack_now = true;
         if (plan.loss_probe) c.sending->tlp_due = true;
     }
     return !dry;

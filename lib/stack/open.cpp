@@ -146,38 +146,63 @@ uint16_t Stack::link_mss(const Address& destination) const {
     return static_cast<uint16_t>(mtu - tcp::header_size(destination.family()));
 }
 
+/// What a search for a port finds behind a candidate.
+Stack::PortUse Stack::use_of(const tcp::FlowKey& key) {
+    // Only those whose replies steering brings to this core (attack case 35).
+    if (owner_of(key) != core_) return PortUse::taken;
+    if (port_serves_listener(key.local_port)) return PortUse::in_the_way;
+    const uint32_t hash = hash_(key);
+    if (is_claimed(key, hash)) return PortUse::in_the_way;
+    const tcp::Flow* flow = flows_.find(key, hash);
+    if (flow == nullptr || may_take_over(*flow)) return PortUse::free;
+    return becomes_reusable(*flow) ? PortUse::in_the_way : PortUse::taken;
+}
+
 /// RFC 6056 section 3.3.4 (double-hash): a secret start and a counter for each destination, then a
-/// walk over the whole range, whose size bounds the pause of the loop; among the candidates only
-/// those whose replies steering brings to this core (attack case 35).
+/// walk over the range. What is known to be taken is passed over; candidates that have to be looked
+/// up are bounded, so that no search stalls the loop. They are tried in the order in which they were
+/// used: where as many in a row are taken or too young, none that follows is better.
 Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
                                     const SocketAddress& remote) {
     const uint32_t first = config_.tcp.ip_local_port_range_min;
-    const uint32_t count = config_.tcp.ip_local_port_range_max - first + 1;
+    const uint32_t end = uint32_t{config_.tcp.ip_local_port_range_max} + 1;
+    const uint32_t count = end - first;
     const uint32_t offset = env_.isn.port_offset(local, remote.address, remote.port);
     uint16_t& counter = port_counters_[env_.isn.port_group(local, remote.address, remote.port) %
                                        port_counters_.size()];
+    tcp::FlowKey key{remote.address, remote.port, 0, local_index, 0};
+    PortMap* map = port_maps_.find(key);
     // The counter wraps where the range does not: a walk goes by where it began.
-    const uint64_t start = uint64_t{offset} + counter;
-    for (uint32_t i = 0; i < count; ++i) {
-        const auto port = static_cast<uint16_t>(first + (start + i) % count);
-        ++counter;
-        const tcp::FlowKey key{remote.address, remote.port, port, local_index, 0};
-        if (owner_of(key) != core_ || port_serves_listener(port)) continue;
-        const uint32_t hash = hash_(key);
-        if (is_claimed(key, hash)) continue;
-        const tcp::Flow* flow = flows_.find(key, hash);
-        if (flow == nullptr || may_take_over(*flow)) return port;
+    const auto start = static_cast<uint32_t>(first + (uint64_t{offset} + counter) % count);
+    uint32_t lookups = 0;
+    for (const auto& [from, to] : {std::pair{start, end}, std::pair{first, start}}) {
+        for (uint32_t port = from; (port = map == nullptr ? port : map->next(port, to)) < to;
+             ++port) {
+            counter = static_cast<uint16_t>(counter + 1);
+            if (++lookups > port_lookups_max) return error(EADDRNOTAVAIL);
+            key.local_port = static_cast<uint16_t>(port);
+            switch (use_of(key)) {
+                case PortUse::free: return key.local_port;
+                case PortUse::taken:
+                    if (map != nullptr) map->take(key.local_port);
+                    break;
+                case PortUse::in_the_way: break;
+            }
+        }
     }
     return error(EADDRNOTAVAIL);
 }
 
 /// tcp_tw_reuse, RFC 6191 from the side that opens: timestamps tell the new connection's segments
-/// from the old one's.
-bool Stack::may_take_over(const tcp::Flow& flow) const {
+/// from the old one's. At once, or when `tcp_tw_reuse_delay` is over.
+bool Stack::becomes_reusable(const tcp::Flow& flow) const {
     if (flow.kind != tcp::FlowKind::time_wait || !flow.timestamps) return false;
     const uint32_t reuse = config_.tcp.tcp_tw_reuse;
-    const bool local = addresses_.find(flow.key.remote).has_value();
-    if (reuse == 0 || (reuse == 2 && !local)) return false;
+    return reuse == 1 || (reuse == 2 && addresses_.find(flow.key.remote).has_value());
+}
+
+bool Stack::may_take_over(const tcp::Flow& flow) const {
+    if (!becomes_reusable(flow)) return false;
     const auto& entry = static_cast<const tcp::TimeWait&>(flow);
     const Duration age = tcp::TimeWaitQueue::age(entry, env_.now,
                                                  Duration::from_s(config_.tcp.tcp_timewait_len));
@@ -221,6 +246,7 @@ Result<tcp::Connection*> Stack::connect(const SocketAddress& remote, const Socke
     tcp::Connection* c = add_connection(key, hash);
     if (c == nullptr) return error(ENOBUFS);
     c->owner = owner;
+    port_maps_.opened(key);
     claim(key, true);
     tcp::open(env_, *c, source, link_mss(remote.address), floor);
     return c;
@@ -271,6 +297,7 @@ void Stack::leave_table(tcp::Connection& c) {
     if (!c.in_table) return;
     c.in_table = false;
     flows_.erase(c);
+    port_maps_.give_back(c.key);
     ++flows_changed_;
 }
 
@@ -284,6 +311,7 @@ void Stack::to_time_wait(tcp::Connection& c) {
         ++time_wait_count_;
         tcp::begin(*entry, c);
         flows_.insert(*entry, hash);
+        if (!becomes_reusable(*entry)) port_maps_.take(entry->key);
         ++flows_changed_;
         ++counters_.tcp_time_waits;
         time_wait_queue_.add(*entry, env_.now, Duration::from_s(config_.tcp.tcp_timewait_len));
@@ -299,6 +327,7 @@ void Stack::remove_time_wait(tcp::TimeWait& entry) {
     // It leaves the table now; its slot of the queue gives its memory back when it drains.
     --time_wait_count_;
     flows_.erase(entry);
+    port_maps_.give_back(entry.key);
     ++flows_changed_;
     claim(entry.key, false);
     entry.expires = 0;

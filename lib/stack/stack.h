@@ -14,6 +14,7 @@
 #include "ip/routes.h"
 #include "stack/classify.h"
 #include "stack/host.h"
+#include "stack/port_maps.h"
 #include "stack/steering.h"
 #include "tcp/calls.h"
 #include "tcp/listener.h"
@@ -193,7 +194,14 @@ private:
     // open.cpp: listeners, half-open entries, connections begin and end
     tcp::Listener* find_listener(const Address& local, uint16_t port);
     bool port_serves_listener(uint16_t port);
+    bool becomes_reusable(const tcp::Flow& flow) const;
     bool may_take_over(const tcp::Flow& flow) const;
+    enum class PortUse : uint8_t {
+        free,
+        taken,       ///< until whoever has it gives it back
+        in_the_way,  ///< now, and nobody will tell when no more
+    };
+    PortUse use_of(const tcp::FlowKey& key);
     Result<uint16_t> choose_port(const Address& local, uint16_t local_index,
                                  const SocketAddress& remote);
     uint16_t owner_of(const tcp::FlowKey& key) const;
@@ -257,6 +265,9 @@ private:
     /// RFC 6056 section 3.3.4 (double-hash): counters of their own for groups of destinations, so
     /// that none can count what we open to others.
     std::array<uint16_t, 1024> port_counters_{};
+    PortMaps port_maps_;
+    /// Candidates that one search looks up in the flow table: some tens of microseconds.
+    static constexpr uint32_t port_lookups_max = 1024;
 
     /// What other cores listen on: bit i is core i.
     std::map<std::pair<Address, uint16_t>, uint64_t> directory_;

@@ -319,6 +319,12 @@ bool plan_snapshot(Env& env, Connection& c, TransmitPlan& plan) {
 
 }  // namespace
 
+bool next_ack(Env& env, Connection& c, TransmitPlan& plan) {
+    if (!c.ack_now) return false;
+    start_plan(env, c, plan, acceptable_seq(c), TcpFlags::ack);
+    return true;
+}
+
 bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
     if (c.rst_due) {
         c.rst_due = false;
@@ -347,10 +353,7 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
         plan_keepalive(env, c, plan);
         return true;
     }
-    if (c.ack_now) {
-        start_plan(env, c, plan, acceptable_seq(c), TcpFlags::ack);
-        return true;
-    }
+    if (next_ack(env, c, plan)) return true;
     // Something waits for a window that nothing in flight will open: probe in time.
     if (c.outstanding() == 0 && c.has_unsent() && c.sending->retransmit_at == Instant::never() &&
         (c.sending == nullptr || c.sending->cork_due == Instant::never()))

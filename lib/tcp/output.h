@@ -24,6 +24,8 @@ struct TransmitPlan {
 
 /// The next thing to send now, if there is one. Ask again after `sent`.
 bool next_plan(Env& env, Connection& c, TransmitPlan& plan);
+/// The acknowledgment alone, if one is owed: a header is all it needs.
+bool next_ack(Env& env, Connection& c, TransmitPlan& plan);
 /// `plan` has been emitted, `payload_size` bytes of it (all, or less where a pool ran dry; then
 /// FIN has not gone).
 void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_size,

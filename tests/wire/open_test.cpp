@@ -1,4 +1,5 @@
 // Opening, by RFC 9293's IDs (sections 3.5, 3.9.1.1 and 3.9.2.3).
+#include <map>
 #include <set>
 
 #include "script.h"
@@ -186,7 +187,6 @@ TEST_P(MUST_63, a_syn_from_an_impossible_source_is_ignored) {
     EXPECT_EQ(s.stack().population().half_open, 0U);
 }
 
-// RFC 9293 section 3.10.7.3: where no acknowledgment vouches for a RST in SYN-SENT, it is dropped.
 /// RFC 6056 section 3.3.4: as long as a port is free it is found, wherever the walk begins.
 BOTH_FAMILIES(EphemeralPorts);
 TEST_P(EphemeralPorts, are_all_found_behind_a_long_row_of_taken_ones) {
@@ -213,6 +213,43 @@ TEST_P(EphemeralPorts, are_all_found_behind_a_long_row_of_taken_ones) {
     EXPECT_EQ(none.error().value, EADDRNOTAVAIL);
 }
 
+/// No search looks up more than a thousand candidates, and yet none of a large range stays unused;
+/// what is given back is found again.
+TEST_P(EphemeralPorts, of_a_large_range_are_used_to_the_last) {
+    constexpr uint16_t first = 40'000, last = 51'999;
+    constexpr size_t all = last - first + 1;
+    Config config;
+    config.tcp.ip_local_port_range_min = first;
+    config.tcp.ip_local_port_range_max = last;
+    Script s(options(config));
+    Endpoint owner;
+    const auto connect = [&] {
+        return s.stack().connect({s.peer(), 80}, {Address::any(GetParam()), 0}, &owner);
+    };
+    std::map<uint16_t, tcp::Connection*> ports;
+    for (size_t i = 0; i < all; ++i) {
+        const auto c = connect();
+        ASSERT_TRUE(c) << i;
+        ports[(*c)->key.local_port] = *c;
+    }
+    EXPECT_EQ(ports.size(), all);
+    for (int i = 0; i < 3; ++i) {
+        const auto none = connect();
+        ASSERT_FALSE(none);
+        EXPECT_EQ(none.error().value, EADDRNOTAVAIL);
+    }
+    for (const uint16_t port : std::initializer_list<uint16_t>{first, 45'000, last}) {
+        tcp::abort(s.stack().env(), *ports[port]);
+        s.advance(1_ms);
+        s.forget_sent();
+        const auto again = connect();
+        ASSERT_TRUE(again);
+        EXPECT_EQ((*again)->key.local_port, port);
+    }
+    EXPECT_FALSE(connect());
+}
+
+// RFC 9293 section 3.10.7.3: where no acknowledgment vouches for a RST in SYN-SENT, it is dropped.
 TEST(U_3, in_syn_sent_the_acknowledgment_must_vouch_for_a_reset) {
     Script s;
     s.connect();

@@ -1,0 +1,60 @@
+#include "stack/port_maps.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace millrace::stack {
+
+namespace {
+
+struct DestinationKey {
+    const tcp::FlowKey& destination;
+    bool matches(const PortMap& map) const { return map.destination == destination; }
+};
+
+tcp::FlowKey destination_of(tcp::FlowKey key) {
+    key.local_port = 0;
+    return key;
+}
+
+}  // namespace
+
+uint32_t PortMap::next(uint32_t from, uint32_t to) const {
+    while (from < to) {
+        const uint64_t unknown = ~taken[from / 64] >> (from % 64);
+        if (unknown != 0)
+            return std::min(from + static_cast<uint32_t>(std::countr_zero(unknown)), to);
+        from = (from / 64 + 1) * 64;
+    }
+    return to;
+}
+
+PortMap* PortMaps::find(const tcp::FlowKey& key) {
+    if (maps_.empty()) return nullptr;
+    const tcp::FlowKey destination = destination_of(key);
+    return table_.find(DestinationKey{destination}, hash_(destination));
+}
+
+void PortMaps::opened(const tcp::FlowKey& key) {
+    PortMap* map = find(key);
+    dice_ = dice_ * 6364136223846793005 + 1442695040888963407;  // Knuth's MMIX generator
+    if (map == nullptr && (dice_ >> 32) % sample == 0) map = &make(key);
+    if (map != nullptr) map->take(key.local_port);
+}
+
+PortMap& PortMaps::make(const tcp::FlowKey& key) {
+    PortMap* map = nullptr;
+    if (maps_.size() < limit) {
+        map = maps_.emplace_back(std::make_unique<PortMap>()).get();
+    } else {
+        map = maps_[oldest_].get();
+        oldest_ = (oldest_ + 1) % limit;
+        table_.erase(*map);
+        map->taken = {};
+    }
+    map->destination = destination_of(key);
+    table_.insert(*map, hash_(map->destination));
+    return *map;
+}
+
+}  // namespace millrace::stack

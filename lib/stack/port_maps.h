@@ -1,0 +1,60 @@
+// Which local ports are taken towards one destination, as far as is known.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/hash_table.h"
+#include "base/keyed_hash.h"
+#include "tcp/flow.h"
+
+namespace millrace::stack {
+
+/// A bit for each port: set, what is behind it has been seen and will not be free before it is
+/// given back; clear, nobody knows. So a search for a port of a busy destination passes over what
+/// it has passed over before without a look into the flow table.
+struct PortMap : HashNode {
+    tcp::FlowKey destination;  ///< without a local port
+    std::array<uint64_t, 1024> taken{};
+
+    void take(uint16_t port) { taken[port / 64] |= uint64_t{1} << (port % 64); }
+    void give_back(uint16_t port) { taken[port / 64] &= ~(uint64_t{1} << (port % 64)); }
+    /// The first in [from, to) that is not known to be taken; `to` if there is none.
+    uint32_t next(uint32_t from, uint32_t to) const;
+};
+
+/// Of the destinations that are connected to most. Owned by one core's stack; 8 KiB each, made
+/// when it is asked for; the oldest makes room.
+class PortMaps {
+public:
+    explicit PortMaps(uint64_t seed) : hash_(seed), dice_(seed | 1), table_(limit) {}
+
+    /// Null where there is none of this tuple's destination.
+    PortMap* find(const tcp::FlowKey& key);
+    /// A connection is opened. One in `sample` makes a map of its destination, if it has none: who
+    /// is connected to often gets one soon, and before searches become long.
+    void opened(const tcp::FlowKey& key);
+    /// A tuple is taken, or given back; nothing where its destination has no map.
+    void take(const tcp::FlowKey& key) {
+        if (PortMap* map = find(key)) map->take(key.local_port);
+    }
+    void give_back(const tcp::FlowKey& key) {
+        if (PortMap* map = find(key)) map->give_back(key.local_port);
+    }
+
+private:
+    static constexpr size_t limit = 1024;
+    static constexpr uint64_t sample = 64;
+    PortMap& make(const tcp::FlowKey& key);
+
+    TableHash hash_;
+    uint64_t dice_;  // which of the openings; nothing that anybody could gain by guessing
+    std::vector<std::unique_ptr<PortMap>> maps_;
+    size_t oldest_ = 0;
+    HashTable<PortMap> table_;
+};
+
+}  // namespace millrace::stack

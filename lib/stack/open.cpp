@@ -160,8 +160,8 @@ Stack::PortUse Stack::use_of(const tcp::FlowKey& key) {
 
 /// RFC 6056 section 3.3.4 (double-hash): a secret start and a counter for each destination, then a
 /// walk over the range. What is known to be taken is passed over; candidates that have to be looked
-/// up are bounded, so that no search stalls the loop. They are tried in the order in which they were
-/// used: where as many in a row are taken or too young, none that follows is better.
+/// up are bounded, so that no search stalls the loop. They are tried in the order in which they
+/// were used: where as many in a row are taken or too young, none that follows is better.
 Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
                                     const SocketAddress& remote) {
     const uint32_t first = config_.tcp.ip_local_port_range_min;

@@ -195,7 +195,6 @@ tcp::Connection* Stack::establish(const tcp::HalfOpen& entry, Classified& in) {
     }
     tcp::Connection* c = add_connection(entry.key, in.hash);
     if (c == nullptr) return nullptr;
-    c->accept_queued = true;
     listener.accept_queue.push_back(*c);
     tcp::complete(env_, entry, in.segment, *c, in.ip.destination, link_mss(in.ip.source));
     if (!listener.accept_event) {

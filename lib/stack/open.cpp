@@ -96,7 +96,6 @@ void Stack::close_listener(tcp::Listener& listener) {
     while (!listener.accept_queue.empty()) {
         tcp::Connection& c = listener.accept_queue.front();
         listener.accept_queue.pop_front();
-        c.accept_queued = false;
         tcp::abort(env_, c);
     }
     std::erase(acceptable_, &listener);
@@ -108,7 +107,6 @@ tcp::Connection* Stack::accept(tcp::Listener& listener) {
     if (listener.accept_queue.empty()) return nullptr;
     tcp::Connection& c = listener.accept_queue.front();
     listener.accept_queue.pop_front();
-    c.accept_queued = false;
     // What happened while it waited is told to its new owner.
     c.events &= static_cast<uint8_t>(~tcp::Event::connected);
     if (c.events != 0) env_.notify(c, c.events);
@@ -175,11 +173,16 @@ Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
     // The counter wraps where the range does not: a walk goes by where it began.
     const auto start = static_cast<uint32_t>(first + (uint64_t{offset} + counter) % count);
     uint32_t lookups = 0;
+    // Counts the way, not the look-ups, so that a port comes again as late as can be.
+    const uint16_t counted = counter;
+    const auto count_to = [&](uint32_t port) {
+        counter = static_cast<uint16_t>(counted + (port + count - start) % count + 1);
+    };
     for (const auto& [from, to] : {std::pair{start, end}, std::pair{first, start}}) {
         for (uint32_t port = from; (port = map == nullptr ? port : map->next(port, to)) < to;
              ++port) {
-            counter = static_cast<uint16_t>(counter + 1);
-            if (++lookups > port_lookups_max) return error(EADDRNOTAVAIL);
+            if (lookups++ == port_lookups_max) return error(EADDRNOTAVAIL);
+            count_to(port);
             key.local_port = static_cast<uint16_t>(port);
             switch (use_of(key)) {
                 case PortUse::free: return key.local_port;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace millrace::stack {
 
@@ -39,18 +40,22 @@ void PortMaps::opened(const tcp::FlowKey& key) {
     PortMap* map = find(key);
     dice_ = dice_ * 6364136223846793005 + 1442695040888963407;  // Knuth's MMIX generator
     if (map == nullptr && (dice_ >> 32) % sample == 0) map = &make(key);
-    if (map != nullptr) map->take(key.local_port);
+    if (map == nullptr) return;
+    map->take(key.local_port);
+    map->used = true;
 }
 
 PortMap& PortMaps::make(const tcp::FlowKey& key) {
     PortMap* map = nullptr;
     if (maps_.size() < limit) {
-        map = maps_.emplace_back(std::make_unique<PortMap>()).get();
+        map = maps_.emplace_back(memory_.take());
     } else {
-        map = maps_[oldest_].get();
-        oldest_ = (oldest_ + 1) % limit;
+        while (std::exchange(maps_[hand_]->used, false)) hand_ = (hand_ + 1) % limit;
+        map = maps_[hand_];
+        hand_ = (hand_ + 1) % limit;
         table_.erase(*map);
         map->taken = {};
+        map->used = true;
     }
     map->destination = destination_of(key);
     table_.insert(*map, hash_(map->destination));

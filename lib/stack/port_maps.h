@@ -4,11 +4,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "base/hash_table.h"
 #include "base/keyed_hash.h"
+#include "base/pool.h"
 #include "tcp/flow.h"
 
 namespace millrace::stack {
@@ -18,6 +18,7 @@ namespace millrace::stack {
 /// it has passed over before without a look into the flow table.
 struct PortMap : HashNode {
     tcp::FlowKey destination;  ///< without a local port
+    bool used = true;          ///< since the clock last came by
     std::array<uint64_t, 1024> taken{};
 
     void take(uint16_t port) { taken[port / 64] |= uint64_t{1} << (port % 64); }
@@ -26,11 +27,19 @@ struct PortMap : HashNode {
     uint32_t next(uint32_t from, uint32_t to) const;
 };
 
-/// Of the destinations that are connected to most. Owned by one core's stack; 8 KiB each, made
-/// when it is asked for; the oldest makes room.
+/// Of the destinations that are connected to most. Owned by one core's stack; 8 KiB each, backed by
+/// memory when it is needed; one that was not searched lately makes room.
 class PortMaps {
 public:
-    explicit PortMaps(uint64_t seed) : hash_(seed), dice_(seed | 1), table_(limit) {}
+    explicit PortMaps(uint64_t seed)
+        : hash_(seed), dice_(seed | 1), memory_(limit), table_(limit) {
+        maps_.reserve(limit);
+    }
+    ~PortMaps() {
+        for (PortMap* map : maps_) memory_.give_back(map);
+    }
+    PortMaps(const PortMaps&) = delete;
+    PortMaps& operator=(const PortMaps&) = delete;
 
     /// Null where there is none of this tuple's destination.
     PortMap* find(const tcp::FlowKey& key);
@@ -52,8 +61,9 @@ private:
 
     TableHash hash_;
     uint64_t dice_;  // which of the openings; nothing that anybody could gain by guessing
-    std::vector<std::unique_ptr<PortMap>> maps_;
-    size_t oldest_ = 0;
+    Pool<PortMap> memory_;
+    std::vector<PortMap*> maps_;
+    size_t hand_ = 0;  // of the clock that looks for one to be replaced
     HashTable<PortMap> table_;
 };
 

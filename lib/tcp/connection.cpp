@@ -79,6 +79,7 @@ void settle_sending(Env& env, Connection& c) {
     // Small writes, each acknowledged before the next, keep to the rate, too.
     if (s->pace_at > env.now) return pacing::wait(env, c);
     if (!has_learned(c)) return give_back_sending(env, c);
+    if (!s->begun) return;
     // Whether a probe that sent something again was needed will be seen by what comes next.
     const bool unjudged = s->tlp_out;
     static_cast<Flight&>(*s) = Flight(c.snd_una);
@@ -162,7 +163,13 @@ void finish(Env& env, Connection& c, int error) {
     c.orphan = false;
     c.ack_now = c.syn_due = c.probe_due = c.keepalive_due = false;
     c.ack_delayed = c.fin_pending = false;
-    if (c.sending != nullptr) give_back_sending(env, c);
+    if (Sending* s = c.sending) {
+        // How it went is still told; nothing more is sent.
+        s->queue.clear();
+        s->sent.clear();
+        s->control.release(env.bbrs);
+        static_cast<Flight&>(*s) = Flight(c.snd_una);
+    }
     if (c.receiving != nullptr) {
         // What has come in good order may still be read.
         release_receiving(env, c);

@@ -82,7 +82,6 @@ struct Connection : Flow, DirtyHook, ReadyHook {
     bool no_delay : 1 = false;         ///< Nagle off (TCP_NODELAY)
     bool want_writable : 1 = false;    ///< the application met a full send buffer
     bool attached : 1 = true;          ///< the application holds a handle (or will accept one)
-    bool accept_queued : 1 = false;    ///< in its listener's accept queue
     bool in_table : 1 = false;         ///< in the flow table
     bool reading_stopped : 1 = false;  ///< shutdown for reading: data is dropped
     bool syn_acked : 1 = false;        ///< our SYN has been acknowledged

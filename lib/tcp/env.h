@@ -45,6 +45,9 @@ struct Env {
     bool payload_low = false;  ///< likewise those that bytes are copied into
 
     uint32_t ms() const { return static_cast<uint32_t>(now.ns() / 1'000'000); }
+    /// `ms` for a field in which 0 says "never": in the one millisecond where that is the clock's
+    /// own value, the one before.
+    uint32_t stamp() const { return ms() != 0 ? ms() : UINT32_MAX; }
     uint32_t s() const { return static_cast<uint32_t>(now.ns() / 1'000'000'000); }
 
     void mark_dirty(Connection& c) {

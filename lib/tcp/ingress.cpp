@@ -131,7 +131,7 @@ void challenge_ack(Env& env, Connection& c) {
         ++env.counters.tcp_skipped_acks;
         return;
     }
-    c.last_invalid_ack_ms = std::max(env.ms(), 1U);
+    c.last_invalid_ack_ms = env.stamp();
     ++env.counters.tcp_challenge_acks;
     acknowledge_at_once(env, c, {});
 }

@@ -356,7 +356,7 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
     if (next_ack(env, c, plan)) return true;
     // Something waits for a window that nothing in flight will open: probe in time.
     if (c.outstanding() == 0 && c.has_unsent() && c.sending->retransmit_at == Instant::never() &&
-        (c.sending == nullptr || c.sending->cork_due == Instant::never()))
+        c.sending->cork_due == Instant::never())
         restart_retransmit_timer(env, c);
     return false;
 }
@@ -391,6 +391,7 @@ void validate_window(Env& env, Connection& c) {
 void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32_t length) {
     Sending& s = *c.sending;
     const Seq begin = plan.header.seq;
+    s.begun = true;
     if (s.sent.empty()) {
         s.delivered_at = s.first_sent_at = env.now;
         // Into an empty pipe: what this first flight measures is how it was filled.
@@ -474,7 +475,7 @@ void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_si
         note_answer(env, c);
         if (c.want_writable) wake_writer(env, c);
     }
-    c.last_sent_ms = std::max(env.ms(), 1U);
+    c.last_sent_ms = env.stamp();
     if (header.syn()) s.syn_sent_at = env.now;
     const bool idle_timer = s.retransmit_at == Instant::never();
     if (header.syn() ? idle_timer

@@ -37,6 +37,7 @@ struct Flight {
     /// ACKs that told of new data above SND.UNA, or duplicate ACKs, since it last moved (RFC 6675
     /// section 5, RFC 5681 section 3.2).
     uint8_t duplicate_acks = 0;
+    bool begun = false;           ///< something has been sent in it
     bool tlp_out = false;         ///< a tail loss probe has not been answered
     bool tlp_due = false;         ///< it goes out this turn
     bool urgent = false;          ///< SND.UP is ahead of SND.UNA

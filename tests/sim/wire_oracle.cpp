@@ -142,6 +142,9 @@ std::optional<WireOracle::Sent> WireOracle::on_sent(std::span<const uint8_t> fra
     if (segment.rst() && !d.muddled && !peer.muddled) check_reset(d, *parsed, now);
     if (segment.rst()) d.ack_owed_since.reset();
     if (segment.rst() || d.muddled || peer.muddled) return sent;
+    // Of two that open at once, one's SYN may have waited for its neighbour in vain; the other's,
+    // come again, is answered all the same.
+    if (!d.syn && peer.syn && segment.has_ack() && segment.length() == 0) return sent;
     if (!d.syn) {
         complain("sends without a SYN");
         return sent;
@@ -323,6 +326,10 @@ void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, I
         peer.taken = segment.ack;
         peer.progress = now;
     }
+    // The ACK of its FIN, where it has acknowledged the other's already: 2MSL begin.
+    if (acceptable && peer.time_wait_from == Instant::never() && peer.closed_first &&
+        *peer.taken >= peer.fin_end && d.fin_sent && peer.last_ack == d.fin_end)
+        peer.time_wait_from = now;
 }
 
 uint32_t WireOracle::syns(const SocketAddress& local, const SocketAddress& remote) const {

@@ -17,7 +17,7 @@ namespace {
 // RTO's floor as Linux's lies above that, so that the retransmission does not hide a lost ACK.
 constexpr Duration ack_delay_max = Duration::from_us(201'000);
 // Between two questions for a next hop's address, as `node` in scenario.cpp draws it.
-constexpr Duration solicitation_interval_max = Duration::from_s(1);
+constexpr Duration solicitation_interval_max = Duration::from_s(2);  // one may be lost
 // With fewer entries than that, not every connection finds room in TIME-WAIT.
 constexpr uint32_t time_waits_enough = 100;
 

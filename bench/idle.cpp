@@ -6,7 +6,6 @@
 // Prints a JSON object; `bytes_per_connection` is of one side, without the client application's own
 // handle for each. Both loops are turned by threads of this program, which counts the cycles of
 // those turns that had something to do.
-#include <fstream>
 #include <random>
 
 #include <CLI/CLI.hpp>
@@ -24,28 +23,12 @@ constexpr uint32_t few = 1000;       // what a request among many is compared wi
 constexpr uint32_t opening_max = 512;
 constexpr uint32_t asking_max = 64;  // requests under way at any time
 constexpr uint32_t ports_per_pair = 60'000;  // of 64,512: there are `few` more
-constexpr uint16_t first_server_port = 8000;
-
-/// Resident memory and huge pages, bytes.
-uint64_t memory_in_use() {
-    std::ifstream status("/proc/self/status");
-    uint64_t kib = 0;
-    for (std::string word; status >> word;) {
-        uint64_t value = 0;
-        if ((word == "VmRSS:" || word == "HugetlbPages:") && status >> value) kib += value;
-    }
-    return kib * 1024;
-}
 
 /// Answers each request of `request_size` bytes with `response_size`.
-class Server final : public ConnectionHandler, public ListenHandler {
+class Server final : public ServerBase {
 public:
-    void on_acceptable(Listener listener) override {
-        while (listener.accept(*this)) continue;
-    }
     void on_readable(Connection c) override {
-        const size_t size = c.receive().size();
-        (void)c.consumed(size);
+        const size_t size = take_all(c);
         for (size_t answered = 0; answered + request_size <= size; answered += request_size) {
             if (!c.send(response_)) ++errors_;
             requests_.fetch_add(1, std::memory_order_relaxed);
@@ -71,8 +54,7 @@ public:
         open_.push_back(c);
     }
     void on_readable(Connection c) override {
-        const size_t size = c.receive().size();
-        (void)c.consumed(size);
+        const size_t size = take_all(c);
         answered_ += size;
         asking_ -= static_cast<uint32_t>(size / response_size);
     }
@@ -184,20 +166,10 @@ int main(int argc, char** argv) {
 
     Server server;
     Stack& serving = (*server_runtime)->core(0);
-    std::atomic<int> listening{0};
     const uint32_t pairs = (connections + ports_per_pair - 1) / ports_per_pair;
     const auto ports = static_cast<uint16_t>((pairs + client_addresses - 1) / client_addresses);
-    (*server_runtime)->submit(0, [&](Stack& stack) {
-        for (uint16_t i = 0; i < ports; ++i) {
-            const auto port = static_cast<uint16_t>(first_server_port + i);
-            if (!stack.listen({server_address(), port}, server, 2 * opening_max))
-                listening = -1;
-        }
-        if (listening == 0) listening = 1;
-    });
     const Loop loop(serving, cpus, 0);
-    while (listening == 0) std::this_thread::yield();
-    if (listening < 0) return fail("cannot listen");
+    if (!listen_on(**server_runtime, server, ports, 2 * opening_max)) return fail("cannot listen");
 
     pin(cpus, 1);
     Client client((*client_runtime)->core(0), connections);

@@ -4,10 +4,8 @@
 //     time_wait_bench --entries N [--seconds S] [--timewait T]
 //
 // Prints a JSON object: connections a second while there are next to no entries, and while there
-// are all of them; what did not fit (`overflow`), what was opened again over an entry (`reopened`, RFC 6191); bytes an
-// entry costs; how long the drain took and what was left behind it.
-#include <fstream>
-
+// are all of them; what did not fit (`overflow`), what was opened again over an entry (`reopened`,
+// RFC 6191); bytes an entry costs; how long the drain took and what was left behind it.
 #include <CLI/CLI.hpp>
 
 #include "two_ends.h"
@@ -17,20 +15,14 @@ using namespace millrace::bench;
 
 namespace {
 
-constexpr uint16_t first_server_port = 8000;
 constexpr uint32_t open_at_once = 128;
 constexpr size_t message_size = 64;
 
 /// Answers and closes first: the entries are its own.
-class Server final : public ConnectionHandler, public ListenHandler {
+class Server final : public ServerBase {
 public:
-    void on_acceptable(Listener listener) override {
-        while (listener.accept(*this)) continue;
-    }
     void on_readable(Connection c) override {
-        const size_t size = c.receive().size();
-        (void)c.consumed(size);
-        if (size == 0) return;
+        if (take_all(c) == 0) return;
         if (!c.send(response_)) ++errors_;
         (void)c.close();
     }
@@ -52,9 +44,7 @@ public:
         if (!c.send(request_)) ++errors_;
     }
     void on_readable(Connection c) override {
-        const size_t size = c.receive().size();
-        (void)c.consumed(size);
-        answered_ += size;
+        answered_ += take_all(c);
         if (!c.at_end()) return;
         (void)c.close();
         --open_;
@@ -107,21 +97,18 @@ private:
     uint32_t open_ = 0;
 };
 
-uint64_t counter(Stack& stack, std::string_view wanted) {
-    uint64_t found = 0;
-    stack.counters([&](std::string_view name, uint64_t value) {
-        if (name == wanted) found = value;
+uint64_t counter(Runtime& runtime, std::string_view wanted) {
+    return on_loop(runtime, [&](Stack& stack) {
+        uint64_t found = 0;
+        stack.counters([&](std::string_view name, uint64_t value) {
+            if (name == wanted) found = value;
+        });
+        return found;
     });
-    return found;
 }
 
-uint64_t resident() {
-    std::ifstream status("/proc/self/status");
-    for (std::string word; status >> word;) {
-        uint64_t kib = 0;
-        if (word == "VmRSS:" && status >> kib) return kib * 1024;
-    }
-    return 0;
+Stack::Population population(Runtime& runtime) {
+    return on_loop(runtime, [](Stack& stack) { return stack.population(); });
 }
 
 }  // namespace
@@ -153,31 +140,21 @@ int main(int argc, char** argv) {
     // Hardly more tuples than entries: they are opened again while their entries still stand.
     const auto ports = static_cast<uint16_t>(1 + entries / (uint32_t{client_addresses} * 64'512));
     Server server;
-    Stack& serving = (*server_runtime)->core(0);
-    std::atomic<int> listening{0};
-    (*server_runtime)->submit(0, [&](Stack& stack) {
-        int result = 1;
-        for (uint16_t i = 0; i < ports; ++i) {
-            const auto port = static_cast<uint16_t>(first_server_port + i);
-            if (!stack.listen({server_address(), port}, server, 2 * open_at_once)) result = -1;
-        }
-        listening = result;
-    });
-    const Loop loop(serving, cpus, 0);
-    while (listening == 0) std::this_thread::yield();
-    if (listening < 0) return fail("cannot listen");
+    Runtime& serving = **server_runtime;
+    const Loop loop(serving.core(0), cpus, 0);
+    if (!listen_on(serving, server, ports, 2 * open_at_once)) return fail("cannot listen");
 
     pin(cpus, 1);
     Client client((*client_runtime)->core(0), ports);
     client.run(0.1);
-    const uint64_t before = resident();
-    const size_t held_before = serving.population().time_wait;
+    const uint64_t before = memory_in_use();
+    const size_t held_before = population(serving).time_wait;
     const double rate_empty = client.run(0.5);
     const auto filling = Clock::now();
-    while (serving.population().time_wait < entries && seconds_since(filling) < timewait)
+    while (population(serving).time_wait < entries && seconds_since(filling) < timewait)
         client.run(0.05);
-    const size_t held = serving.population().time_wait;
-    const uint64_t after = resident();
+    const size_t held = population(serving).time_wait;
+    const uint64_t after = memory_in_use();
     const double rate_full = client.run(seconds);
     client.finish();
     const uint64_t overflow = counter(serving, "TcpExtTCPTimeWaitOverflow");
@@ -185,10 +162,11 @@ int main(int argc, char** argv) {
     const uint64_t accepted = counter(serving, "TcpPassiveOpens");
 
     const auto draining = Clock::now();
-    while (serving.population().time_wait > 0 && seconds_since(draining) < 2.0 * timewait)
+    while (population(serving).time_wait > 0 && seconds_since(draining) < 2.0 * timewait)
+        // The drain takes a minute: a twentieth of a second is near enough, and disturbs it little.
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
     const double drained = seconds_since(draining);
-    const auto left = serving.population();
+    const auto left = population(serving);
     if (client.errors() + server.errors() != 0 || left.time_wait != 0 || left.connections != 0)
         return fail(fmt::format("{} errors at the client, {} at the server, {} entries and {} "
                                 "connections left",

@@ -7,6 +7,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <fstream>
+#include <future>
 #include <string>
 #include <thread>
 #include <vector>
@@ -20,6 +22,7 @@ namespace millrace::bench {
 using Clock = std::chrono::steady_clock;
 
 constexpr uint8_t client_addresses = 16;
+constexpr uint16_t first_server_port = 8000;
 
 inline double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -45,6 +48,51 @@ inline Config end_of_link(const std::string& link, unsigned end) {
     config.tcp.ip_local_port_range_min = 1024;
     config.tcp.ip_local_port_range_max = 65535;
     return config;
+}
+
+/// Resident memory and huge pages of this process, bytes.
+inline uint64_t memory_in_use() {
+    std::ifstream status("/proc/self/status");
+    uint64_t kib = 0;
+    for (std::string word; status >> word;) {
+        uint64_t value = 0;
+        if ((word == "VmRSS:" || word == "HugetlbPages:") && status >> value) kib += value;
+    }
+    return kib * 1024;
+}
+
+/// Takes what has come, to be dropped; answers how much.
+inline size_t take_all(Connection c) {
+    const size_t size = c.receive().size();
+    (void)c.consumed(size);
+    return size;
+}
+
+/// A handler of all connections that it listens for.
+class ServerBase : public ConnectionHandler, public ListenHandler {
+public:
+    void on_acceptable(Listener listener) override {
+        while (listener.accept(*this)) continue;
+    }
+};
+
+/// Calls `ask(Stack&)` on the thread that turns the runtime's only loop, and waits for the answer.
+template <typename Ask>
+auto on_loop(Runtime& runtime, Ask&& ask) {
+    std::promise<decltype(ask(std::declval<Stack&>()))> answer;
+    runtime.submit(0, [&](Stack& stack) { answer.set_value(ask(stack)); });
+    return answer.get_future().get();
+}
+
+/// Listens on `ports` ports from `first_server_port` on.
+inline bool listen_on(Runtime& runtime, ListenHandler& handler, uint16_t ports, uint32_t backlog) {
+    return on_loop(runtime, [&](Stack& stack) {
+        for (uint16_t i = 0; i < ports; ++i) {
+            const auto port = static_cast<uint16_t>(first_server_port + i);
+            if (!stack.listen({server_address(), port}, handler, backlog)) return false;
+        }
+        return true;
+    });
 }
 
 inline void pin(const std::vector<uint16_t>& cpus, size_t index) {

@@ -16,8 +16,9 @@ namespace {
 // The longest that an ACK may be delayed (lib/tcp/limits.h), and a tick or two of the wheel. An
 // RTO's floor as Linux's lies above that, so that the retransmission does not hide a lost ACK.
 constexpr Duration ack_delay_max = Duration::from_us(201'000);
-// Between two questions for a next hop's address, as `node` in scenario.cpp draws it.
-constexpr Duration solicitation_interval_max = Duration::from_s(2);  // one may be lost
+// Between two questions for a next hop's address, as `node` in scenario.cpp draws it, and a tick or
+// two of the wheel: what waits for the last answer is given up so long after the question.
+constexpr Duration solicitation_interval_max = Duration::from_us(1'001'000);
 // With fewer entries than that, not every connection finds room in TIME-WAIT.
 constexpr uint32_t time_waits_enough = 100;
 
@@ -142,9 +143,6 @@ std::optional<WireOracle::Sent> WireOracle::on_sent(std::span<const uint8_t> fra
     if (segment.rst() && !d.muddled && !peer.muddled) check_reset(d, *parsed, now);
     if (segment.rst()) d.ack_owed_since.reset();
     if (segment.rst() || d.muddled || peer.muddled) return sent;
-    // Of two that open at once, one's SYN may have waited for its neighbour in vain; the other's,
-    // come again, is answered all the same.
-    if (!d.syn && peer.syn && segment.has_ack() && segment.length() == 0) return sent;
     if (!d.syn) {
         complain("sends without a SYN");
         return sent;

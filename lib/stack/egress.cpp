@@ -83,8 +83,7 @@ bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
         if (plan.payload_size == 0 && plan.header.has_ack() && !plan.header.rst())
             c.ack_now = true;
         if (plan.loss_probe) c.sending->tlp_due = true;
-        // Keep-alive and window probes have one form, and nothing else has it.
-        if (plan.payload_size == 0 && plan.header.seq == c.snd_una - 1) c.keepalive_due = true;
+        if (plan.answer_wanted) c.keepalive_due = true;  // both probes have one form
     }
     return !dry;
 }

@@ -140,7 +140,7 @@ struct Connection : Flow, DirtyHook, ReadyHook {
     uint32_t ts_recent_s = 0;       ///< when `ts_recent` was taken, for PAWS after long idleness
     uint32_t path_mtu_expires_s = 0;  ///< until when `path_mtu` is believed
 
-    Sending* sending = nullptr;      ///< borrowed while something is queued or in flight
+    Sending* sending = nullptr;      ///< while something is queued or in flight, or was learned
     Receiving* receiving = nullptr;  ///< borrowed while something waits to be read or acknowledged
     MtuProbing* probing = nullptr;   ///< borrowed by who probes the path's MTU (RFC 4821)
     Settings* own_settings = nullptr;  ///< borrowed by who has set what few set; see `settings`

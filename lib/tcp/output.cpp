@@ -68,15 +68,11 @@ void plan_syn(Env& env, Connection& c, TransmitPlan& plan) {
     plan.header.flags |= ecn::syn_flags(env, c, plan.retransmission);
 }
 
-/// An empty segment at SND.UNA - 1: the peer must answer it (Linux's form of the probe).
+/// A window or keep-alive probe: an empty segment at SND.UNA - 1 (SHLD-12), old enough that the peer
+/// must answer it; Linux's form of both.
 void plan_probe(Env& env, Connection& c, TransmitPlan& plan) {
     start_plan(env, c, plan, c.snd_una - 1, TcpFlags::ack);
-    ++env.counters.tcp_zero_window_probes;
-}
-
-/// The same form for a keep-alive probe: no data (SHLD-12), and old enough to be answered.
-void plan_keepalive(Env& env, Connection& c, TransmitPlan& plan) {
-    start_plan(env, c, plan, c.snd_una - 1, TcpFlags::ack);
+    plan.answer_wanted = true;
 }
 
 /// What the congestion window leaves to be sent now, bytes.
@@ -345,12 +341,13 @@ bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
     }
     if (c.probe_due) {
         c.probe_due = false;
+        ++env.counters.tcp_zero_window_probes;
         plan_probe(env, c, plan);
         return true;
     }
     if (c.keepalive_due) {
         c.keepalive_due = false;
-        plan_keepalive(env, c, plan);
+        plan_probe(env, c, plan);
         return true;
     }
     if (next_ack(env, c, plan)) return true;

@@ -19,6 +19,7 @@ struct TransmitPlan {
     bool retransmission = false;  ///< of what `header.seq` names, with its place on record
     bool mtu_probe = false;       ///< larger than a full segment, in one piece (RFC 4821)
     bool loss_probe = false;      ///< a tail loss probe (RFC 8985 section 7.3)
+    bool answer_wanted = false;   ///< a window or keep-alive probe
     bool ect = false;             ///< its segments are ECN-capable: ECT(0)
 };
 

@@ -184,6 +184,7 @@ TEST_P(MAY_2, a_syn_beyond_the_old_sequence_reopens) {
     EXPECT_TRUE(answer.syn() && answer.has_ack());
     EXPECT_EQ(answer.ack.value(), 1000U + 4);
     EXPECT_EQ(s.stack().population().half_open, 1U);
+    EXPECT_EQ(s.counters().tcp_time_wait_reopened, 1U);
 }
 
 BOTH_FAMILIES(SHLD_4);

@@ -230,6 +230,19 @@ TEST_F(Keepalive, traffic_does_not_move_the_deadline) {
     EXPECT_EQ(s.counters().tcp_keepalives, 0U);
 }
 
+TEST_F(Keepalive, a_probe_that_finds_no_buffer_is_still_a_probe_when_it_goes) {
+    std::vector<buf::Frame> held;
+    for (auto frame = s.stack().pools().frame(); frame; frame = s.stack().pools().frame())
+        held.push_back(std::move(frame));
+    s.advance(10_s + 1_ms);
+    s.expect_silence();
+    EXPECT_EQ(s.counters().tcp_keepalives, 1U);
+    held.clear();
+    s.advance(3_ms);
+    s.expect(A(0, 1).data(0));
+    EXPECT_EQ(s.counters().tcp_keepalives, 1U);
+}
+
 TEST_F(Keepalive, a_timer_does_not_outlive_its_connection) {
     s.advance(5_s);
     s.inject(R(1));

@@ -249,6 +249,31 @@ TEST_P(EphemeralPorts, of_a_large_range_are_used_to_the_last) {
     EXPECT_FALSE(connect());
 }
 
+/// What was just given back comes again last (RFC 6056 section 3.3.4), also where a long row of taken
+/// ports is passed over.
+TEST_P(EphemeralPorts, given_back_come_again_as_late_as_can_be) {
+    constexpr uint16_t first = 40'000, last = 40'999, taken = 900;
+    Config config;
+    config.tcp.ip_local_port_range_min = first;
+    config.tcp.ip_local_port_range_max = last;
+    Script s(options(config));
+    Endpoint owner;
+    const auto connect = [&](uint16_t port) {
+        const auto c = s.stack().connect({s.peer(), 80}, {Address::any(GetParam()), port}, &owner);
+        EXPECT_TRUE(c);
+        return *c;
+    };
+    for (uint16_t port = first; port < first + taken; ++port) connect(port);
+    std::set<uint16_t> ports;
+    for (int i = 0; i < 100; ++i) {
+        tcp::Connection* c = connect(0);
+        EXPECT_TRUE(ports.insert(c->key.local_port).second) << i;
+        tcp::abort(s.stack().env(), *c);
+        s.advance(1_ms);
+        s.forget_sent();
+    }
+}
+
 // RFC 9293 section 3.10.7.3: where no acknowledgment vouches for a RST in SYN-SENT, it is dropped.
 TEST(U_3, in_syn_sent_the_acknowledgment_must_vouch_for_a_reset) {
     Script s;

@@ -123,6 +123,22 @@ TEST_F(Recovery, what_a_loss_has_taught_outlasts_idleness) {
     EXPECT_EQ(s.stack().population().sent_ranges, 0U);
 }
 
+/// Who is told of the end may still ask how it went; buffers and ranges have gone.
+TEST_F(Recovery, what_was_lost_is_told_after_the_end) {
+    send_flight(4);
+    s.advance(100_ms);
+    s.inject(ack(1, {{at(1), at(4)}}));
+    s.expect(segment(0));
+    tcp::finish(s.stack().env(), s.tcb(), ECONNRESET);
+    ASSERT_NE(s.tcb().sending, nullptr);
+    EXPECT_EQ(s.tcb().sending->total_retrans, 1U);
+    EXPECT_EQ(s.tcb().sending->lost, mss);
+    EXPECT_EQ(s.tcb().queued(), 0U);
+    EXPECT_EQ(s.stack().population().sent_ranges, 0U);
+    s.advance(1_ms);
+    EXPECT_EQ(s.stack().population().sendings, 0U);
+}
+
 TEST_F(Recovery, a_probe_sends_new_data_where_there_is_some) {
     s.tcb().no_delay = false;
     send_flight(1);

@@ -51,6 +51,7 @@ TEST_P(Reuse, takes_the_tuple_over_after_a_second_and_begins_beyond_the_old_sequ
     const wire::Segment syn = s.next();
     EXPECT_EQ(syn.flags, wire::TcpFlags::syn);
     EXPECT_GT(static_cast<int32_t>(syn.seq.value() - old_end), 65535);
+    EXPECT_EQ(s.counters().tcp_time_wait_recycled, 1U);
     tcp::abort(s.stack().env(), **c);
 }
 

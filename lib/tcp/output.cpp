@@ -68,8 +68,8 @@ void plan_syn(Env& env, Connection& c, TransmitPlan& plan) {
     plan.header.flags |= ecn::syn_flags(env, c, plan.retransmission);
 }
 
-/// A window or keep-alive probe: an empty segment at SND.UNA - 1 (SHLD-12), old enough that the peer
-/// must answer it; Linux's form of both.
+/// A window or keep-alive probe: an empty segment at SND.UNA - 1 (SHLD-12), old enough that the
+/// peer must answer it; Linux's form of both.
 void plan_probe(Env& env, Connection& c, TransmitPlan& plan) {
     start_plan(env, c, plan, c.snd_una - 1, TcpFlags::ack);
     plan.answer_wanted = true;

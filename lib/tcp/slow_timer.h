@@ -1,8 +1,8 @@
 // The coarse timer of a connection: keep-alive, FIN-WAIT-2, and how many orphans there may be.
 //
-// `Connection::slow_due` is never moved by traffic. When it is reached, the connection looks at what
-// has happened since and sets it to what is left of the time: an idle one touches the wheel once in
-// two hours.
+// `Connection::slow_due` is never moved by traffic. When it is reached, the connection looks at
+// what has happened since and sets it to what is left of the time: an idle one touches the wheel
+// once in two hours.
 #pragma once
 
 #include "tcp/env.h"

@@ -260,12 +260,14 @@ bool End::write_piece(size_t size) {
         const size_t part = std::min(size - chain.size(), Buffer::max_size);
         auto buffer = stack_->pools().region_buffer(region_, sent_ + chain.size(), part);
         if (!buffer) {  // the pool is dry: nobody tells when it is not any more
-            write_from_ = now() + 5_ms;
-            wake(5_ms);
+            write_from_ = now() + dry_wait_;
+            wake(dry_wait_);
+            dry_wait_ = std::min(dry_wait_ * 2, Duration(1_s));
             return false;
         }
         chain.append(std::move(*buffer));
     }
+    dry_wait_ = 5_ms;
     const auto taken = tcp::send(env(), *connection_, chain);
     if (taken) sent_ += *taken;
     return taken.has_value();

@@ -301,8 +301,11 @@ void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, I
     Direction& peer = reverse(p);
     if (segment.rst()) {
         // RFC 1337: it ends what is in TIME-WAIT, unless it is told not to listen.
-        if (tunables_of_(p.ip.destination).tcp_rfc1337 == 0)
+        if (tunables_of_(p.ip.destination).tcp_rfc1337 == 0 &&
+            peer.time_wait_from != Instant::never()) {
             peer.time_wait_from = Instant::never();
+            peer.closed_first = false;  // what comes late does not begin it again
+        }
         return;
     }
     check_promptness(peer, p.ip.destination, now);

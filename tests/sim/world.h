@@ -85,6 +85,7 @@ private:
     uint64_t sent_ = 0, received_ = 0;
     uint32_t pauses_left_ = 0, reneges_left_ = 0;
     Instant write_from_, close_unread_at_ = Instant::never();
+    Duration dry_wait_ = Duration::from_ms(5);  ///< until a pool that was dry is asked again; doubles
     std::optional<Instant> stalled_until_;
     Instant consume_at_ = Instant::never();
     uint32_t unconsumed_ = 0;

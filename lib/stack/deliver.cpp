@@ -139,16 +139,25 @@ void Stack::deliver_time_wait(tcp::TimeWait& entry, Classified& in) {
                 return;
             }
             break;
+        case TimeWaitVerdict::fin:
+            ++counters_.tcp_time_waits;
+            if (becomes_reusable(entry)) port_maps_.give_back(entry.key);
+            [[fallthrough]];
         case TimeWaitVerdict::restart:
-            tcp::TimeWaitQueue::restart(entry, env_.now,
-                                        Duration::from_s(config_.tcp.tcp_timewait_len));
+            tcp::TimeWaitQueue::restart(entry, env_.now, two_msl());
             break;
-        case TimeWaitVerdict::ack: break;
+        case TimeWaitVerdict::ack:
+        case TimeWaitVerdict::reset: break;
     }
     Segment answer{in.ip.destination, in.ip.source,
                    tcp::time_wait_ack(env_, entry, in.ip.destination)};
     answer.tos = static_cast<uint8_t>(entry.dscp << 2);
     answer.ttl = entry.ttl;
+    if (verdict == TimeWaitVerdict::reset) {
+        answer.header.flags |= wire::TcpFlags::rst;
+        ++counters_.tcp_out_rsts;
+        remove_time_wait(entry);
+    }
     emit(answer, pools_.frame(), nullptr);
 }
 

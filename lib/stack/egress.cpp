@@ -92,7 +92,7 @@ bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
 void Stack::after_egress(tcp::Connection& c) {
     tcp::settle_sending(env_, c);
     tcp::settle_receiving(env_, c);
-    if (c.state == tcp::State::time_wait) to_time_wait(c);
+    if (c.state == tcp::State::time_wait || tcp::awaits_fin_alone(env_, c)) to_time_wait(c);
     if (c.state == tcp::State::closed) retire(c);
 }
 

@@ -199,7 +199,7 @@ Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
 /// tcp_tw_reuse, RFC 6191 from the side that opens: timestamps tell the new connection's segments
 /// from the old one's. At once, or when `tcp_tw_reuse_delay` is over.
 bool Stack::becomes_reusable(const tcp::Flow& flow) const {
-    if (flow.kind != tcp::FlowKind::time_wait || !flow.timestamps) return false;
+    if (flow.kind != tcp::FlowKind::time_wait || flow.awaits_fin || !flow.timestamps) return false;
     const uint32_t reuse = config_.tcp.tcp_tw_reuse;
     return reuse == 1 || (reuse == 2 && addresses_.find(flow.key.remote).has_value());
 }
@@ -207,8 +207,7 @@ bool Stack::becomes_reusable(const tcp::Flow& flow) const {
 bool Stack::may_take_over(const tcp::Flow& flow) const {
     if (!becomes_reusable(flow)) return false;
     const auto& entry = static_cast<const tcp::TimeWait&>(flow);
-    const Duration age = tcp::TimeWaitQueue::age(entry, env_.now,
-                                                 Duration::from_s(config_.tcp.tcp_timewait_len));
+    const Duration age = tcp::TimeWaitQueue::age(entry, env_.now, two_msl());
     return age >= Duration::from_ms(config_.tcp.tcp_tw_reuse_delay);
 }
 
@@ -304,20 +303,23 @@ void Stack::leave_table(tcp::Connection& c) {
     ++flows_changed_;
 }
 
-/// The connection's place in the flow table goes to an entry that needs less.
+/// The connection's place in the flow table goes to an entry that needs less, in TIME-WAIT or on
+/// the way there.
 void Stack::to_time_wait(tcp::Connection& c) {
+    const bool awaits_fin = c.state == tcp::State::fin_wait_2;
     const uint32_t hash = c.hash;
-    leave_table(c);
     tcp::TimeWait* entry =
         time_wait_count_ < config_.tcp.tcp_max_tw_buckets ? time_waits_.take(c.key) : nullptr;
+    if (entry == nullptr && awaits_fin) return;  // it waits itself
+    leave_table(c);
     if (entry != nullptr) {
         ++time_wait_count_;
         tcp::begin(*entry, c);
         flows_.insert(*entry, hash);
         if (!becomes_reusable(*entry)) port_maps_.take(entry->key);
         ++flows_changed_;
-        ++counters_.tcp_time_waits;
-        time_wait_queue_.add(*entry, env_.now, Duration::from_s(config_.tcp.tcp_timewait_len));
+        if (!awaits_fin) ++counters_.tcp_time_waits;
+        time_wait_queue_.add(*entry, env_.now, awaits_fin ? c.slow_due - env_.now : two_msl());
     } else {
         // tcp_max_tw_buckets: the new entry is the one that is not kept, as in Linux.
         ++counters_.tcp_time_wait_overflow;

@@ -101,7 +101,7 @@ public:
     struct Population {
         size_t connections = 0;
         size_t half_open = 0;
-        size_t time_wait = 0;
+        size_t time_wait = 0;    ///< with orphans in FIN-WAIT-2, but for those that speak still
         size_t listeners = 0;
         size_t neighbours = 0;
         size_t forwards = 0;
@@ -214,6 +214,7 @@ private:
     void leave_table(tcp::Connection& c);
     void retire(tcp::Connection& c);
     void remove_time_wait(tcp::TimeWait& entry);
+    Duration two_msl() const { return Duration::from_s(config_.tcp.tcp_timewait_len); }
     void claim(const tcp::FlowKey& key, bool forward);
     bool owns(const tcp::FlowKey& key, uint32_t hash) const;
     bool is_claimed(const tcp::FlowKey& key, uint32_t hash) const;

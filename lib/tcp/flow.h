@@ -32,7 +32,8 @@ enum class FlowKind : uint8_t { connection, time_wait };
 struct Flow : HashNode {
     Flow(FlowKind k, const FlowKey& flow_key) : kind(k), key(flow_key) {}
     FlowKind kind;
-    bool timestamps = false;  ///< both sides sent the option on their SYN
+    bool timestamps : 1 = false;  ///< both sides sent the option on their SYN
+    bool awaits_fin : 1 = false;  ///< a `TimeWait` that is in FIN-WAIT-2 still
     uint8_t dscp = 0;  ///< on every segment that is sent (RFC 9293 MUST-48); 6 bits
     uint8_t ttl = 0;   ///< likewise TTL or hop limit (MUST-49); 0: `ip_default_ttl`
     FlowKey key;

@@ -93,6 +93,7 @@ void start_fin_wait_2_timer(Env& env, Connection& c) {
     // Linux's tcp_fin_time(): time enough for the peer's FIN to be sent again.
     c.slow_due = env.now + std::max(time, rto(env, c) * 7 / 2);
     arm_timer(env, c);
+    env.mark_dirty(c);  // egress lets an entry wait in its place
 }
 
 bool become_orphan(Env& env, Connection& c) {

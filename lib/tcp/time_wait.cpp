@@ -14,7 +14,13 @@ void TimeWaitQueue::add(TimeWait& entry, Instant now, Duration length) {
     place(entry);
 }
 
+bool awaits_fin_alone(const Env& env, const Connection& c) {
+    return c.state == State::fin_wait_2 && !c.attached && !c.ack_delayed && !c.starved &&
+           c.slow_due - env.now <= TimeWaitQueue::longest;
+}
+
 void begin(TimeWait& entry, const Connection& c) {
+    entry.awaits_fin = c.state == State::fin_wait_2;
     entry.timestamps = c.timestamps;
     entry.dscp = c.dscp;
     entry.ttl = c.ttl;
@@ -39,14 +45,63 @@ TimeWaitVerdict answer(Env& env, TimeWait& entry, const Segment& segment) {
     return TimeWaitVerdict::ack;
 }
 
+/// How much later the segment's timestamp is than the last that counted; 0 where it has none.
+int32_t timestamp_ahead(const TimeWait& entry, const Segment& segment) {
+    if (!entry.timestamps || !segment.options.has_timestamps) return 0;
+    return static_cast<int32_t>(segment.options.ts_value - entry.ts_recent);
+}
+
+/// The steps of RFC 9293 section 3.10.7.4 (see ingress.cpp) for an orphan in FIN-WAIT-2. What its
+/// window was is not remembered: any is wide enough for a FIN, and the end of the stream beyond
+/// this one is told where it arrives in order.
+TimeWaitVerdict on_segment_awaiting_fin(Env& env, TimeWait& entry, const Segment& segment) {
+    if (!segment.rst() && timestamp_ahead(entry, segment) < 0) {
+        env.counters.drop(Drop::tcp_paws);
+        return answer(env, entry, segment);
+    }
+    const Seq right_edge = entry.rcv_nxt + 65535;
+    const bool acceptable =
+        segment.length() == 0
+            ? segment.seq >= entry.rcv_nxt && segment.seq < right_edge
+            : segment.end() > entry.rcv_nxt && segment.seq < right_edge;
+    if (!acceptable) {
+        env.counters.drop(Drop::tcp_out_of_window);
+        return segment.rst() ? TimeWaitVerdict::drop : answer(env, entry, segment);
+    }
+    if (segment.rst() && segment.seq == entry.rcv_nxt) {
+        ++env.counters.tcp_estab_resets;
+        return TimeWaitVerdict::remove;
+    }
+    if (segment.rst() || segment.syn()) {  // RFC 5961 sections 3.2 and 4.2
+        env.counters.drop(Drop::tcp_challenge);
+        return answer(env, entry, segment);
+    }
+    if (!segment.has_ack()) {
+        env.counters.drop(Drop::tcp_no_ack);
+        return TimeWaitVerdict::drop;
+    }
+    if (segment.ack > entry.snd_nxt) {
+        env.counters.drop(Drop::tcp_bad_ack);
+        return answer(env, entry, segment);
+    }
+    if (segment.length() == 0) return TimeWaitVerdict::drop;
+    if (segment.fin() && segment.end() == entry.rcv_nxt + 1) {
+        entry.rcv_nxt += 1;
+        if (entry.timestamps && segment.options.has_timestamps)
+            entry.ts_recent = segment.options.ts_value;
+        entry.awaits_fin = false;
+        return TimeWaitVerdict::fin;
+    }
+    ++env.counters.tcp_abort_on_data;  // section 3.6.1, SHLD-3
+    return TimeWaitVerdict::reset;
+}
+
 }  // namespace
 
 TimeWaitVerdict on_segment(Env& env, TimeWait& entry, const Segment& segment) {
-    const bool has_timestamp = entry.timestamps && segment.options.has_timestamps;
-    const bool newer = has_timestamp &&
-                       static_cast<int32_t>(segment.options.ts_value - entry.ts_recent) > 0;
-    const bool older = has_timestamp &&
-                       static_cast<int32_t>(segment.options.ts_value - entry.ts_recent) < 0;
+    if (entry.awaits_fin) return on_segment_awaiting_fin(env, entry, segment);
+    const bool newer = timestamp_ahead(entry, segment) > 0;
+    const bool older = timestamp_ahead(entry, segment) < 0;
     if (segment.rst()) {
         // RFC 1337: such a RST may be an old duplicate, and ends what protects from others.
         if (env.tunables.tcp_rfc1337 == 0 && segment.seq == entry.rcv_nxt)

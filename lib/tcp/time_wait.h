@@ -1,4 +1,5 @@
-// TIME-WAIT: what is left of a connection for twice the maximum segment lifetime.
+// TIME-WAIT: what is left of a connection for twice the maximum segment lifetime; and before that,
+// of one that only waits for the peer's FIN, which nobody will be told of.
 #pragma once
 
 #include <array>
@@ -31,6 +32,8 @@ static_assert(sizeof(TimeWait) <= 64);
 class TimeWaitQueue {
 public:
     static constexpr Duration tick = Duration::from_ms(250);
+    /// What an entry may live; tcp_timewait_len is less.
+    static constexpr Duration longest = Duration::from_s(240);
 
     void add(TimeWait& entry, Instant now, Duration length);
     /// The peer sent its FIN again: 2MSL begin anew (RFC 9293 section 3.10.7.4, eighth).
@@ -90,11 +93,14 @@ private:
     // Longer than the longest tcp_timewait_len, so that a slot holds one lap only.
     std::array<List, 1024> slots_;
     uint32_t drained_ = 0;
-    static_assert(1024 * 250 > 240 * 1000 + 250);
+    static_assert(tick * 1024 > longest + tick);
 };
 
 /// Beyond anything that the old connection may have sent (as Linux: 64 KiB and two).
 inline Seq beyond(const TimeWait& entry) { return entry.snd_nxt + 65537; }
+/// An orphan in FIN-WAIT-2 that has nothing left to say: an entry can wait for the FIN in its
+/// place, as in Linux.
+bool awaits_fin_alone(const Env& env, const Connection& c);
 /// Fills an entry from the connection that it replaces.
 void begin(TimeWait& entry, const Connection& c);
 
@@ -103,11 +109,13 @@ enum class TimeWaitVerdict : uint8_t {
     drop,
     ack,      ///< answered with an ACK
     restart,  ///< answered with an ACK, and 2MSL begin anew
-    remove,   ///< a RST that counts (tcp_rfc1337 = 0)
+    remove,   ///< a RST that counts (tcp_rfc1337 = 0, or in FIN-WAIT-2)
+    fin,      ///< in FIN-WAIT-2, what it waits for: answered with an ACK, and TIME-WAIT begins
+    reset,    ///< in FIN-WAIT-2, data that nobody will read: answered with a RST, and it is over
     reopen,   ///< a new SYN that may open the connection again (MAY-2, RFC 6191)
 };
 TimeWaitVerdict on_segment(Env& env, TimeWait& entry, const wire::Segment& segment);
-/// The ACK that answers it.
+/// The ACK that answers it; with RST set, the end of it.
 wire::Segment time_wait_ack(Env& env, const TimeWait& entry, const Address& local);
 
 }  // namespace millrace::tcp

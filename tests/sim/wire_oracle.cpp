@@ -141,7 +141,10 @@ std::optional<WireOracle::Sent> WireOracle::on_sent(std::span<const uint8_t> fra
     Direction& peer = reverse(*parsed);
     if (segment.syn()) on_syn(d, peer, *parsed);
     if (segment.rst() && !d.muddled && !peer.muddled) check_reset(d, *parsed, now);
-    if (segment.rst()) d.ack_owed_since.reset();
+    if (segment.rst()) {
+        d.ack_owed_since.reset();
+        d.closed_first = false;  // aborted before TIME-WAIT, it does not get there
+    }
     if (segment.rst() || d.muddled || peer.muddled) return sent;
     if (!d.syn) {
         complain("sends without a SYN");
@@ -300,12 +303,14 @@ void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, I
     Direction& d = direction(p);
     Direction& peer = reverse(p);
     if (segment.rst()) {
-        // RFC 1337: it ends what is in TIME-WAIT, unless it is told not to listen.
-        if (tunables_of_(p.ip.destination).tcp_rfc1337 == 0 &&
-            peer.time_wait_from != Instant::never()) {
-            peer.time_wait_from = Instant::never();
-            peer.closed_first = false;  // what comes late does not begin it again
-        }
+        // RFC 1337: it ends what is in TIME-WAIT, unless that is told not to listen; and what is
+        // in CLOSING never gets there, whatever comes late.
+        const bool ends = peer.time_wait_from != Instant::never()
+                              ? tunables_of_(p.ip.destination).tcp_rfc1337 == 0
+                              : segment.seq == peer.last_ack;
+        if (!ends) return;
+        peer.time_wait_from = Instant::never();
+        peer.closed_first = false;
         return;
     }
     check_promptness(peer, p.ip.destination, now);

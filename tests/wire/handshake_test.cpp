@@ -251,19 +251,6 @@ TEST(Established, abort_resets) {
     EXPECT_EQ(s.stack().population().connections, 0U);
 }
 
-TEST(FinWait2, orphan_ends_after_tcp_fin_timeout) {
-    Script s;
-    s.establish();
-    s.close();
-    s.expect(FA(1, 1));
-    s.inject(A(1, 2));
-    EXPECT_EQ(s.stack().population().connections, 1U);
-    s.advance(59_s);
-    EXPECT_EQ(s.stack().population().connections, 1U);
-    s.advance(2_s);
-    EXPECT_EQ(s.stack().population().connections, 0U);
-}
-
 TEST(FinWait1, data_for_an_orphan_is_reset) {
     Script s;
     s.establish();

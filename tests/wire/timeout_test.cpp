@@ -21,11 +21,14 @@ protected:
     /// closed window if asked for.
     Duration time_until_over(Duration limit, bool answer_probes = false) {
         const Instant start = s.now();
-        while (s.stack().population().connections > 0 && s.now() - start < limit) {
-            s.network.run_while(limit - (s.now() - start), [&] {
-                return s.anything_sent() || s.stack().population().connections == 0;
-            });
-            if (s.anything_sent() && answer_probes && s.stack().population().connections > 0) {
+        const auto over = [&] {
+            const auto population = s.stack().population();
+            return population.connections + population.time_wait == 0;
+        };
+        while (!over() && s.now() - start < limit) {
+            s.network.run_while(limit - (s.now() - start),
+                                [&] { return s.anything_sent() || over(); });
+            if (s.anything_sent() && answer_probes && !over()) {
                 s.forget_sent();
                 s.inject(A(1, 1).window(0));
             }
@@ -315,10 +318,10 @@ TEST_F(OrphanRetries, case_55_what_is_in_fin_wait_2_does_not_count) {
     s.expect(FA(1, 1));
     EXPECT_EQ(s.stack().env().orphans, 1U);
     s.inject(A(1, 2));
-    EXPECT_EQ(s.stack().population().connections, 1U);
+    EXPECT_EQ(s.stack().population().time_wait, 1U);
     EXPECT_EQ(s.stack().env().orphans, 0U);
     s.advance(61_s);
-    EXPECT_EQ(s.stack().population().connections, 0U);
+    EXPECT_EQ(s.stack().population().time_wait, 0U);
     EXPECT_EQ(s.stack().env().orphans, 0U);
 }
 
@@ -344,7 +347,8 @@ TEST_F(OrphanRetries, case_55_beyond_tcp_max_orphans_there_is_a_reset) {
 }
 
 struct HalfClosed : Timeout {
-    /// Closed by us, acknowledged by the peer, who does not close.
+    /// Closed by us, acknowledged by the peer, who does not close: a tick of `TimeWaitQueue`, at
+    /// the most two, later than asked for.
     void close_half() {
         s.close();
         s.expect(FA(1, 1));
@@ -355,7 +359,7 @@ struct HalfClosed : Timeout {
 TEST_F(HalfClosed, linger2_says_how_long) {
     EXPECT_TRUE(tcp::set_linger2(s.stack().env(), s.tcb(), 5_s));
     close_half();
-    EXPECT_NEAR(time_until_over(3600_s).seconds(), 5, 0.002);
+    EXPECT_NEAR(time_until_over(3600_s).seconds(), 5, 0.51);
     EXPECT_EQ(segments, 0);  // silently
 }
 
@@ -373,7 +377,7 @@ TEST_F(HalfClosed, traffic_does_not_lengthen_it) {
         s.advance(10_s);
         s.inject(A(1, 2));
     }
-    EXPECT_NEAR(time_until_over(3600_s).seconds(), 10, 0.01);
+    EXPECT_NEAR(time_until_over(3600_s).seconds(), 10, 0.51);
 }
 
 /// One that the application still holds waits for ever (RFC 9293 section 3.6: half-close).
@@ -385,7 +389,7 @@ TEST_F(HalfClosed, a_half_closed_connection_that_is_held_stays) {
     s.inject(A(1, 2));  // gives the stack a turn, and with it the time
     EXPECT_EQ(s.stack().population().connections, 1U);
     s.close();
-    EXPECT_NEAR(time_until_over(3600_s).seconds(), 60, 0.01);
+    EXPECT_NEAR(time_until_over(3600_s).seconds(), 60, 0.51);
 }
 
 // --- a loop that stood still

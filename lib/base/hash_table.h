@@ -45,6 +45,23 @@ public:
         return nullptr;
     }
 
+    /// The one after `skip` others that match as well.
+    template <typename Key>
+    Node* find(const Key& key, uint32_t hash, size_t skip) const {
+        for (HashNode& node : bucket_of(hash))
+            if (node.hash == hash && key.matches(static_cast<const Node&>(node)) && skip-- == 0)
+                return static_cast<Node*>(&node);
+        return nullptr;
+    }
+
+    template <typename Key>
+    size_t count(const Key& key, uint32_t hash) const {
+        size_t matches = 0;
+        for (HashNode& node : bucket_of(hash))
+            if (node.hash == hash && key.matches(static_cast<const Node&>(node))) ++matches;
+        return matches;
+    }
+
     void insert(Node& node, uint32_t hash) {
         node.hash = hash;
         bucket_of(hash).push_front(node);

@@ -68,10 +68,11 @@ void Stack::receive_message(const Message& message) {
                           neighbour->confirmed, neighbour->create, env_.now,
                           neighbour->override);
     } else if (const auto* listener = std::get_if<ListenerNews>(&message)) {
-        uint64_t& cores = directory_[{listener->address, listener->port}];
+        const Listening what{listener->address, listener->port, listener->v6_only};
+        uint64_t& cores = directory_[what];
         const uint64_t bit = uint64_t{1} << listener->core;
         cores = listener->listening ? cores | bit : cores & ~bit;
-        if (cores == 0) directory_.erase({listener->address, listener->port});
+        if (cores == 0) directory_.erase(what);
     } else if (const auto* path = std::get_if<PathMtuNews>(&message)) {
         path_mtus_.learn(path->destination, path->mtu, env_.now);
     } else if (const auto* news_of = std::get_if<ForwardNews>(&message)) {

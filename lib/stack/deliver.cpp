@@ -128,7 +128,7 @@ void Stack::deliver_time_wait(tcp::TimeWait& entry, Classified& in) {
         case TimeWaitVerdict::remove: remove_time_wait(entry); return;
         case TimeWaitVerdict::reopen:
             if (const tcp::Listener* listener =
-                    find_listener(in.ip.destination, in.segment.destination_port)) {
+                    find_listener(in.ip.destination, in.segment.destination_port, in.hash)) {
                 const Seq floor = tcp::beyond(entry);
                 // Where the SYN will be dropped, its floor is kept for the next.
                 if (!listener->accept_queue_full() && half_opens_.in_use() < half_opens_.limit()) {
@@ -202,7 +202,9 @@ tcp::Connection* Stack::establish(const tcp::HalfOpen& entry, Classified& in) {
         if (config_.tcp.tcp_abort_on_overflow != 0) reply_reset(in);
         return nullptr;
     }
-    tcp::Connection* c = add_connection(entry.key, in.hash);
+    tcp::Connection* c = add_connection(entry.key, in.hash,
+                                        {.reuse_address = listener.reuse_address,
+                                         .reuse_port = listener.reuse_port});
     if (c == nullptr) return nullptr;
     listener.accept_queue.push_back(*c);
     tcp::complete(env_, entry, in.segment, *c, in.ip.destination, link_mss(in.ip.source));
@@ -247,8 +249,12 @@ void Stack::hand_to_owner(uint16_t core, Classified& in, const tcp::FlowKey& key
 /// One of the cores that listen where this one does not; the same for each SYN of a tuple.
 std::optional<uint16_t> Stack::listening_core(const Classified& in) const {
     const Address& local = in.ip.destination;
-    for (const Address& address : {local, Address::any(local.family()), Address()}) {
-        const auto found = directory_.find({address, in.segment.destination_port});
+    const uint16_t port = in.segment.destination_port;
+    for (const Listening& what :
+         {Listening{local, port, false}, Listening{Address::any(local.family()), port, false},
+          Listening{Address(), port, false}, Listening{Address(), port, true}}) {
+        if (what.v6_only && local.is_v4()) continue;
+        const auto found = directory_.find(what);
         if (found == directory_.end()) continue;
         uint64_t cores = found->second;
         for (auto skip = in.hash % static_cast<unsigned>(std::popcount(cores)); skip > 0; --skip)
@@ -261,7 +267,8 @@ std::optional<uint16_t> Stack::listening_core(const Classified& in) const {
 /// A segment of a tuple that nobody knows: for a listener, or for nobody.
 void Stack::deliver_new(Classified& in, std::optional<Seq> isn_floor) {
     const wire::Segment& segment = in.segment;
-    tcp::Listener* listener = find_listener(in.ip.destination, segment.destination_port);
+    tcp::Listener* listener =
+        find_listener(in.ip.destination, segment.destination_port, in.hash);
     // RFC 9293 section 3.10.7.2: first RST, second ACK, third SYN.
     if (segment.rst()) {
         counters_.drop(Drop::tcp_closed_rst);

@@ -24,6 +24,7 @@ struct NeighbourNews {
 struct ListenerNews {
     Address address;
     uint16_t port;
+    bool v6_only;
     uint16_t core;
     bool listening;
 };

@@ -26,60 +26,75 @@ struct ExactListenerKey {
         return listener.port == port && listener.address == address;
     }
 };
-/// Two listeners on one port exclude each other where one address could be served by both.
-struct ConflictKey {
-    const Address& address;
-    uint16_t port;
-    bool matches(const tcp::Listener& listener) const {
-        if (listener.port != port) return false;
-        if (listener.address == address) return true;
-        return listener.serves(address) ||
-               (address.is_unspecified() &&
-                (!address.is_v4() || listener.address.is_v4()));
-    }
-};
-struct PortKey {
-    uint16_t port;
-    bool matches(const tcp::Listener& listener) const { return listener.port == port; }
-};
 
 }  // namespace
 
-tcp::Listener* Stack::find_listener(const Address& local, uint16_t port) {
+/// `flow_hash` says which, where several share the port (SO_REUSEPORT): the same one each time.
+tcp::Listener* Stack::find_listener(const Address& local, uint16_t port, uint32_t flow_hash) {
     const uint32_t hash = hash_(port);
-    // The most specific first, as Linux scores them.
-    if (auto* exact = listeners_.find(ExactListenerKey{local, port}, hash)) return exact;
-    return listeners_.find(ListenerKey{local, port}, hash);
+    // The most specific first, as Linux scores them; IPv4's own "any" before IPv6's.
+    tcp::Listener* found = listeners_.find(ExactListenerKey{local, port}, hash);
+    const Address any = Address::any(local.family());
+    if (found == nullptr) found = listeners_.find(ExactListenerKey{any, port}, hash);
+    if (found == nullptr) found = listeners_.find(ListenerKey{local, port}, hash);
+    if (found == nullptr || !found->reuse_port) return found;
+    const ExactListenerKey group{found->address, port};
+    const uint64_t members = listeners_.count(group, hash);
+    return listeners_.find(group, hash, (flow_hash * members) >> 32);
 }
 
-bool Stack::port_serves_listener(uint16_t port) {
-    return listeners_.find(PortKey{port}, hash_(port)) != nullptr;
+Result<Binding*> Stack::bind(const SocketAddress& local, const BindOptions& options) {
+    if (!local.address.is_unspecified() && !addresses_.find(local.address))
+        return error(EADDRNOTAVAIL);
+    if (local.port == 0)
+        return bindings_.bind_to_any_port(
+            local.address, options, static_cast<uint16_t>(config_.tcp.ip_local_port_range_min),
+            static_cast<uint16_t>(config_.tcp.ip_local_port_range_max));
+    return bindings_.bind(local, options);
 }
 
 Result<tcp::Listener*> Stack::listen(const SocketAddress& local, uint32_t backlog, void* owner) {
     if (local.port == 0) return error(EINVAL);
-    if (!local.address.is_unspecified() && !addresses_.find(local.address))
-        return error(EADDRNOTAVAIL);
-    const uint32_t hash = hash_(local.port);
-    if (listeners_.find(ConflictKey{local.address, local.port}, hash) != nullptr)
-        return error(EADDRINUSE);
-    tcp::Listener* listener = listener_pool_.take();
-    if (listener == nullptr) return error(ENOBUFS);
-    listener->address = local.address;
-    listener->port = local.port;
-    listener->backlog = std::min(backlog, config_.tcp.somaxconn);
-    listener->owner = owner;
-    listeners_.insert(*listener, hash);
-    for (uint16_t core = 0; core < steering_.cores(); ++core)
-        if (core != core_)
-            host_.tell(core, ListenerNews{local.address, local.port, core_, true});
+    const auto binding = bind(local, {.reuse_address = true});
+    if (!binding) return std::unexpected(binding.error());
+    const auto listener = listen(**binding, backlog, owner);
+    if (listener)
+        (*listener)->own_binding = *binding;
+    else
+        release(**binding);
     return listener;
 }
 
-void Stack::close_listener(tcp::Listener& listener) {
+Result<tcp::Listener*> Stack::listen(Binding& binding, uint32_t backlog, void* owner) {
+    if (const auto allowed = bindings_.listen(binding); !allowed)
+        return std::unexpected(allowed.error());
+    tcp::Listener* listener = listener_pool_.take();
+    if (listener == nullptr) {
+        binding.listening = false;
+        return error(ENOBUFS);
+    }
+    listener->address = binding.local.address;
+    listener->port = binding.local.port;
+    listener->v6_only = binding.options.v6_only;
+    listener->reuse_address = binding.options.reuse_address;
+    listener->reuse_port = binding.options.reuse_port;
+    listener->backlog = std::min(backlog, config_.tcp.somaxconn);
+    listener->owner = owner;
+    listeners_.insert(*listener, hash_(listener->port));
+    tell_listening(*listener, true);
+    return listener;
+}
+
+/// The other cores send on what arrives for it there.
+void Stack::tell_listening(const tcp::Listener& listener, bool listening) {
+    const bool v6_only = listener.v6_only && listener.address.is_unspecified();
     for (uint16_t core = 0; core < steering_.cores(); ++core)
         if (core != core_)
-            host_.tell(core, ListenerNews{listener.address, listener.port, core_, false});
+            host_.tell(core, ListenerNews{listener.address, listener.port, v6_only, core_,
+                                          listening});
+}
+
+void Stack::close_listener(tcp::Listener& listener) {
     // Every child is reset (attack case 28): nobody will ever serve it.
     while (!listener.half_open.empty()) {
         tcp::HalfOpen& entry = listener.half_open.front();
@@ -100,6 +115,9 @@ void Stack::close_listener(tcp::Listener& listener) {
     }
     std::erase(acceptable_, &listener);
     listeners_.erase(listener);
+    const ExactListenerKey same{listener.address, listener.port};
+    if (listeners_.find(same, listener.hash) == nullptr) tell_listening(listener, false);
+    if (listener.own_binding != nullptr) release(*listener.own_binding);
     listener_pool_.give_back(&listener);
 }
 
@@ -148,7 +166,7 @@ uint16_t Stack::link_mss(const Address& destination) const {
 Stack::PortUse Stack::use_of(const tcp::FlowKey& key) {
     // Only those whose replies steering brings to this core (attack case 35).
     if (owner_of(key) != core_) return PortUse::taken;
-    if (port_serves_listener(key.local_port)) return PortUse::in_the_way;
+    if (bindings_.is_bound(key.local_port)) return PortUse::in_the_way;
     const uint32_t hash = hash_(key);
     if (is_claimed(key, hash)) return PortUse::in_the_way;
     const tcp::Flow* flow = flows_.find(key, hash);
@@ -212,7 +230,7 @@ bool Stack::may_take_over(const tcp::Flow& flow) const {
 }
 
 Result<tcp::Connection*> Stack::connect(const SocketAddress& remote, const SocketAddress& local,
-                                        void* owner) {
+                                        void* owner, const BindOptions& named) {
     if (remote.port == 0) return error(EINVAL);
     // MUST-46: no connection to a group. Linux says ENETUNREACH for these.
     if (remote.address.is_unspecified() || addresses_.is_group(remote.address))
@@ -245,7 +263,7 @@ Result<tcp::Connection*> Stack::connect(const SocketAddress& remote, const Socke
     } else if (half_open_table_.find(key, hash) != nullptr) {
         return error(EADDRNOTAVAIL);
     }
-    tcp::Connection* c = add_connection(key, hash);
+    tcp::Connection* c = add_connection(key, hash, local.port == 0 ? BindOptions() : named);
     if (c == nullptr) return error(ENOBUFS);
     c->owner = owner;
     port_maps_.opened(key);
@@ -254,7 +272,8 @@ Result<tcp::Connection*> Stack::connect(const SocketAddress& remote, const Socke
     return c;
 }
 
-tcp::Connection* Stack::add_connection(const tcp::FlowKey& key, uint32_t hash) {
+tcp::Connection* Stack::add_connection(const tcp::FlowKey& key, uint32_t hash,
+                                       const BindOptions& options) {
     tcp::Connection* c = connections_.take(key);
     if (c == nullptr) {
         counters_.drop(Drop::no_connection);
@@ -267,8 +286,9 @@ tcp::Connection* Stack::add_connection(const tcp::FlowKey& key, uint32_t hash) {
         c->path_mtu_expires_s = static_cast<uint32_t>(path->expires.ns() / 1'000'000'000);
     }
     c->in_table = true;
-    flows_.insert(*c, hash);
-    ++flows_changed_;
+    c->reuse_address = options.reuse_address;
+    c->reuse_port = options.reuse_port;
+    enter_table(*c, hash);
     return c;
 }
 
@@ -295,12 +315,23 @@ void Stack::remove_half_open(tcp::HalfOpen& entry) {
     half_opens_.give_back(&entry);
 }
 
+void Stack::enter_table(tcp::Flow& flow, uint32_t hash) {
+    flows_.insert(flow, hash);
+    bindings_.came(flow);
+    ++flows_changed_;
+}
+
+void Stack::leave_table(tcp::Flow& flow) {
+    flows_.erase(flow);
+    bindings_.went(flow);
+    port_maps_.give_back(flow.key);
+    ++flows_changed_;
+}
+
 void Stack::leave_table(tcp::Connection& c) {
     if (!c.in_table) return;
     c.in_table = false;
-    flows_.erase(c);
-    port_maps_.give_back(c.key);
-    ++flows_changed_;
+    leave_table(static_cast<tcp::Flow&>(c));
 }
 
 /// The connection's place in the flow table goes to an entry that needs less, in TIME-WAIT or on
@@ -315,9 +346,8 @@ void Stack::to_time_wait(tcp::Connection& c) {
     if (entry != nullptr) {
         ++time_wait_count_;
         tcp::begin(*entry, c);
-        flows_.insert(*entry, hash);
+        enter_table(*entry, hash);
         if (!becomes_reusable(*entry)) port_maps_.take(entry->key);
-        ++flows_changed_;
         if (!awaits_fin) ++counters_.tcp_time_waits;
         time_wait_queue_.add(*entry, env_.now, awaits_fin ? c.slow_due - env_.now : two_msl());
     } else {
@@ -331,9 +361,7 @@ void Stack::to_time_wait(tcp::Connection& c) {
 void Stack::remove_time_wait(tcp::TimeWait& entry) {
     // It leaves the table now; its slot of the queue gives its memory back when it drains.
     --time_wait_count_;
-    flows_.erase(entry);
-    port_maps_.give_back(entry.key);
-    ++flows_changed_;
+    leave_table(entry);
     claim(entry.key, false);
     entry.expires = 0;
 }

@@ -38,8 +38,7 @@ PortMap* PortMaps::find(const tcp::FlowKey& key) {
 
 void PortMaps::opened(const tcp::FlowKey& key) {
     PortMap* map = find(key);
-    dice_ = dice_ * 6364136223846793005 + 1442695040888963407;  // Knuth's MMIX generator
-    if (map == nullptr && (dice_ >> 32) % sample == 0) map = &make(key);
+    if (map == nullptr && dice_.chance(1, sample)) map = &make(key);
     if (map == nullptr) return;
     map->take(key.local_port);
     map->used = true;

@@ -9,6 +9,7 @@
 #include "base/hash_table.h"
 #include "base/keyed_hash.h"
 #include "base/pool.h"
+#include "base/random.h"
 #include "tcp/flow.h"
 
 namespace millrace::stack {
@@ -32,7 +33,7 @@ struct PortMap : HashNode {
 class PortMaps {
 public:
     explicit PortMaps(uint64_t seed)
-        : hash_(seed), dice_(seed | 1), memory_(limit), table_(limit) {
+        : hash_(seed), dice_(seed), memory_(limit), table_(limit) {
         maps_.reserve(limit);
     }
     ~PortMaps() {
@@ -60,7 +61,7 @@ private:
     PortMap& make(const tcp::FlowKey& key);
 
     TableHash hash_;
-    uint64_t dice_;  // which of the openings; nothing that anybody could gain by guessing
+    Random dice_;  // which of the openings
     Pool<PortMap> memory_;
     std::vector<PortMap*> maps_;
     size_t hand_ = 0;  // of the clock that looks for one to be replaced

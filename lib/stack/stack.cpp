@@ -26,6 +26,9 @@ size_t sent_ranges_max(const Config& config) {
     return size_t{2} * config.tcp.max_connections + 65536;
 }
 
+// Sockets that have asked for a port by its number.
+constexpr size_t bindings_max = size_t{1} << 20;
+
 constexpr Duration housekeeping = Duration::from_ms(1);
 constexpr Duration fragment_sweep = Duration::from_s(1);
 
@@ -96,6 +99,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       flows_(flows_max(config_)),
       half_open_table_(config_.tcp.max_half_open),
       listeners_(1024),
+      bindings_(options.secrets.table, addresses_, bindings_max),
       port_maps_(options.secrets.table),
       forward_pool_(options.cores > 1 ? flows_max(config_) : 0),
       forwards_(options.cores > 1 ? flows_max(config_) : 1) {

@@ -12,6 +12,7 @@
 #include "ip/neighbours.h"
 #include "ip/path_mtu.h"
 #include "ip/routes.h"
+#include "stack/bindings.h"
 #include "stack/classify.h"
 #include "stack/host.h"
 #include "stack/port_maps.h"
@@ -79,14 +80,22 @@ public:
     bool has_work() const;
 
     // --- calls; ENOMEM-like conditions and Linux's errno values otherwise
-    /// EADDRINUSE, EADDRNOTAVAIL, EINVAL, ENOBUFS.
+    /// A port of 0 is chosen, out of ip_local_port_range. EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
+    Result<Binding*> bind(const SocketAddress& local, const BindOptions& options);
+    void release(Binding& binding) { bindings_.release(binding); }
+    /// The binding stays its owner's, and outlives the listener. EADDRINUSE, ENOBUFS.
+    Result<tcp::Listener*> listen(Binding& binding, uint32_t backlog, void* owner);
+    /// Both in one, with SO_REUSEADDR: a server may begin again while connections of its last life
+    /// are in TIME-WAIT. EINVAL for port 0.
     Result<tcp::Listener*> listen(const SocketAddress& local, uint32_t backlog, void* owner);
     void close_listener(tcp::Listener& listener);
     /// Null where nobody waits.
     tcp::Connection* accept(tcp::Listener& listener);
-    /// EADDRNOTAVAIL, ENETUNREACH, EINVAL, ENOBUFS. A local port of 0 is chosen.
+    /// EADDRNOTAVAIL, ENETUNREACH, EINVAL, ENOBUFS. A local port of 0 is chosen; whoever names one
+    /// shares it by default with who else does that.
     Result<tcp::Connection*> connect(const SocketAddress& remote, const SocketAddress& local,
-                                     void* owner);
+                                     void* owner,
+                                     const BindOptions& named = {.reuse_address = true});
 
     tcp::Env& env() { return env_; }
     const observe::Counters& counters() const { return counters_; }
@@ -192,8 +201,7 @@ private:
     void flush();
 
     // open.cpp: listeners, half-open entries, connections begin and end
-    tcp::Listener* find_listener(const Address& local, uint16_t port);
-    bool port_serves_listener(uint16_t port);
+    tcp::Listener* find_listener(const Address& local, uint16_t port, uint32_t flow_hash);
     bool becomes_reusable(const tcp::Flow& flow) const;
     bool may_take_over(const tcp::Flow& flow) const;
     enum class PortUse : uint8_t {
@@ -206,12 +214,16 @@ private:
                                  const SocketAddress& remote);
     uint16_t owner_of(const tcp::FlowKey& key) const;
     uint16_t link_mss(const Address& destination) const;
-    tcp::Connection* add_connection(const tcp::FlowKey& key, uint32_t hash);
+    tcp::Connection* add_connection(const tcp::FlowKey& key, uint32_t hash,
+                                    const BindOptions& options);
+    void enter_table(tcp::Flow& flow, uint32_t hash);
+    void leave_table(tcp::Flow& flow);
     void remove_half_open(tcp::HalfOpen& entry);
     void due(tcp::HalfOpen& entry);
     void not_due(tcp::HalfOpen& entry);
     void to_time_wait(tcp::Connection& c);
     void leave_table(tcp::Connection& c);
+    void tell_listening(const tcp::Listener& listener, bool listening);
     void retire(tcp::Connection& c);
     void remove_time_wait(tcp::TimeWait& entry);
     Duration two_msl() const { return Duration::from_s(config_.tcp.tcp_timewait_len); }
@@ -257,6 +269,7 @@ private:
     HashTable<tcp::Flow> flows_;
     HashTable<tcp::HalfOpen> half_open_table_;
     HashTable<tcp::Listener> listeners_;
+    Bindings bindings_;
     tcp::TimeWaitQueue time_wait_queue_;
     size_t time_wait_count_ = 0;  ///< in the flow table: at most tcp_max_tw_buckets
     uint64_t flows_changed_ = 0;  ///< hints of the second pass are good while this stands still
@@ -271,7 +284,13 @@ private:
     static constexpr uint32_t port_lookups_max = 1024;
 
     /// What other cores listen on: bit i is core i.
-    std::map<std::pair<Address, uint16_t>, uint64_t> directory_;
+    struct Listening {
+        Address address;
+        uint16_t port;
+        bool v6_only;
+        auto operator<=>(const Listening&) const = default;
+    };
+    std::map<Listening, uint64_t> directory_;
     /// Tuples that steering brings here and another core owns. Bounded as the connections are.
     struct Forward : HashNode {
         tcp::FlowKey key;

@@ -10,6 +10,10 @@
 #include "tcp/env.h"
 #include "wire/tcp.h"
 
+namespace millrace::stack {
+struct Binding;
+}
+
 namespace millrace::tcp {
 
 struct HalfOpen;
@@ -63,6 +67,10 @@ struct Listener : HashNode {
     void* owner = nullptr;      ///< the application's side
     uint8_t dscp = 0;           ///< of SYN-ACKs, and what connections begin with
     uint8_t ttl = 0;            ///< likewise; 0: `ip_default_ttl`
+    bool v6_only = false;       ///< IPV6_V6ONLY: "any" of IPv6 leaves IPv4 out
+    bool reuse_address = false; ///< SO_REUSEADDR, which its connections inherit
+    bool reuse_port = false;    ///< SO_REUSEPORT, likewise: others may share what arrives
+    stack::Binding* own_binding = nullptr;  ///< released with it, where nobody else has it
     bool accept_event = false;  ///< the owner is to be told of the queue
     Instant cookies_until;      ///< until then a SYN cookie may come back
 
@@ -74,8 +82,9 @@ struct Listener : HashNode {
                                                                 : tunables.tcp_max_syn_backlog);
     }
     bool serves(const Address& local) const {
-        return address == local || (address.is_unspecified() &&
-                                    (!address.is_v4() || local.is_v4()));
+        return address == local ||
+               (address.is_unspecified() &&
+                (address.is_v4() ? local.is_v4() : !(v6_only && local.is_v4())));
     }
 };
 

@@ -22,6 +22,8 @@ bool awaits_fin_alone(const Env& env, const Connection& c) {
 void begin(TimeWait& entry, const Connection& c) {
     entry.awaits_fin = c.state == State::fin_wait_2;
     entry.timestamps = c.timestamps;
+    entry.reuse_address = c.reuse_address;
+    entry.reuse_port = c.reuse_port;
     entry.dscp = c.dscp;
     entry.ttl = c.ttl;
     entry.rcv_nxt = c.rcv_nxt;
@@ -128,6 +130,9 @@ Segment time_wait_ack(Env& env, const TimeWait& entry, const Address& local) {
     segment.seq = entry.snd_nxt;
     segment.ack = entry.rcv_nxt;
     segment.flags = TcpFlags::ack;
+    // What was offered is not taken back (SHLD-14), and is not remembered: no window is too wide
+    // where all that it could be used for is reset.
+    if (entry.awaits_fin) segment.window = UINT16_MAX;
     if (entry.timestamps) {
         segment.options.has_timestamps = true;
         segment.options.ts_value = env.ms() + env.isn.timestamp_offset(entry.key, local);

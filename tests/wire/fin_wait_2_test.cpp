@@ -111,7 +111,7 @@ TEST_P(FinWait2, what_is_no_answer_is_dropped_or_acknowledged) {
     EXPECT_EQ(s.counters().drops(Drop::tcp_no_ack), 1U);
     s.expect_silence();
     s.inject(FA(1, 2).timestamps(900, 0));  // PAWS
-    s.expect(A(2, 1));
+    s.expect(A(2, 1).window(65535));        // RCV.WND stands
     s.inject(now(FA(1, 3)));  // acknowledges what was never sent
     s.expect(A(2, 1));
     s.inject(now(FA(70000, 2)));  // outside any window

@@ -63,7 +63,7 @@ TEST(Mailbox, letters_come_in_order_and_at_most_as_many_as_asked_for) {
 
 TEST(Mailbox, a_message_arrives_as_it_was_posted) {
     const auto box = make();
-    const stack::ListenerNews news{Address::v4(10, 0, 0, 1), 80, 3, true};
+    const stack::ListenerNews news{Address::v4(10, 0, 0, 1), 80, false, 3, true};
     EXPECT_TRUE(box->post(Letter(stack::Message(news))));
     const size_t count = box->read(1, [&](Letter& letter) {
         const auto& got = std::get<stack::ListenerNews>(std::get<stack::Message>(letter));

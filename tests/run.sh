@@ -115,6 +115,7 @@ if [ $quick = 0 ]; then
     export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     for name in $suites; do suite "$name (ASan, UBSan)" "$sanitized/tests/${name}_tests"; done
     python "install" python3 -W ignore "$MILLRACE_TOP/tests/install/install.py" "$optimised"
+    python "differential" python3 -W ignore "$MILLRACE_TOP/tests/differential/differential.py" "$optimised"
     python "interop" python3 -W ignore "$MILLRACE_TOP/tests/interop/interop.py" "$optimised"
     python "impaired wire" python3 -W ignore "$MILLRACE_TOP/tests/interop/impaired.py" "$optimised"
     python "demo link" python3 -W ignore "$MILLRACE_TOP/tests/interop/demo.py" "$optimised"

@@ -36,6 +36,8 @@ namespace millrace {
 
 namespace api {
 class Context;
+class Socket;
+class Sockets;
 }
 namespace tcp {
 struct Connection;
@@ -194,6 +196,7 @@ public:
 
 private:
     friend class api::Context;
+    friend class api::Socket;
     friend class Listener;
     friend class Stack;
     Connection(api::Context* context, tcp::Connection* connection)
@@ -280,8 +283,9 @@ public:
     Result<Listener> listen(const SocketAddress& local, ListenHandler& handler,
                             uint32_t backlog = 4096);
     /// Active open; `on_connected` or `on_closed` follows. `local` may name an address, a port,
-    /// both or neither. ENETUNREACH, EADDRNOTAVAIL (the tuple is in use, or no port is left; see
-    /// `tcp_tw_reuse` for those in TIME-WAIT), EINVAL, ENOBUFS, EPERM.
+    /// both or neither. ENETUNREACH, EADDRNOTAVAIL (the tuple is in use, or no port is left; one in
+    /// TIME-WAIT with timestamps can be named, and is chosen as `tcp_tw_reuse` says), EINVAL,
+    /// ENOBUFS, EPERM.
     Result<Connection> connect(const SocketAddress& remote, ConnectionHandler& handler,
                                const SocketAddress& local = {});
     /// A buffer that refers to a region's memory, at most `Buffer::max_size` bytes. EINVAL,
@@ -316,6 +320,7 @@ public:
 
 private:
     friend class api::Context;
+    friend class api::Sockets;
     api::Context& context_;
 };
 

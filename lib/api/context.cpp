@@ -86,7 +86,9 @@ Result<Connection> Stack::connect(const SocketAddress& remote, ConnectionHandler
     SocketAddress from = local;
     // "No address" is the unspecified one of either family.
     if (from.address.is_unspecified()) from.address = Address::any(remote.address.family());
-    const auto connection = context_.stack().connect(remote, from, &handler);
+    // Who names a port shares it with others who do.
+    const auto connection = context_.stack().connect(remote, from, &handler,
+                                                     {.reuse_address = local.port != 0});
     if (!connection) return std::unexpected(connection.error());
     return Connection(&context_, *connection);
 }

@@ -78,7 +78,7 @@ Result<tcp::Listener*> Stack::listen(Binding& binding, uint32_t backlog, void* o
     listener->v6_only = binding.options.v6_only;
     listener->reuse_address = binding.options.reuse_address;
     listener->reuse_port = binding.options.reuse_port;
-    listener->backlog = std::min(backlog, config_.tcp.somaxconn);
+    set_backlog(*listener, backlog);
     listener->owner = owner;
     listeners_.insert(*listener, hash_(listener->port));
     tell_listening(*listener, true);
@@ -214,10 +214,16 @@ Result<uint16_t> Stack::choose_port(const Address& local, uint16_t local_index,
     return error(EADDRNOTAVAIL);
 }
 
+/// Who names a port means this tuple: as in Linux, where it is in TIME-WAIT with timestamps, that
+/// is enough.
+bool Stack::may_be_taken_over_by_name(const tcp::Flow& flow) const {
+    return flow.kind == tcp::FlowKind::time_wait && !flow.awaits_fin && flow.timestamps;
+}
+
 /// tcp_tw_reuse, RFC 6191 from the side that opens: timestamps tell the new connection's segments
 /// from the old one's. At once, or when `tcp_tw_reuse_delay` is over.
 bool Stack::becomes_reusable(const tcp::Flow& flow) const {
-    if (flow.kind != tcp::FlowKind::time_wait || flow.awaits_fin || !flow.timestamps) return false;
+    if (!may_be_taken_over_by_name(flow)) return false;
     const uint32_t reuse = config_.tcp.tcp_tw_reuse;
     return reuse == 1 || (reuse == 2 && addresses_.find(flow.key.remote).has_value());
 }
@@ -230,7 +236,7 @@ bool Stack::may_take_over(const tcp::Flow& flow) const {
 }
 
 Result<tcp::Connection*> Stack::connect(const SocketAddress& remote, const SocketAddress& local,
-                                        void* owner, const BindOptions& named) {
+                                        void* owner, const BindOptions& options) {
     if (remote.port == 0) return error(EINVAL);
     // MUST-46: no connection to a group. Linux says ENETUNREACH for these.
     if (remote.address.is_unspecified() || addresses_.is_group(remote.address))
@@ -255,7 +261,8 @@ Result<tcp::Connection*> Stack::connect(const SocketAddress& remote, const Socke
     if (is_claimed(key, hash)) return error(EADDRNOTAVAIL);
     std::optional<Seq> floor;
     if (tcp::Flow* flow = flows_.find(key, hash)) {
-        if (!may_take_over(*flow)) return error(EADDRNOTAVAIL);
+        if (local.port != 0 ? !may_be_taken_over_by_name(*flow) : !may_take_over(*flow))
+            return error(EADDRNOTAVAIL);
         auto& entry = static_cast<tcp::TimeWait&>(*flow);
         floor = tcp::beyond(entry);
         ++counters_.tcp_time_wait_recycled;
@@ -263,7 +270,7 @@ Result<tcp::Connection*> Stack::connect(const SocketAddress& remote, const Socke
     } else if (half_open_table_.find(key, hash) != nullptr) {
         return error(EADDRNOTAVAIL);
     }
-    tcp::Connection* c = add_connection(key, hash, local.port == 0 ? BindOptions() : named);
+    tcp::Connection* c = add_connection(key, hash, options);
     if (c == nullptr) return error(ENOBUFS);
     c->owner = owner;
     port_maps_.opened(key);

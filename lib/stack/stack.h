@@ -88,14 +88,17 @@ public:
     /// Both in one, with SO_REUSEADDR: a server may begin again while connections of its last life
     /// are in TIME-WAIT. EINVAL for port 0.
     Result<tcp::Listener*> listen(const SocketAddress& local, uint32_t backlog, void* owner);
+    /// Of who listens already; bounded by somaxconn.
+    void set_backlog(tcp::Listener& listener, uint32_t backlog) {
+        listener.backlog = std::min(backlog, config_.tcp.somaxconn);
+    }
     void close_listener(tcp::Listener& listener);
     /// Null where nobody waits.
     tcp::Connection* accept(tcp::Listener& listener);
-    /// EADDRNOTAVAIL, ENETUNREACH, EINVAL, ENOBUFS. A local port of 0 is chosen; whoever names one
-    /// shares it by default with who else does that.
+    /// EADDRNOTAVAIL, ENETUNREACH, EINVAL, ENOBUFS. A local port of 0 is chosen. `options`: what
+    /// the connection answers to those who would bind its port.
     Result<tcp::Connection*> connect(const SocketAddress& remote, const SocketAddress& local,
-                                     void* owner,
-                                     const BindOptions& named = {.reuse_address = true});
+                                     void* owner, const BindOptions& options = {});
 
     tcp::Env& env() { return env_; }
     const observe::Counters& counters() const { return counters_; }
@@ -204,6 +207,7 @@ private:
     tcp::Listener* find_listener(const Address& local, uint16_t port, uint32_t flow_hash);
     bool becomes_reusable(const tcp::Flow& flow) const;
     bool may_take_over(const tcp::Flow& flow) const;
+    bool may_be_taken_over_by_name(const tcp::Flow& flow) const;
     enum class PortUse : uint8_t {
         free,
         taken,       ///< until whoever has it gives it back

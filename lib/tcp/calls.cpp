@@ -29,18 +29,22 @@ uint32_t not_sent_low_water(const Env& env, const Connection& c) {
     return own != 0 ? own : env.tunables.tcp_notsent_lowat;
 }
 
-/// Room in the send buffer; notes that the application waits where there is none.
-uint32_t send_room(const Env& env, Connection& c) {
+/// Room in the send buffer.
+uint32_t send_room(const Env& env, const Connection& c) {
     const uint32_t unsent = c.unsent();
     const uint32_t charge = c.send_charge();
     const uint32_t mark = not_sent_low_water(env, c);
-    if (charge >= c.snd_buf || unsent >= mark) {
-        c.want_writable = true;
-        return 0;
-    }
+    if (charge >= c.snd_buf || unsent >= mark) return 0;
     // What finds room under the low-water mark may pass it by a segment: no dribbles.
     const uint32_t to_mark = std::max<uint32_t>(mark - unsent, c.snd_mss);
     return std::min(c.snd_buf - charge, to_mark);
+}
+
+/// The same for who would fill it: notes that the application waits where there is none.
+uint32_t ask_for_room(const Env& env, Connection& c) {
+    const uint32_t room = send_room(env, c);
+    if (room == 0) c.want_writable = true;
+    return room;
 }
 
 /// Whole buffers join the queue. While receive buffers are short, what holds one, or fills less
@@ -113,9 +117,13 @@ void open(Env& env, Connection& c, const Address& local, uint16_t link_mss,
     env.mark_dirty(c);
 }
 
+bool is_writable(const Env& env, const Connection& c) {
+    return may_send(c.state) && send_room(env, c) > 0;
+}
+
 Result<size_t> send(Env& env, Connection& c, BufferChain& data) {
     if (!may_send(c.state)) return error(cannot_send(c));
-    if (send_room(env, c) == 0) return error(EAGAIN);
+    if (ask_for_room(env, c) == 0) return error(EAGAIN);
     borrow_sending(env, c);
     const size_t size = data.size();
     if (!enqueue(env, c, data)) {
@@ -128,7 +136,7 @@ Result<size_t> send(Env& env, Connection& c, BufferChain& data) {
 
 Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> data) {
     if (!may_send(c.state)) return error(cannot_send(c));
-    const uint32_t room = send_room(env, c);
+    const uint32_t room = ask_for_room(env, c);
     if (room == 0) return error(EAGAIN);
     borrow_sending(env, c);
     const size_t copied =

@@ -22,6 +22,8 @@ void open(Env& env, Connection& c, const Address& local, uint16_t link_mss,
 /// when the buffer is full, the handshake not over or buffers are short (a `writable` event
 /// follows) — `data` is left untouched then.
 Result<size_t> send(Env& env, Connection& c, BufferChain& data);
+/// `send` would take something.
+bool is_writable(const Env& env, const Connection& c);
 /// SEND with a copy. Answers how many bytes were taken.
 Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> data);
 /// RECEIVE: all that is there, by ownership. Empty where there is nothing (yet, or any more).

@@ -159,7 +159,7 @@ public:
         connecting.push_back(std::make_unique<Endpoint>(like));
         Endpoint& end = *connecting.back();
         end.stack = &node_.stack(core);
-        auto c = end.stack->connect(remote, local, &end);
+        auto c = end.stack->connect(remote, local, &end, {.reuse_address = local.port != 0});
         EXPECT_TRUE(c) << c.error().message();
         if (c) end.connection = *c;
         return end;

@@ -1,0 +1,96 @@
+// The socket API in C: what a program written for Linux's sockets calls, `mr_` before the name.
+//
+// Purpose: porting. Each call takes the arguments of the one it is named after, returns what that
+// returns and sets errno to what Linux sets in the same situation. Constants and structures are the
+// C library's own.
+//
+// Owner: a context belongs to the thread that entered it, and its sockets with it; the descriptors
+// of another context, or of the kernel, are EBADF. A thread without a context gets ENXIO. A context
+// is one core's stack in the caller's own loop: it turns inside these calls, in those that wait
+// and once in those that would answer EAGAIN; `mr_turn` turns it for a program that is busy
+// elsewhere.
+// Descriptors: dense from `MR_DESCRIPTOR_MIN` on, the lowest that is free; none is ever one of the
+// kernel's (which end below it, see /proc/sys/fs/nr_open).
+// SIGPIPE is never raised: all calls behave as with MSG_NOSIGNAL.
+//
+//     mr_context *context = mr_context_create(toml, why, sizeof why);
+//     int s = mr_socket(AF_INET, SOCK_STREAM, 0);
+//     mr_connect(s, (struct sockaddr *)&server, sizeof server);
+//     mr_send(s, "hello", 5, 0);
+#pragma once
+
+#include <poll.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MR_DESCRIPTOR_MIN (1 << 20)
+
+typedef struct mr_context mr_context;
+
+/** Starts a stack from a configuration (TOML, of one core; see config/) and enters it. Null where
+    that cannot be; then `why` says cause and remedy. */
+mr_context *mr_context_create(const char *toml, char *why, size_t why_size);
+/** Closes its sockets and ends it. The thread that owns it. */
+void mr_context_destroy(mr_context *context);
+/** The calling thread's calls are about this context from now on; null: about none. */
+void mr_context_enter(mr_context *context);
+/** One turn of the loop. 1 if there was anything to do, 0 if not, -1: EDEADLK, ENXIO. */
+int mr_turn(void);
+
+/** AF_INET and AF_INET6; SOCK_STREAM with SOCK_NONBLOCK and SOCK_CLOEXEC (which has no effect:
+    descriptors do not outlive exec). EAFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT, EINVAL,
+    EMFILE. */
+int mr_socket(int domain, int type, int protocol);
+/** Linux's rules of SO_REUSEADDR, SO_REUSEPORT and IPV6_V6ONLY. Port 0: any of
+    ip_local_port_range. EADDRINUSE, EADDRNOTAVAIL, EINVAL, EAFNOSUPPORT, EBADF. */
+int mr_bind(int socket, const struct sockaddr *address, socklen_t size);
+/** The backlog is bounded by somaxconn. EADDRINUSE, EINVAL, EBADF. */
+int mr_listen(int socket, int backlog);
+/** EAGAIN, EINVAL (it does not listen), EMFILE (the connection stays in the queue), EBADF. */
+int mr_accept(int socket, struct sockaddr *address, socklen_t *size);
+/** The same, with SOCK_NONBLOCK and SOCK_CLOEXEC for the new socket. */
+int mr_accept4(int socket, struct sockaddr *address, socklen_t *size, int flags);
+/** Waits for the handshake, at most SO_SNDTIMEO; EINPROGRESS on a non-blocking socket, EALREADY
+    while that lasts. AF_UNSPEC ends what there is. ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH,
+    ENETUNREACH, EADDRNOTAVAIL, EISCONN, EAFNOSUPPORT, EINVAL, EBADF. */
+int mr_connect(int socket, const struct sockaddr *address, socklen_t size);
+/** SHUT_RD, SHUT_WR, SHUT_RDWR. ENOTCONN, EINVAL, EBADF. */
+int mr_shutdown(int socket, int how);
+/** SO_LINGER says what becomes of what was sent; without it, it is sent. EBADF. */
+int mr_close(int socket);
+
+int mr_getsockname(int socket, struct sockaddr *address, socklen_t *size);
+/** ENOTCONN. */
+int mr_getpeername(int socket, struct sockaddr *address, socklen_t *size);
+
+/** SOL_SOCKET: SO_REUSEADDR, SO_REUSEPORT, SO_KEEPALIVE, SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO.
+    IPPROTO_TCP: TCP_NODELAY. IPPROTO_IPV6: IPV6_V6ONLY. Any other: ENOPROTOOPT. EINVAL, EDOM,
+    EBADF. */
+int mr_setsockopt(int socket, int level, int name, const void *value, socklen_t size);
+/** What `mr_setsockopt` sets, and SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN. */
+int mr_getsockopt(int socket, int level, int name, void *value, socklen_t *size);
+
+/** MSG_DONTWAIT and MSG_NOSIGNAL; another flag: EOPNOTSUPP. A blocking socket sends all of it.
+    EAGAIN, EPIPE, ENOTCONN, the connection's error, EBADF. */
+ssize_t mr_send(int socket, const void *data, size_t size, int flags);
+ssize_t mr_write(int socket, const void *data, size_t size);
+/** MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL; another flag: EOPNOTSUPP. 0: the peer has closed its side.
+    EAGAIN, ENOTCONN, the connection's error, EBADF. */
+ssize_t mr_recv(int socket, void *data, size_t size, int flags);
+ssize_t mr_read(int socket, void *data, size_t size);
+
+/** F_GETFL and F_SETFL for O_NONBLOCK, as the third argument of fcntl. EINVAL for another command,
+    EBADF. */
+int mr_fcntl(int socket, int command, int argument);
+/** Sockets of this context; other descriptors: POLLNVAL. POLLIN, POLLOUT, POLLRDHUP, POLLHUP,
+    POLLERR, as Linux reports them. `timeout` in ms, negative: none. */
+int mr_poll(struct pollfd *sockets, nfds_t count, int timeout);
+
+#ifdef __cplusplus
+}
+#endif

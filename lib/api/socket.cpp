@@ -1,0 +1,262 @@
+#include "api/socket.h"
+
+#include <poll.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "tcp/calls.h"
+
+namespace millrace::api {
+
+using tcp::State;
+
+Socket::~Socket() {
+    if (listener_ != nullptr) stack().close_listener(*listener_);
+    if (connection_) static_cast<void>(connection_.close());
+    release_binding();
+}
+
+void Socket::release_binding() {
+    if (binding_ != nullptr) stack().release(*std::exchange(binding_, nullptr));
+}
+
+Result<void> Socket::bind(const SocketAddress& address) {
+    if (binding_ != nullptr || listener_ != nullptr || tcb() != nullptr) return error(EINVAL);
+    if (family_ == AF_INET6 && bind_options_.v6_only && address.address.is_v4())
+        return error(EINVAL);
+    const auto binding = stack().bind(address, bind_options_);
+    if (!binding) return std::unexpected(binding.error());
+    binding_ = *binding;
+    return {};
+}
+
+Result<void> Socket::listen(int backlog) {
+    if (connecting_ || connected_ || tcb() != nullptr) return error(EINVAL);
+    // As Linux: negative is more than anybody may ask for.
+    const auto most = static_cast<uint32_t>(backlog);
+    if (listener_ != nullptr) {
+        stack().set_backlog(*listener_, most);
+        return {};
+    }
+    const bool bound = binding_ != nullptr;
+    if (!bound)
+        if (const auto chosen = bind({any_address(), 0}); !chosen) return chosen;
+    ListenHandler* handler = this;
+    const auto listener = stack().listen(*binding_, most, handler);
+    if (!listener) {
+        if (!bound) release_binding();
+        return std::unexpected(listener.error());
+    }
+    listener_ = *listener;
+    return {};
+}
+
+Result<void> Socket::accept(Socket& accepted) {
+    if (listener_ == nullptr) return error(EINVAL);
+    tcp::Connection* c = stack().accept(*listener_);
+    if (c == nullptr) return error(EAGAIN);
+    c->owner = static_cast<ConnectionHandler*>(&accepted);
+    accepted.connection_ = Connection(&context_, c);
+    accepted.connected_ = true;
+    accepted.local_ = accepted.connection_.local();
+    accepted.peer_ = accepted.connection_.remote();
+    accepted.bind_options_ = bind_options_;
+    accepted.keepalive_ = keepalive_;
+    accepted.no_delay_ = no_delay_;
+    accepted.linger_ = linger_;
+    accepted.receive_timeout = receive_timeout;
+    accepted.send_timeout = send_timeout;
+    accepted.apply_options();
+    return {};
+}
+
+Result<void> Socket::connect(const SocketAddress& address) {
+    if (connected_) return error(EISCONN);
+    if (connecting_) {
+        const auto over = finish_connect();
+        return over || over.error() != EINPROGRESS ? over : error(EALREADY);
+    }
+    if (listener_ != nullptr) return error(EISCONN);
+    if (address.address.family() == Family::ipv4 && family_ == AF_INET6 && bind_options_.v6_only)
+        return error(ENETUNREACH);
+    const SocketAddress from = binding_ == nullptr ? SocketAddress() : binding_->local;
+    const bool any = from.address.is_unspecified();
+    ConnectionHandler* handler = this;
+    const auto c = stack().connect(
+        address, {any ? Address::any(address.address.family()) : from.address, from.port}, handler,
+        bind_options_);
+    if (!c) return std::unexpected(c.error());
+    connection_ = Connection(&context_, *c);
+    connecting_ = true;
+    done_ = false;
+    error_ = 0;
+    received_.clear();
+    local_ = connection_.local();
+    peer_ = address;
+    apply_options();
+    return error(EINPROGRESS);
+}
+
+Result<void> Socket::finish_connect() {
+    if (!connecting_) return {};
+    if (const tcp::Connection* c = tcb()) {
+        if (c->state == State::syn_sent || c->state == State::syn_received)
+            return error(EINPROGRESS);
+        if (c->state != State::closed) {
+            connecting_ = false;
+            connected_ = true;
+            return {};
+        }
+        if (c->error == 0 && c->unread() > 0) {  // all there was has come already
+            connecting_ = false;
+            connected_ = true;
+            return {};
+        }
+        return error(EINPROGRESS);  // `on_closed` is to follow
+    }
+    const int why = error_;
+    reset();
+    return error(why != 0 ? why : ECONNABORTED);
+}
+
+/// connect() with AF_UNSPEC: as tcp_disconnect.
+Result<void> Socket::disconnect() {
+    if (listener_ != nullptr) {
+        stack().close_listener(*std::exchange(listener_, nullptr));
+        if (binding_ != nullptr) binding_->listening = false;
+    }
+    if (connection_) static_cast<void>(connection_.abort());
+    reset();
+    return {};
+}
+
+void Socket::reset() {
+    const uint16_t port = local_.port;
+    connection_ = {};
+    connecting_ = connected_ = done_ = shut_read_ = shut_write_ = false;
+    error_ = 0;
+    received_.clear();
+    local_ = peer_ = {};
+    // getsockname() goes on telling the port, as Linux's does, though it is nobody's any more.
+    if (binding_ == nullptr) local_ = {any_address(), port};
+}
+
+Result<void> Socket::shutdown(int how) {
+    if (how < SHUT_RD || how > SHUT_RDWR) return error(EINVAL);
+    const bool read = how != SHUT_WR;
+    const bool write = how != SHUT_RD;
+    if (listener_ != nullptr) return read ? disconnect() : Result<void>();
+    const tcp::Connection* c = tcb();
+    if (c != nullptr && c->state == State::syn_sent) return disconnect();
+    if (read) shut_read_ = true;
+    if (c == nullptr || c->state == State::closed) {
+        if (write) shut_write_ = true;  // Linux's quirk: it stays so
+        return error(ENOTCONN);
+    }
+    if (write && !std::exchange(shut_write_, true)) return connection_.shutdown();
+    return {};
+}
+
+Result<size_t> Socket::send(std::span<const std::byte> data) {
+    const tcp::Connection* c = tcb();
+    if (c != nullptr && (c->state == State::syn_sent || c->state == State::syn_received))
+        return error(EAGAIN);
+    if (const int why = take_error()) return error(why);
+    if (tcb() == nullptr || shut_write_) return error(EPIPE);
+    return connection_.send(data);
+}
+
+void Socket::take_received() {
+    if (connection_) received_.append(connection_.receive());
+}
+
+bool Socket::peer_closed() const {
+    return tcb() == nullptr ? done_ : tcp::at_end(*tcb());
+}
+
+Result<size_t> Socket::receive(std::span<std::byte> data, bool peek) {
+    if (listener_ != nullptr) return error(ENOTCONN);
+    if (data.empty()) return 0;
+    take_received();
+    if (!received_.empty()) {
+        const size_t size = received_.copy_to(data);
+        if (peek) return size;
+        received_.trim_front(size);
+        if (connection_) static_cast<void>(connection_.consumed(size));
+        return size;
+    }
+    if (peer_closed()) return 0;
+    if (const int why = take_error()) return error(why);
+    if (shut_read_) return 0;
+    if (tcb() == nullptr) return error(ENOTCONN);
+    return error(EAGAIN);
+}
+
+/// Linux's tcp_poll.
+short Socket::poll_events() {
+    if (listener_ != nullptr) return listener_->accept_queue.empty() ? 0 : POLLIN | POLLRDNORM;
+    take_received();
+    const tcp::Connection* c = tcb();
+    const bool closed = c == nullptr || c->state == State::closed;
+    const bool no_more = shut_read_ || (c != nullptr && c->fin_received);
+    int events = 0;
+    if (closed || (no_more && shut_write_)) events |= POLLHUP;
+    if (no_more) events |= POLLIN | POLLRDNORM | POLLRDHUP;
+    if (error_ != 0) events |= POLLERR;
+    if (!closed && (c->state == State::syn_sent || c->state == State::syn_received))
+        return static_cast<short>(events);
+    if (!received_.empty()) events |= POLLIN | POLLRDNORM;
+    if (closed || shut_write_ || tcp::is_writable(stack().env(), *c))
+        events |= POLLOUT | POLLWRNORM;
+    return static_cast<short>(events);
+}
+
+/// The connection's memory goes when this returns.
+void Socket::on_closed(Connection, CloseReason) {
+    error_ = tcb()->error;
+    done_ = error_ == 0;
+    connection_ = {};
+    shut_read_ = shut_write_ = true;
+}
+
+int Socket::take_error() { return std::exchange(error_, 0); }
+
+Result<SocketAddress> Socket::local() const {
+    if (connection_) return connection_.local();
+    if (local_.port != 0) return local_;
+    if (binding_ != nullptr) return binding_->local;
+    return SocketAddress{any_address(), 0};
+}
+
+Result<SocketAddress> Socket::peer() const {
+    const tcp::Connection* c = tcb();
+    if (c == nullptr || c->state == State::closed || c->state == State::syn_sent)
+        return error(ENOTCONN);
+    return peer_;
+}
+
+std::optional<Duration> Socket::begin_close() {
+    if (!connection_) return std::nullopt;
+    take_received();
+    const State state = tcb()->state;
+    if (!received_.empty() || linger_ == Duration()) {
+        // RFC 2525 section 2.17: the peer must learn that data was lost. Linger 0: asked for.
+        if (!received_.empty()) ++stack().env().counters.tcp_abort_on_close;
+        static_cast<void>(connection_.abort());
+        return std::nullopt;
+    }
+    if (!linger_ || state == State::syn_sent) {
+        static_cast<void>(connection_.close());
+        return std::nullopt;
+    }
+    if (!shut_write_) static_cast<void>(connection_.shutdown());
+    return linger_;
+}
+
+bool Socket::is_flushed() const {
+    const tcp::Connection* c = tcb();
+    return c == nullptr || !c->fin_queued || c->fin_acked || c->state == State::closed;
+}
+
+}  // namespace millrace::api

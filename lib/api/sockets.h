@@ -1,0 +1,47 @@
+// The sockets of one context: descriptors, and the calls that wait.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "api/socket.h"
+
+namespace millrace::api {
+
+/// Owned by one context's thread. What waits turns the loop meanwhile; called from within a turn
+/// (a callback of the native API), it would wait for itself: EDEADLK.
+class Sockets {
+public:
+    explicit Sockets(Stack& stack) : context_(stack.context_) {}
+    ~Sockets() = default;
+    Sockets(const Sockets&) = delete;
+    Sockets& operator=(const Sockets&) = delete;
+
+    /// A new socket's descriptor. EMFILE.
+    Result<int> open(int family, bool non_blocking);
+    /// EBADF.
+    Result<Socket*> find(int descriptor) const;
+    Result<int> accept(int descriptor, bool non_blocking);
+    Result<void> connect(Socket& socket, const SocketAddress& address);
+    Result<size_t> send(Socket& socket, std::span<const std::byte> data, bool wait);
+    Result<size_t> receive(Socket& socket, std::span<std::byte> data, bool wait, bool peek,
+                           bool all);
+    Result<void> close(int descriptor);
+    /// Between turns, time has passed for the stack only when it is told.
+    void look_at_clock();
+    /// EDEADLK.
+    Result<bool> turn();
+    /// Turns until `done`, for at most `limit` (zero: without end). False: the time is over.
+    Result<bool> wait(Duration limit, const std::function<bool()>& done);
+
+private:
+    static constexpr size_t descriptors_max = size_t{1} << 20;
+
+    Context& context_;
+    bool turning_ = false;
+    std::vector<std::unique_ptr<Socket>> table_;
+    size_t lowest_free_ = 0;  ///< none below it is free
+};
+
+}  // namespace millrace::api

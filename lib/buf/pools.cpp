@@ -89,19 +89,6 @@ Retired& retired() {
     return instance;
 }
 
-/// How many buffers `size` bytes from a cursor touch.
-size_t pieces(const Cursor& cursor, size_t size) {
-    size_t count = 0;
-    size_t offset = cursor.offset;
-    for (rte_mbuf* at = mbuf_of(cursor.storage); at != nullptr && size > 0; at = at->next) {
-        const size_t piece = std::min<size_t>(at->data_len - offset, size);
-        if (piece > 0) ++count;
-        size -= piece;
-        offset = 0;
-    }
-    return count;
-}
-
 rte_mempool* make_pool(const std::string& name, uint32_t count, uint32_t room, int socket) {
     return rte_pktmbuf_pool_create(name.c_str(), count, std::min(cache_size, count / 4), 0,
                                    static_cast<uint16_t>(room), socket);
@@ -185,7 +172,7 @@ Frame Pools::received(std::span<const uint8_t> bytes) {
 
 bool Pools::append_payload(Frame& frame, Cursor& cursor, size_t size) {
     const bool copy = size <= copy_max && frame.buffers() == 1;
-    if (!copy && pieces(cursor, size) > pieces_max) return append_in_one(frame, cursor, size);
+    if (!copy && size_by_reference(cursor, size) < size) return append_in_one(frame, cursor, size);
     while (size > 0) {
         rte_mbuf* payload = mbuf_of(cursor.storage);
         const size_t piece = std::min<size_t>(payload->data_len - cursor.offset, size);
@@ -201,6 +188,19 @@ bool Pools::append_payload(Frame& frame, Cursor& cursor, size_t size) {
         advance(cursor, piece);
     }
     return true;
+}
+
+uint32_t Pools::size_by_reference(const Cursor& cursor, size_t size) {
+    size_t left = size;
+    size_t count = 0;
+    size_t offset = cursor.offset;
+    for (rte_mbuf* at = mbuf_of(cursor.storage); at != nullptr && left > 0; at = at->next) {
+        const size_t piece = std::min<size_t>(at->data_len - offset, left);
+        if (piece > 0 && count++ == pieces_max) break;
+        left -= piece;
+        offset = 0;
+    }
+    return static_cast<uint32_t>(size - left);
 }
 
 /// For payload in many small pieces: one buffer with a copy of them all, or as many as their size

@@ -56,6 +56,9 @@ public:
     /// dropped and the cursor forgotten.
     bool append_payload(Frame& frame, Cursor& cursor, size_t size);
 
+    /// How much of it goes into one frame by reference alone.
+    static uint32_t size_by_reference(const Cursor& cursor, size_t size);
+
     /// Copies as many bytes as the pool allows to the chain's end; answers how many.
     size_t append_copy(BufferChain& chain, std::span<const std::byte> bytes);
     /// Takes the first `bytes` of `from` and copies them to the end of `to`; answers how many,

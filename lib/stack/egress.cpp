@@ -40,6 +40,24 @@ void Stack::egress_connection(tcp::Connection& c) {
     after_egress(c);
 }
 
+/// A frame with the next `size` bytes of payload. Many small pieces take a buffer of the payload
+/// pool, and the queue itself may hold all of those: then as many as go without, or nothing would
+/// ever go. Null where not even that is there; else `cursor` and `size` say what it holds.
+buf::Frame Stack::payload_frame(buf::Cursor& cursor, uint32_t& size) {
+    const auto fill = [&](uint32_t bytes) {
+        buf::Frame frame = pools_.frame();
+        buf::Cursor next = cursor;
+        if (!frame || !pools_.append_payload(frame, next, bytes)) return buf::Frame();
+        cursor = next;
+        size = bytes;
+        return frame;
+    };
+    buf::Frame frame = fill(size);
+    if (!frame) frame = fill(buf::Pools::size_by_reference(cursor, size));
+    if (!frame) counters_.drop(observe::Drop::no_buffer);
+    return frame;
+}
+
 /// Emits a plan, segment by segment. False where a pool ran dry; what went out is accounted for.
 bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
     buf::Cursor cursor = plan.payload;
@@ -51,7 +69,11 @@ bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
     segment.ttl = c.ttl;
     segment.flow_label = c.flow_label;
     do {
-        const uint32_t size = std::min<uint32_t>(plan.payload_size - done, plan.mss);
+        const uint32_t wanted = std::min<uint32_t>(plan.payload_size - done, plan.mss);
+        uint32_t size = wanted;
+        buf::Frame frame = payload_frame(cursor, size);
+        dry = !frame || size < wanted;
+        if (!frame) break;
         const bool last = done + size == plan.payload_size;
         segment.header.seq = plan.header.seq + done;
         segment.header.flags = plan.header.flags;
@@ -61,17 +83,9 @@ bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
         // RFC 3168 section 6.1.2: once, on the first that is new.
         if (done > 0) segment.header.flags &= static_cast<uint8_t>(~wire::TcpFlags::cwr);
         tcp::mark_urgent(c, segment.header);
-        buf::Frame frame = pools_.frame();
-        buf::Cursor next = cursor;
-        if (!frame || !pools_.append_payload(frame, next, size)) {
-            counters_.drop(observe::Drop::no_buffer);
-            dry = true;
-            break;
-        }
         emit(segment, std::move(frame), &c.next_hop);
-        cursor = next;
         done += size;
-    } while (done < plan.payload_size);
+    } while (!dry && done < plan.payload_size);
     if (done > 0 || !dry) {
         tcp::TransmitPlan part = plan;
         if (dry) part.header.flags &= static_cast<uint8_t>(~wire::TcpFlags::fin);

@@ -178,6 +178,7 @@ private:
 
     // egress.cpp: what connections and half-open entries want to send
     void egress_connection(tcp::Connection& c);
+    buf::Frame payload_frame(buf::Cursor& cursor, uint32_t& size);
     bool transmit(tcp::Connection& c, const tcp::TransmitPlan& plan);
     void answer_half_open(tcp::HalfOpen& entry);
     void after_egress(tcp::Connection& c);

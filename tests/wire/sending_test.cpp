@@ -257,5 +257,30 @@ TEST(MUST_25, an_idle_connection_is_left_alone) {
     s.expect(A(11, 11));
 }
 
+/// Found by a storm of the simulation: a queue that held the whole payload pool in small pieces
+/// needed that pool to send, for ever.
+TEST(DryPool, small_pieces_go_out_by_reference_where_no_buffer_can_join_them) {
+    Script s;
+    s.establish(open_syn());
+    tcp::set_no_delay(s.stack().env(), s.tcb(), true);
+    buf::Pools& pools = s.stack().pools();
+    const std::vector<std::byte> block(65536);
+    BufferChain hoard;
+    while (pools.append_copy(hoard, block) > 0) continue;
+    const Region region(block, nullptr);
+    BufferChain pieces;
+    for (size_t i = 0; i < 20; ++i) pieces.append(*pools.region_buffer(region, i * 60, 60));
+    ASSERT_TRUE(tcp::send(s.stack().env(), s.tcb(), pieces));
+    s.advance({});
+    for (const uint32_t size : {480U, 480U, 240U}) {
+        EXPECT_EQ(s.next().payload_size, size);
+        s.expect_silence();
+        s.advance(1_ms);
+    }
+    s.inject(A(1, 1201));
+    s.advance(10_s);
+    s.expect_silence();
+}
+
 }  // namespace
 }  // namespace millrace::testing

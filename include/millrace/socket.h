@@ -4,11 +4,11 @@
 // returns and sets errno to what Linux sets in the same situation. Constants and structures are the
 // C library's own.
 //
-// Owner: a context belongs to the thread that entered it, and its sockets with it; the descriptors
-// of another context, or of the kernel, are EBADF. A thread without a context gets ENXIO. A context
-// is one core's stack in the caller's own loop: it turns inside these calls, in those that wait
-// and once in those that would answer EAGAIN; `mr_turn` turns it for a program that is busy
-// elsewhere.
+// Owner: a context belongs to the thread that made it, and its sockets with it; the descriptors of
+// another context, or of the kernel, are EBADF, null pointers EFAULT. A thread without a context
+// gets ENXIO, one that enters another thread's EPERM. A context is one core's stack in the caller's
+// own loop: it turns inside these calls, in those that wait and once in those that would answer
+// EAGAIN; `mr_turn` turns it for a program that is busy elsewhere.
 // Descriptors: dense from `MR_DESCRIPTOR_MIN` on, the lowest that is free; none is ever one of the
 // kernel's (which end below it, see /proc/sys/fs/nr_open).
 // SIGPIPE is never raised: all calls behave as with MSG_NOSIGNAL.
@@ -35,7 +35,8 @@ typedef struct mr_context mr_context;
 /** Starts a stack from a configuration (TOML, of one core; see config/) and enters it. Null where
     that cannot be; then `why` says cause and remedy. */
 mr_context *mr_context_create(const char *toml, char *why, size_t why_size);
-/** Closes its sockets and ends it. The thread that owns it. */
+/** Closes its sockets and ends it: what was sent has a tenth of a second to leave, then it is lost
+    without a word. Nothing happens on another thread than its own. */
 void mr_context_destroy(mr_context *context);
 /** The calling thread's calls are about this context from now on; null: about none. */
 void mr_context_enter(mr_context *context);
@@ -80,7 +81,8 @@ int mr_getsockopt(int socket, int level, int name, void *value, socklen_t *size)
 ssize_t mr_send(int socket, const void *data, size_t size, int flags);
 ssize_t mr_write(int socket, const void *data, size_t size);
 /** MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL; another flag: EOPNOTSUPP. 0: the peer has closed its side.
-    EAGAIN, ENOTCONN, the connection's error, EBADF. */
+    EAGAIN, ENOTCONN, the connection's error, EBADF. What arrives in one burst with a reset is lost
+    with it. */
 ssize_t mr_recv(int socket, void *data, size_t size, int flags);
 ssize_t mr_read(int socket, void *data, size_t size);
 

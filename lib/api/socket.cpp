@@ -13,11 +13,20 @@ using tcp::State;
 
 Socket::~Socket() {
     if (listener_ != nullptr) stack().close_listener(*listener_);
-    if (connection_) static_cast<void>(connection_.close());
+    if (connection_) {
+        take_received();
+        if (received_.empty()) {
+            static_cast<void>(connection_.close());
+        } else {  // RFC 2525 section 2.17: the peer must learn that data was lost
+            ++stack().env().counters.tcp_abort_on_close;
+            static_cast<void>(connection_.abort());
+        }
+    }
     release_binding();
 }
 
 void Socket::release_binding() {
+    implicit_ = false;
     if (binding_ != nullptr) stack().release(*std::exchange(binding_, nullptr));
 }
 
@@ -28,6 +37,7 @@ Result<void> Socket::bind(const SocketAddress& address) {
     const auto binding = stack().bind(address, bind_options_);
     if (!binding) return std::unexpected(binding.error());
     binding_ = *binding;
+    local_ = {};
     return {};
 }
 
@@ -49,6 +59,7 @@ Result<void> Socket::listen(int backlog) {
         return std::unexpected(listener.error());
     }
     listener_ = *listener;
+    implicit_ = !bound;
     return {};
 }
 
@@ -124,10 +135,13 @@ Result<void> Socket::finish_connect() {
 Result<void> Socket::disconnect() {
     if (listener_ != nullptr) {
         stack().close_listener(*std::exchange(listener_, nullptr));
-        if (binding_ != nullptr) binding_->listening = false;
+        binding_->listening = false;
+        if (implicit_) release_binding();
     }
+    const bool alive = connection_ && tcb()->state != State::closed;
     if (connection_) static_cast<void>(connection_.abort());
     reset();
+    if (alive) error_ = ECONNRESET;
     return {};
 }
 
@@ -162,7 +176,7 @@ Result<size_t> Socket::send(std::span<const std::byte> data) {
     const tcp::Connection* c = tcb();
     if (c != nullptr && (c->state == State::syn_sent || c->state == State::syn_received))
         return error(EAGAIN);
-    if (const int why = take_error()) return error(why);
+    if (error_ != 0) return error(error_);
     if (tcb() == nullptr || shut_write_) return error(EPIPE);
     return connection_.send(data);
 }
@@ -187,10 +201,15 @@ Result<size_t> Socket::receive(std::span<std::byte> data, bool peek) {
         return size;
     }
     if (peer_closed()) return 0;
-    if (const int why = take_error()) return error(why);
+    if (error_ != 0) return error(error_);
     if (shut_read_) return 0;
     if (tcb() == nullptr) return error(ENOTCONN);
     return error(EAGAIN);
+}
+
+bool Socket::is_ended() const {
+    const tcp::Connection* c = tcb();
+    return c == nullptr || c->state == State::closed || c->fin_received || shut_read_;
 }
 
 /// Linux's tcp_poll.
@@ -215,7 +234,7 @@ short Socket::poll_events() {
 /// The connection's memory goes when this returns.
 void Socket::on_closed(Connection, CloseReason) {
     error_ = tcb()->error;
-    done_ = error_ == 0;
+    done_ = error_ == 0 || tcb()->fin_received;
     connection_ = {};
     shut_read_ = shut_write_ = true;
 }
@@ -240,16 +259,9 @@ std::optional<Duration> Socket::begin_close() {
     if (!connection_) return std::nullopt;
     take_received();
     const State state = tcb()->state;
-    if (!received_.empty() || linger_ == Duration()) {
-        // RFC 2525 section 2.17: the peer must learn that data was lost. Linger 0: asked for.
-        if (!received_.empty()) ++stack().env().counters.tcp_abort_on_close;
-        static_cast<void>(connection_.abort());
+    if (linger_ == Duration()) static_cast<void>(connection_.abort());
+    if (!linger_ || linger_ == Duration() || !received_.empty() || state == State::syn_sent)
         return std::nullopt;
-    }
-    if (!linger_ || state == State::syn_sent) {
-        static_cast<void>(connection_.close());
-        return std::nullopt;
-    }
     if (!shut_write_) static_cast<void>(connection_.shutdown());
     return linger_;
 }

@@ -39,6 +39,12 @@ public:
     Result<SocketAddress> local() const;
     Result<SocketAddress> peer() const;
     int take_error();
+    /// The error that a call has been answered with is told.
+    void told(int error) {
+        if (error == error_) error_ = 0;
+    }
+    /// Nothing more will arrive; what has may still be read.
+    bool is_ended() const;
 
     // --- options.cpp
     Result<void> set_option(int level, int name, std::span<const std::byte> value);
@@ -50,7 +56,7 @@ public:
     /// Of the connection that there is, or was.
     const SocketAddress& last_peer() const { return peer_; }
     bool non_blocking = false;
-    Duration receive_timeout, send_timeout;  ///< zero: none
+    Duration receive_timeout, send_timeout;  ///< zero: none; negative: no waiting
 
 private:
     void on_readable(Connection) override { take_received(); }
@@ -67,6 +73,7 @@ private:
     void apply_options();
     void reset();
     void release_binding();
+    void set_reuse();
 
     Context& context_;
     const int family_;
@@ -75,6 +82,7 @@ private:
     Connection connection_;       ///< null before connect, and after its end
     bool connecting_ = false;     ///< SS_CONNECTING: nobody has been told how the attempt ended
     bool connected_ = false;      ///< SS_CONNECTED
+    bool implicit_ = false;       ///< `binding_` is listen()'s own choice
     bool done_ = false;           ///< SOCK_DONE: the stream ended in good order, or was shut
     bool shut_read_ = false;
     bool shut_write_ = false;

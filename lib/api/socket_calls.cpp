@@ -54,6 +54,7 @@ ssize_t answer(const Result<size_t>& result) {
 template <typename Call>
 auto on_context(Call&& with) -> decltype(answer(with(current->sockets))) {
     if (current == nullptr) return fail(ENXIO);
+    if (!current->sockets.own()) return fail(EPERM);
     current->sockets.look_at_clock();
     return answer(with(current->sockets));
 }
@@ -68,6 +69,7 @@ auto on_socket(int descriptor, Call&& with) {
 
 /// Linux's checks, in its order: size, then family.
 Result<SocketAddress> read_address(const Socket& socket, const sockaddr* from, socklen_t size) {
+    if (from == nullptr) return error(EFAULT);
     if (socket.family() == AF_INET) {
         if (size < sizeof(sockaddr_in)) return error(EINVAL);
         sockaddr_in in;
@@ -113,7 +115,7 @@ Result<void> give_address(const Socket& socket, const Result<SocketAddress>& is,
 }
 
 bool is_unspecified(const sockaddr* address, socklen_t size) {
-    return size >= sizeof(sa_family_t) && address->sa_family == AF_UNSPEC;
+    return address != nullptr && size >= sizeof(sa_family_t) && address->sa_family == AF_UNSPEC;
 }
 
 }  // namespace
@@ -135,8 +137,9 @@ mr_context* mr_context_create(const char* toml, char* why, size_t why_size) {
 }
 
 void mr_context_destroy(mr_context* context) {
-    if (context == current) current = nullptr;
+    if (context == nullptr || !context->sockets.own()) return;
     delete context;
+    if (context == current) current = nullptr;
 }
 
 void mr_context_enter(mr_context* context) { current = context; }
@@ -179,6 +182,8 @@ int mr_accept(int socket, sockaddr* address, socklen_t* size) {
 int mr_accept4(int socket, sockaddr* address, socklen_t* size, int flags) {
     return on_context([&](Sockets& sockets) -> Result<int> {
         if ((flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0) return error(EINVAL);
+        if (address != nullptr && size == nullptr) return error(EFAULT);
+        if (address != nullptr && static_cast<int>(*size) < 0) return error(EINVAL);
         const auto accepted = sockets.accept(socket, (flags & SOCK_NONBLOCK) != 0);
         if (!accepted || address == nullptr) return accepted;
         const Socket& peer = **sockets.find(*accepted);
@@ -220,14 +225,15 @@ int mr_getpeername(int socket, sockaddr* address, socklen_t* size) {
 }
 
 int mr_setsockopt(int socket, int level, int name, const void* value, socklen_t size) {
-    return on_socket(socket, [&](Socket& s, Sockets&) {
+    return on_socket(socket, [&](Socket& s, Sockets&) -> Result<void> {
+        if (value == nullptr && size != 0) return error(EFAULT);
         return s.set_option(level, name, {static_cast<const std::byte*>(value), size});
     });
 }
 
 int mr_getsockopt(int socket, int level, int name, void* value, socklen_t* size) {
     return on_socket(socket, [&](Socket& s, Sockets&) -> Result<void> {
-        if (size == nullptr) return error(EFAULT);
+        if (size == nullptr || (value == nullptr && *size != 0)) return error(EFAULT);
         if (static_cast<int>(*size) < 0) return error(EINVAL);
         return s.get_option(level, name, {static_cast<std::byte*>(value), *size}, *size);
     });
@@ -236,6 +242,7 @@ int mr_getsockopt(int socket, int level, int name, void* value, socklen_t* size)
 ssize_t mr_send(int socket, const void* data, size_t size, int flags) {
     return on_socket(socket, [&](Socket& s, Sockets& sockets) -> Result<size_t> {
         if ((flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) != 0) return error(EOPNOTSUPP);
+        if (data == nullptr && size != 0) return error(EFAULT);
         return sockets.send(s, {static_cast<const std::byte*>(data), size},
                             (flags & MSG_DONTWAIT) == 0);
     });
@@ -249,6 +256,7 @@ ssize_t mr_recv(int socket, void* data, size_t size, int flags) {
     return on_socket(socket, [&](Socket& s, Sockets& sockets) -> Result<size_t> {
         if ((flags & ~(MSG_DONTWAIT | MSG_PEEK | MSG_WAITALL | MSG_NOSIGNAL)) != 0)
             return error(EOPNOTSUPP);
+        if (data == nullptr && size != 0) return error(EFAULT);
         return sockets.receive(s, {static_cast<std::byte*>(data), size},
                                (flags & MSG_DONTWAIT) == 0, (flags & MSG_PEEK) != 0,
                                (flags & MSG_WAITALL) != 0);

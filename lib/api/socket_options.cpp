@@ -35,13 +35,13 @@ Result<Duration> timeout_of(std::span<const std::byte> value) {
     const auto time = read<timeval>(value);
     if (!time) return std::unexpected(time.error());
     if (time->tv_usec < 0 || time->tv_usec >= 1'000'000) return error(EDOM);
-    if (time->tv_sec < 0) return Duration();  // Linux: such a one does not wait at all; as none
+    if (time->tv_sec < 0) return Duration::from_ns(-1);
     const int64_t seconds = std::min<int64_t>(time->tv_sec, INT_MAX);
     return Duration::from_s(seconds) + Duration::from_us(time->tv_usec);
 }
 
 timeval timeval_of(Duration time) {
-    return {.tv_sec = time.ns() / 1'000'000'000, .tv_usec = time.us() % 1'000'000};
+    return {.tv_sec = time.ns() / 1'000'000'000, .tv_usec = time.us() % 1'000'000};  // negative: 0
 }
 
 }  // namespace
@@ -50,6 +50,16 @@ timeval timeval_of(Duration time) {
 void Socket::apply_options() {
     if (keepalive_) static_cast<void>(connection_.set_keepalive(true));
     if (no_delay_) static_cast<void>(connection_.set_no_delay(true));
+}
+
+/// All that stands for this socket where others want its port.
+void Socket::set_reuse() {
+    if (binding_ != nullptr) binding_->options = bind_options_;
+    if (listener_ != nullptr) {
+        listener_->reuse_address = bind_options_.reuse_address;
+        listener_->reuse_port = bind_options_.reuse_port;
+    }
+    if (connection_) stack().set_reuse(*tcb(), bind_options_);
 }
 
 Result<void> Socket::set_option(int level, int name, std::span<const std::byte> value) {
@@ -63,7 +73,9 @@ Result<void> Socket::set_option(int level, int name, std::span<const std::byte> 
         const auto how = read<linger>(value);
         if (!how) return std::unexpected(how.error());
         linger_.reset();
-        if (how->l_onoff != 0) linger_ = Duration::from_s(std::max(how->l_linger, 0));
+        // Linux takes a negative time for one without end.
+        if (how->l_onoff != 0)
+            linger_ = how->l_linger < 0 ? Duration::max() : Duration::from_s(how->l_linger);
         return {};
     }
     const auto number = read<int>(value);
@@ -76,14 +88,12 @@ Result<void> Socket::set_option(int level, int name, std::span<const std::byte> 
     if (level == SOL_SOCKET && name == SO_REUSEADDR)
         return known([&] {
             bind_options_.reuse_address = on;
-            if (binding_ != nullptr) binding_->options.reuse_address = on;
-            if (listener_ != nullptr) listener_->reuse_address = on;
+            set_reuse();
         });
     if (level == SOL_SOCKET && name == SO_REUSEPORT)
         return known([&] {
             bind_options_.reuse_port = on;
-            if (binding_ != nullptr) binding_->options.reuse_port = on;
-            if (listener_ != nullptr) listener_->reuse_port = on;
+            set_reuse();
         });
     if (level == SOL_SOCKET && name == SO_KEEPALIVE)
         return known([&] {
@@ -113,8 +123,9 @@ Result<void> Socket::get_option(int level, int name, std::span<std::byte> value,
             case SO_KEEPALIVE: return number(keepalive_);
             case SO_LINGER:
                 return write(linger{.l_onoff = linger_ ? 1 : 0,
-                                    .l_linger = linger_ ? static_cast<int>(linger_->ns() /
-                                                                           1'000'000'000)
+                                    .l_linger = linger_ ? static_cast<int>(std::min<int64_t>(
+                                                              linger_->ns() / 1'000'000'000,
+                                                              INT_MAX))
                                                         : 0},
                              value, size);
             case SO_RCVTIMEO: return write(timeval_of(receive_timeout), value, size);

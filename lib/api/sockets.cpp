@@ -8,6 +8,14 @@
 
 namespace millrace::api {
 
+Sockets::~Sockets() {
+    table_.clear();
+    constexpr Duration moment = Duration::from_ms(100);
+    static_cast<void>(wait(moment, [&] {
+        return context_.stack().population().connections == 0 && !context_.stack().has_work();
+    }));
+}
+
 Result<int> Sockets::open(int family, bool non_blocking) {
     while (lowest_free_ < table_.size() && table_[lowest_free_] != nullptr) ++lowest_free_;
     if (lowest_free_ == descriptors_max) return error(EMFILE);
@@ -100,6 +108,7 @@ Result<size_t> Sockets::send(Socket& socket, std::span<const std::byte> data, bo
         }
     }
     if (sent > 0 || answer) return sent;
+    socket.told(answer.error().value);
     return error(answer.error() == ENOBUFS ? EAGAIN : answer.error().value);
 }
 
@@ -111,7 +120,7 @@ Result<size_t> Sockets::receive(Socket& socket, std::span<std::byte> data, bool 
         answer = socket.receive(peek ? data : data.subspan(received), peek);
         if (!answer) return answer.error() != EAGAIN;
         received = peek ? *answer : received + *answer;
-        return *answer == 0 || !all || received == data.size();
+        return *answer == 0 || !all || received == data.size() || (peek && socket.is_ended());
     };
     if (!satisfied()) {
         if (!wait_for_data || socket.non_blocking) {
@@ -122,6 +131,7 @@ Result<size_t> Sockets::receive(Socket& socket, std::span<std::byte> data, bool 
         }
     }
     if (received > 0 || answer) return received;
+    socket.told(answer.error().value);
     return std::unexpected(answer.error());
 }
 

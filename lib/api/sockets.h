@@ -14,7 +14,8 @@ namespace millrace::api {
 class Sockets {
 public:
     explicit Sockets(Stack& stack) : context_(stack.context_) {}
-    ~Sockets() = default;
+    /// Closes what is open, and gives what was sent a moment to leave.
+    ~Sockets();
     Sockets(const Sockets&) = delete;
     Sockets& operator=(const Sockets&) = delete;
 
@@ -28,6 +29,8 @@ public:
     Result<size_t> receive(Socket& socket, std::span<std::byte> data, bool wait, bool peek,
                            bool all);
     Result<void> close(int descriptor);
+    /// The first thread that calls owns the context; false on any other.
+    bool own() { return context_.own(); }
     /// Between turns, time has passed for the stack only when it is told.
     void look_at_clock();
     /// EDEADLK.

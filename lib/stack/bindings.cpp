@@ -1,6 +1,8 @@
 #include "stack/bindings.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <numeric>
 
 namespace millrace::stack {
 
@@ -41,9 +43,10 @@ struct AnyOn {
 
 }  // namespace
 
-Bindings::Bindings(uint64_t seed, const ip::LocalAddresses& addresses, size_t limit)
+Bindings::Bindings(uint64_t seed, const SecretHash::Key& secret,
+                   const ip::LocalAddresses& addresses, size_t limit)
     : hash_(seed),
-      dice_(seed),
+      secret_(secret),
       addresses_(addresses),
       memory_(limit),
       table_(limit),
@@ -79,22 +82,16 @@ Result<Binding*> Bindings::bind_to_any_port(const Address& address, const BindOp
     const uint32_t count = uint32_t{last} - first + 1;
     // Nobody shares a port that he has not asked for.
     const BindOptions alone{.v6_only = options.v6_only};
-    const auto is_free = [&](uint32_t port) {
-        return !is_taken(Binding({address, static_cast<uint16_t>(port)}, alone));
-    };
-    const auto take = [&](uint32_t port) {
-        return bind({address, static_cast<uint16_t>(port)}, options);
-    };
-    // At random, so that nobody can guess it (RFC 6056 section 3.3.1); then in order.
-    constexpr int guesses = 256;
-    for (int i = 0; i < guesses; ++i) {
-        uint32_t port = first + static_cast<uint32_t>(dice_.below(count));
-        if (i < guesses / 2 && (port | 1) <= last) port |= 1;
-        if (is_free(port)) return take(port);
-    }
-    const auto start = static_cast<uint32_t>(dice_.below(count));
-    for (uint32_t i = 0; i < count; ++i)
-        if (const uint32_t port = first + (start + i) % count; is_free(port)) return take(port);
+    const auto is_free = [&](uint16_t port) { return !is_taken(Binding({address, port}, alone)); };
+    const uint64_t drawn =
+        secret_({reinterpret_cast<const uint8_t*>(&++drawn_), sizeof(drawn_)});
+    const auto start = static_cast<uint32_t>(drawn % count);
+    auto step = static_cast<uint32_t>((drawn >> 32) % count) + 1;
+    while (std::gcd(step, count) != 1) ++step;  // each port once
+    uint64_t at = start;
+    for (uint32_t i = 0; i < std::min(count, tries_max); ++i, at += step)
+        if (const auto port = static_cast<uint16_t>(first + at % count); is_free(port))
+            return bind({address, port}, options);
     return error(EADDRINUSE);
 }
 

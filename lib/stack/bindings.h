@@ -11,7 +11,6 @@
 #include "base/hash_table.h"
 #include "base/keyed_hash.h"
 #include "base/pool.h"
-#include "base/random.h"
 #include "ip/addresses.h"
 #include "tcp/flow.h"
 
@@ -41,12 +40,15 @@ struct Binding : HashNode {
 /// 4 bytes for each of our addresses and ports that was ever used.
 class Bindings {
 public:
-    Bindings(uint64_t seed, const ip::LocalAddresses& addresses, size_t limit);
+    /// `seed` spreads the table; `secret` makes ports that nobody can foresee.
+    Bindings(uint64_t seed, const SecretHash::Key& secret, const ip::LocalAddresses& addresses,
+             size_t limit);
 
     /// EADDRINUSE; ENOBUFS. The port is not 0, the address one of ours or unspecified.
     Result<Binding*> bind(const SocketAddress& local, const BindOptions& options);
-    /// The same for any port in [first, last] that nobody has on an address that overlaps, odd ones
-    /// first as in Linux (connect() prefers neither). A few look-ups, but for the last percent.
+    /// The same for any port in [first, last] that nobody has on an address that overlaps: the
+    /// first of at most `tries_max` in an order that nobody can guess (RFC 6056 section 3.3.1). A
+    /// few, but where nearly all are taken.
     Result<Binding*> bind_to_any_port(const Address& address, const BindOptions& options,
                                       uint16_t first, uint16_t last);
     /// It listens from now on: EADDRINUSE where others do, whatever bind() allowed.
@@ -73,8 +75,10 @@ private:
     bool is_taken(const Binding& wanted) const;
     bool is_used(const Binding& wanted) const;
 
+    static constexpr uint32_t tries_max = 4096;
     TableHash hash_;
-    Random dice_;
+    SecretHash secret_;
+    uint64_t drawn_ = 0;  ///< orders that `secret_` has given
     const ip::LocalAddresses& addresses_;
     Pool<Binding> memory_;
     HashTable<Binding> table_;  // by port

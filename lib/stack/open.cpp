@@ -26,6 +26,18 @@ struct ExactListenerKey {
         return listener.port == port && listener.address == address;
     }
 };
+/// Those that share a port and what arrives for it (SO_REUSEPORT).
+struct GroupKey {
+    const Address& address;
+    uint16_t port;
+    bool v6_only;
+    explicit GroupKey(const tcp::Listener& member)
+        : address(member.address), port(member.port), v6_only(member.v6_only) {}
+    bool matches(const tcp::Listener& listener) const {
+        return listener.port == port && listener.address == address &&
+               listener.v6_only == v6_only;
+    }
+};
 
 }  // namespace
 
@@ -38,7 +50,7 @@ tcp::Listener* Stack::find_listener(const Address& local, uint16_t port, uint32_
     if (found == nullptr) found = listeners_.find(ExactListenerKey{any, port}, hash);
     if (found == nullptr) found = listeners_.find(ListenerKey{local, port}, hash);
     if (found == nullptr || !found->reuse_port) return found;
-    const ExactListenerKey group{found->address, port};
+    const GroupKey group(*found);
     const uint64_t members = listeners_.count(group, hash);
     return listeners_.find(group, hash, (flow_hash * members) >> 32);
 }
@@ -115,8 +127,8 @@ void Stack::close_listener(tcp::Listener& listener) {
     }
     std::erase(acceptable_, &listener);
     listeners_.erase(listener);
-    const ExactListenerKey same{listener.address, listener.port};
-    if (listeners_.find(same, listener.hash) == nullptr) tell_listening(listener, false);
+    if (listeners_.find(GroupKey(listener), listener.hash) == nullptr)
+        tell_listening(listener, false);
     if (listener.own_binding != nullptr) release(*listener.own_binding);
     listener_pool_.give_back(&listener);
 }
@@ -320,6 +332,13 @@ void Stack::remove_half_open(tcp::HalfOpen& entry) {
     --entry.listener->half_open_count;
     claim(entry.key, false);
     half_opens_.give_back(&entry);
+}
+
+void Stack::set_reuse(tcp::Connection& c, const BindOptions& options) {
+    if (c.in_table) bindings_.went(c);
+    c.reuse_address = options.reuse_address;
+    c.reuse_port = options.reuse_port;
+    if (c.in_table) bindings_.came(c);
 }
 
 void Stack::enter_table(tcp::Flow& flow, uint32_t hash) {

@@ -99,7 +99,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       flows_(flows_max(config_)),
       half_open_table_(config_.tcp.max_half_open),
       listeners_(1024),
-      bindings_(options.secrets.table, addresses_, bindings_max),
+      bindings_(options.secrets.table, options.secrets.port, addresses_, bindings_max),
       port_maps_(options.secrets.table),
       forward_pool_(options.cores > 1 ? flows_max(config_) : 0),
       forwards_(options.cores > 1 ? flows_max(config_) : 1) {

@@ -83,6 +83,8 @@ public:
     /// A port of 0 is chosen, out of ip_local_port_range. EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
     Result<Binding*> bind(const SocketAddress& local, const BindOptions& options);
     void release(Binding& binding) { bindings_.release(binding); }
+    /// What a connection answers to those who would bind its port, from now on.
+    void set_reuse(tcp::Connection& c, const BindOptions& options);
     /// The binding stays its owner's, and outlives the listener. EADDRINUSE, ENOBUFS.
     Result<tcp::Listener*> listen(Binding& binding, uint32_t backlog, void* owner);
     /// Both in one, with SO_REUSEADDR: a server may begin again while connections of its last life

@@ -53,15 +53,16 @@ int32_t timestamp_ahead(const TimeWait& entry, const Segment& segment) {
     return static_cast<int32_t>(segment.options.ts_value - entry.ts_recent);
 }
 
-/// The steps of RFC 9293 section 3.10.7.4 (see ingress.cpp) for an orphan in FIN-WAIT-2. What its
-/// window was is not remembered: any is wide enough for a FIN, and the end of the stream beyond
-/// this one is told where it arrives in order.
+/// The steps of RFC 9293 section 3.10.7.4 (see ingress.cpp) for an orphan in FIN-WAIT-2. What the
+/// windows were is not remembered: 64 KiB is wide enough for a FIN, and what lies beyond that comes
+/// again from RCV.NXT on.
 TimeWaitVerdict on_segment_awaiting_fin(Env& env, TimeWait& entry, const Segment& segment) {
     if (!segment.rst() && timestamp_ahead(entry, segment) < 0) {
         env.counters.drop(Drop::tcp_paws);
         return answer(env, entry, segment);
     }
-    const Seq right_edge = entry.rcv_nxt + 65535;
+    constexpr uint32_t window = 65535;
+    const Seq right_edge = entry.rcv_nxt + window;
     const bool acceptable =
         segment.length() == 0
             ? segment.seq >= entry.rcv_nxt && segment.seq < right_edge
@@ -82,7 +83,8 @@ TimeWaitVerdict on_segment_awaiting_fin(Env& env, TimeWait& entry, const Segment
         env.counters.drop(Drop::tcp_no_ack);
         return TimeWaitVerdict::drop;
     }
-    if (segment.ack > entry.snd_nxt) {
+    // All of ours has been acknowledged: RFC 5961 section 5.2, with a window of its own time.
+    if (segment.ack > entry.snd_nxt || segment.ack < entry.snd_nxt - window) {
         env.counters.drop(Drop::tcp_bad_ack);
         return answer(env, entry, segment);
     }
@@ -130,8 +132,8 @@ Segment time_wait_ack(Env& env, const TimeWait& entry, const Address& local) {
     segment.seq = entry.snd_nxt;
     segment.ack = entry.rcv_nxt;
     segment.flags = TcpFlags::ack;
-    // What was offered is not taken back (SHLD-14), and is not remembered: no window is too wide
-    // where all that it could be used for is reset.
+    // What was offered is not taken back (SHLD-14), and is not remembered: the widest is none too
+    // wide, since all that it could be used for is reset.
     if (entry.awaits_fin) segment.window = UINT16_MAX;
     if (entry.timestamps) {
         segment.options.has_timestamps = true;

@@ -361,6 +361,18 @@ static void refused(void) {
     T(name_is(s[0], "0.0.0.0"));
     T(get(s[0], SOL_SOCKET, SO_ERROR));
     T(connect_to(s[0], a1, 5400));
+    T(bind_to(s[0], a1, 5405));
+    T(port(s[0]));
+    T(closed(s[0]));
+    fresh(0, AF_INET);
+    T(connect_to(s[0], a1, 5400));
+    T(CALL(listen)(s[0], 5));
+    fresh(1, AF_INET);
+    T(connect_to(s[1], a1, port(s[0])));
+    T(closed(s[1]));
+    T(CALL(shutdown)(s[0], SHUT_RD));
+    T(bind_to(s[0], a1, 5405)); /* what listen() chose is nobody's any more */
+    T(port(s[0]));
     T(closed(s[0]));
     fresh(0, AF_INET);
     T(bind_to(s[0], a1, 5400)); /* bound, and not listening */
@@ -495,6 +507,16 @@ static void endings(void) {
     T(closed(s[1]));
 
     pair(0, a1, 5600, 0);
+    T(CALL(shutdown)(s[2], SHUT_WR)); /* a FIN, then a reset */
+    pause_for(20);
+    T(linger(s[2], 1, 0));
+    T(closed(s[2]));
+    pause_for(20);
+    T(receive(s[1]));
+    T(get(s[1], SOL_SOCKET, SO_ERROR));
+    T(closed(s[1]));
+
+    pair(0, a1, 5600, 0);
     T(linger(s[2], 1, 0));
     T(closed(s[2]));
     pause_for(20);
@@ -503,6 +525,7 @@ static void endings(void) {
     T(receive(s[1]));
     T(connect_to(s[1], a1, 5600));
     T(disconnect(s[1]));
+    T(get(s[1], SOL_SOCKET, SO_ERROR));
     T(connect_to(s[1], a1, 5600));
     T(closed(s[1]));
     T(ok(accepted(s[0])));
@@ -519,6 +542,8 @@ static void endings(void) {
 
     pair(0, a1, 5600, 0);
     T(disconnect(s[1]));
+    T(events(s[1], POLLIN | POLLOUT, 0));
+    T(get(s[1], SOL_SOCKET, SO_ERROR));
     T(peer_port(s[1]));
     T(has_ephemeral_port(s[1]));
     T(name_is(s[1], "0.0.0.0"));

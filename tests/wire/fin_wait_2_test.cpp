@@ -114,6 +114,8 @@ TEST_P(FinWait2, what_is_no_answer_is_dropped_or_acknowledged) {
     s.expect(A(2, 1).window(65535));        // RCV.WND stands
     s.inject(now(FA(1, 3)));  // acknowledges what was never sent
     s.expect(A(2, 1));
+    s.inject(now(FA(1, 2U - 70000)));  // nor what was acknowledged that long ago
+    s.expect(A(2, 1));
     s.inject(now(FA(70000, 2)));  // outside any window
     s.expect(A(2, 1));
     EXPECT_EQ(waiting(s), 1U);

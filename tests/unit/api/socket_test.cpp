@@ -174,6 +174,53 @@ TEST_F(Sockets, what_send_has_taken_arrives_while_the_other_side_reads) {
     EXPECT_TRUE(in == out);
 }
 
+/// As in Linux: what has come is told first, the error by the next call.
+TEST_F(Sockets, a_reset_in_the_midst_of_a_transfer_is_not_forgotten) {
+    const auto [a, b] = connected(80);
+    EXPECT_EQ(mr_send(a, "half", 4, 0), 4);
+    char text[16];
+    EXPECT_EQ(mr_recv(b, text, 4, MSG_PEEK), 4);
+    EXPECT_EQ(set(a, SOL_SOCKET, SO_LINGER, linger{.l_onoff = 1, .l_linger = 0}), 0);
+    EXPECT_EQ(mr_close(a), 0);
+    EXPECT_EQ(mr_recv(b, text, 8, MSG_WAITALL), 4);
+    EXPECT_ERRNO(mr_recv(b, text, 8, MSG_WAITALL), ECONNRESET);
+    EXPECT_EQ(mr_recv(b, text, 8, 0), 0);
+}
+
+TEST_F(Sockets, a_peek_for_all_ends_with_the_stream) {
+    const auto [a, b] = connected(80);
+    EXPECT_EQ(mr_send(a, "all", 3, 0), 3);
+    EXPECT_EQ(mr_close(a), 0);
+    char text[16];
+    EXPECT_EQ(mr_recv(b, text, 8, MSG_PEEK | MSG_WAITALL), 3);
+    EXPECT_EQ(mr_recv(b, text, 8, MSG_WAITALL), 3);
+}
+
+TEST_F(Sockets, times_and_pointers_that_are_none) {
+    const int socket = mr_socket(AF_INET, SOCK_STREAM, 0);
+    EXPECT_EQ(set(socket, SOL_SOCKET, SO_RCVTIMEO, timeval{.tv_sec = -1, .tv_usec = 0}), 0);
+    EXPECT_EQ(on(socket, mr_bind, 80), 0);
+    EXPECT_EQ(mr_listen(socket, 1), 0);
+    EXPECT_ERRNO(mr_accept(socket, nullptr, nullptr), EAGAIN);  // at once
+    EXPECT_ERRNO(mr_bind(socket, nullptr, sizeof(sockaddr_in)), EFAULT);
+    EXPECT_ERRNO(mr_setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, nullptr, 4), EFAULT);
+    EXPECT_ERRNO(mr_getsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, nullptr, nullptr), EFAULT);
+    sockaddr_in peer{};
+    EXPECT_ERRNO(mr_accept(socket, reinterpret_cast<sockaddr*>(&peer), nullptr), EFAULT);
+    EXPECT_ERRNO(mr_getsockname(socket, nullptr, nullptr), EFAULT);
+}
+
+TEST_F(Sockets, another_threads_context_is_not_ours) {
+    EXPECT_GE(mr_socket(AF_INET, SOCK_STREAM, 0), 0);
+    std::thread([this] {
+        mr_context_enter(context_);
+        EXPECT_ERRNO(mr_socket(AF_INET, SOCK_STREAM, 0), EPERM);
+        EXPECT_ERRNO(mr_close(MR_DESCRIPTOR_MIN), EPERM);
+        mr_context_destroy(context_);  // nothing happens
+    }).join();
+    EXPECT_EQ(mr_close(MR_DESCRIPTOR_MIN), 0);
+}
+
 TEST_F(Sockets, poll_sees_several_and_says_which_are_none) {
     const auto [a, b] = connected(80);
     pollfd both[] = {{a, POLLIN, 0}, {b, POLLIN, 0}, {-1, POLLIN, 0}};

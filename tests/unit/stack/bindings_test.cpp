@@ -18,7 +18,7 @@ std::vector<ip::Interface> interfaces() {
 
 struct BindingsTest : ::testing::Test {
     ip::LocalAddresses addresses{interfaces(), 1};
-    Bindings bindings{1, addresses, 1000};
+    Bindings bindings{1, {}, addresses, 1000};
 };
 
 TEST_F(BindingsTest, any_port_is_one_of_the_range_until_there_is_none) {
@@ -67,7 +67,7 @@ TEST_F(BindingsTest, it_shares_what_it_was_begun_with) {
 }
 
 TEST_F(BindingsTest, a_dry_pool_is_an_error) {
-    Bindings few{1, addresses, 1};
+    Bindings few{1, {}, addresses, 1};
     EXPECT_TRUE(few.bind({one, 1}, {}));
     EXPECT_EQ(few.bind({one, 2}, {}).error(), ENOBUFS);
 }

@@ -16,7 +16,6 @@
 
 using millrace::Address;
 using millrace::Duration;
-using millrace::Errno;
 using millrace::error;
 using millrace::Result;
 using millrace::SocketAddress;

@@ -54,6 +54,14 @@ Result<bool> Sockets::wait(Duration limit, const std::function<bool()>& done) {
     return true;
 }
 
+Result<void> Sockets::attempt(bool waits, Duration limit, const std::function<bool()>& done) {
+    if (done()) return {};
+    const auto turned = waits ? wait(limit, done) : turn();
+    if (!turned) return std::unexpected(turned.error());
+    if (!waits) done();
+    return {};
+}
+
 Result<int> Sockets::accept(int descriptor, bool non_blocking) {
     const auto found = find(descriptor);
     if (!found) return std::unexpected(found.error());
@@ -61,18 +69,11 @@ Result<int> Sockets::accept(int descriptor, bool non_blocking) {
     const auto accepted = open(listener.family(), non_blocking);
     if (!accepted) return accepted;
     Socket& socket = **find(*accepted);
-    Result<void> answer = listener.accept(socket);
-    const auto asked = [&] {
+    Result<void> answer;
+    const auto tried = attempt(!listener.non_blocking, listener.receive_timeout, [&] {
         return (answer = listener.accept(socket)).has_value() || answer.error() != EAGAIN;
-    };
-    if (!answer && answer.error() == EAGAIN) {
-        if (listener.non_blocking) {
-            static_cast<void>(turn());
-            asked();
-        } else if (const auto over = wait(listener.receive_timeout, asked); !over) {
-            answer = std::unexpected(over.error());
-        }
-    }
+    });
+    if (!tried) answer = tried;
     if (answer) return accepted;
     static_cast<void>(close(*accepted));
     return std::unexpected(answer.error());
@@ -93,20 +94,14 @@ Result<void> Sockets::connect(Socket& socket, const SocketAddress& address) {
 Result<size_t> Sockets::send(Socket& socket, std::span<const std::byte> data, bool wait_for_room) {
     size_t sent = 0;
     Result<size_t> answer;
-    const auto all_sent = [&] {
+    const bool waits = wait_for_room && !socket.non_blocking;
+    const auto tried = attempt(waits, socket.send_timeout, [&] {
         answer = socket.send(data.subspan(sent));
         if (!answer) return answer.error() != EAGAIN && answer.error() != ENOBUFS;
         sent += *answer;
-        return sent == data.size();
-    };
-    if (!all_sent()) {
-        if (!wait_for_room || socket.non_blocking) {
-            static_cast<void>(turn());
-            if (sent == 0) all_sent();
-        } else if (const auto over = wait(socket.send_timeout, all_sent); !over) {
-            return std::unexpected(over.error());
-        }
-    }
+        return sent == data.size() || !waits;
+    });
+    if (!tried && sent == 0) return std::unexpected(tried.error());
     if (sent > 0 || answer) return sent;
     socket.told(answer.error().value);
     return error(answer.error() == ENOBUFS ? EAGAIN : answer.error().value);
@@ -116,20 +111,15 @@ Result<size_t> Sockets::receive(Socket& socket, std::span<std::byte> data, bool 
                                 bool peek, bool all) {
     size_t received = 0;
     Result<size_t> answer;
-    const auto satisfied = [&] {
+    const bool waits = wait_for_data && !socket.non_blocking;
+    const auto tried = attempt(waits, socket.receive_timeout, [&] {
         answer = socket.receive(peek ? data : data.subspan(received), peek);
         if (!answer) return answer.error() != EAGAIN;
         received = peek ? *answer : received + *answer;
-        return *answer == 0 || !all || received == data.size() || (peek && socket.is_ended());
-    };
-    if (!satisfied()) {
-        if (!wait_for_data || socket.non_blocking) {
-            static_cast<void>(turn());
-            if (received == 0) satisfied();
-        } else if (const auto over = wait(socket.receive_timeout, satisfied); !over) {
-            return std::unexpected(over.error());
-        }
-    }
+        return *answer == 0 || !all || !waits || received == data.size() ||
+               (peek && socket.is_ended());
+    });
+    if (!tried && received == 0) return std::unexpected(tried.error());
     if (received > 0 || answer) return received;
     socket.told(answer.error().value);
     return std::unexpected(answer.error());

@@ -39,6 +39,9 @@ public:
     Result<bool> wait(Duration limit, const std::function<bool()>& done);
 
 private:
+    /// Tries `done`; where that is not enough, after one turn again, or (`waits`) as `wait` does.
+    Result<void> attempt(bool waits, Duration limit, const std::function<bool()>& done);
+
     static constexpr size_t descriptors_max = size_t{1} << 20;
 
     Context& context_;

@@ -191,8 +191,9 @@ TEST(Corpus, seeds_that_once_failed) {
     std::ifstream corpus(MILLRACE_SIM_CORPUS);
     ASSERT_TRUE(corpus.is_open()) << MILLRACE_SIM_CORPUS;
     for (std::string line; std::getline(corpus, line);) {
+        const bool storm = line.starts_with("storm ");
         uint64_t seed = 0;
-        if (std::istringstream(line) >> seed) play(seed);
+        if (std::istringstream(storm ? line.substr(6) : line) >> seed) play(seed, storm);
     }
 }
 

@@ -39,6 +39,23 @@ def time_wait_3m(build, quick):
         yield f"time_wait_3m.{name}", unit, values[name]
 
 
+FLOOD_FIGURES = {"syn_rate": "segments/s", "syn_ack_rate": "segments/s", "syn_cycles": "cycles",
+                 "syn_half_open_max": "entries", "syn_honest_share": "share",
+                 "flows_unloaded": "req/s", "flows_flooded": "req/s", "cycles_left": "share",
+                 "flows_kept": "times", "ack_rate": "segments/s", "ack_cycles": "cycles",
+                 "ack_honest_share": "share", "ack_accepted": "connections"}
+
+
+def syn_flood(build, quick):
+    """Floods of SYNs, then of made-up ACKs, as fast as the link takes them, with a thousand honest
+    connections a second on the same queue; and what established flows keep beside half of that,
+    as a share of their unloaded rate times the cycles that the flood leaves."""
+    values = runs(os.path.join(build, "bench", "flood_bench"),
+                  ["--seconds", "1" if quick else "5"], 1 if quick else 5)
+    for name, unit in FLOOD_FIGURES.items():
+        yield f"syn_flood.{name}", unit, values[name]
+
+
 def idle_10m(build, quick):
     """Ten million idle connections (a hundredth of that for a quick look): memory of one side,
     connections a second while the table is empty and after, and the server's busy cycles for a

@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 
-from connections import idle_10m, time_wait_3m
+from connections import idle_10m, syn_flood, time_wait_3m
 from micro import instructions, micro
 
 # Each is called with the build directory and whether a quick look will do; it yields
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "micro": (micro, "Google Benchmark: nanoseconds of single operations"),
     "instructions": (instructions, "the same operations under callgrind: instructions"),
     "idle_10m": (idle_10m, "ten million idle connections: memory, and requests among them"),
+    "syn_flood": (syn_flood, "floods of SYNs and ACKs, honest connections and flows among them"),
     "time_wait_3m": (time_wait_3m, "three million TIME-WAIT entries, and connections among them"),
 }
 

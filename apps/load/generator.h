@@ -13,7 +13,7 @@
 
 namespace millrace::apps {
 
-enum class LoadMode : uint8_t { http, echo };
+enum class LoadMode : uint8_t { http, echo, flood };
 
 struct LoadOptions {
     LoadMode mode = LoadMode::http;

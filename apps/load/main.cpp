@@ -1,10 +1,47 @@
-// millrace-load: closed-loop load over HTTP or echo.
+// millrace-load: closed-loop load over HTTP or echo, and floods.
 #include <map>
 
+#include <fmt/format.h>
+
 #include "common/program.h"
+#include "load/flood.h"
 #include "load/report.h"
 
 using namespace millrace;
+
+namespace {
+
+/// Floods until the time is over, with a line a second. One loop, turned here.
+int flood(Runtime& runtime, const apps::FloodOptions& options, double duration,
+          const apps::Signals& signals) {
+    if (runtime.cores() != 1) return apps::fail({"--mode flood runs on one core"});
+    Stack& stack = runtime.core(0);
+    stack.poll_once();
+    apps::Flood source(stack, options);
+    const Instant start = stack.now();
+    apps::FloodCounters before;
+    for (uint64_t second = 1; duration == 0 || static_cast<double>(second) <= duration; ++second) {
+        while (stack.now() - start < Duration::from_s(static_cast<int64_t>(second))) {
+            source.burst(stack.now());
+            stack.poll_once();
+        }
+        const apps::FloodCounters now = source.counters(stack.now());
+        const apps::FloodCounters interval = now - before;
+        fmt::print("{:4} s  {:>10} segments/s  {:>6} honest, {} established in time\n", second,
+                   interval.segments, interval.honest_attempted, interval.honest_in_time);
+        std::fflush(stdout);
+        before = now;
+        if (signals.wait(0)) break;
+    }
+    fmt::print("{} segments; {} honest attempts: {} established within {} s, {} later or not yet, "
+               "{} failed\n",
+               before.segments, before.honest_attempted, before.honest_in_time,
+               apps::Flood::honest_patience.ms() / 1000, before.honest_late,
+               before.honest_failed);
+    return before.segments > 0 ? 0 : 1;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
     CLI::App app("millrace-load: a load generator on Millrace");
@@ -14,10 +51,15 @@ int main(int argc, char** argv) {
     std::string target = "10.77.0.1:80";
     double duration = 10;
     bool close = false;
+    apps::FloodOptions flooding;
+    std::string sources = flooding.sources.to_string();
     const std::map<std::string, apps::LoadMode> modes{{"http", apps::LoadMode::http},
-                                                      {"echo", apps::LoadMode::echo}};
+                                                      {"echo", apps::LoadMode::echo},
+                                                      {"flood", apps::LoadMode::flood}};
+    const std::map<std::string, apps::FloodKind> kinds{{"syn", apps::FloodKind::syn},
+                                                       {"ack", apps::FloodKind::ack}};
     app.add_option("-t,--target", target, "ADDRESS:PORT or [ADDRESS]:PORT")->capture_default_str();
-    app.add_option("-m,--mode", load.mode, "http or echo")
+    app.add_option("-m,--mode", load.mode, "http, echo or flood (towards the target alone)")
         ->transform(CLI::CheckedTransformer(modes));
     app.add_option("-n,--connections", load.connections, "connections in all")
         ->capture_default_str()
@@ -33,17 +75,36 @@ int main(int argc, char** argv) {
     app.add_option("-s,--size", load.size, "bytes of an echo message")
         ->capture_default_str()
         ->check(CLI::Range(1, 1 << 20));
+    app.add_option("--flood", flooding.kind, "what to flood with: syn or ack")
+        ->transform(CLI::CheckedTransformer(kinds));
+    app.add_option("--rate", flooding.rate, "flood: segments a second; 0: all that the link takes")
+        ->capture_default_str()
+        ->check(CLI::NonNegativeNumber);
+    app.add_option("--honest", flooding.honest_rate,
+                   "flood: connections a second that are opened and closed beside it")
+        ->capture_default_str()
+        ->check(CLI::NonNegativeNumber);
+    app.add_option("--sources", sources, "flood: the network that it seems to come from")
+        ->capture_default_str();
     app.add_option("-o,--output", load.output, "fetch once and write the body to this file");
     CLI11_PARSE(app, argc, argv);
     const auto address = SocketAddress::parse(target);
     if (!address) return apps::fail({"--target: " + target + " is not ADDRESS:PORT"});
     load.target = *address;
+    const auto network = Prefix::parse(sources);
+    if (!network || network->address.family() != load.target.address.family())
+        return apps::fail({"--sources: " + sources + " is no network of the target's family"});
+    flooding.sources = *network;
     if (close) load.requests_per_connection = 1;
     if (load.output) load.connections = 1;
 
     const apps::Signals signals;
     auto runtime = apps::start(options);
     if (!runtime) return apps::fail(runtime.error());
+    if (load.mode == apps::LoadMode::flood) {
+        flooding.target = load.target;
+        return flood(**runtime, flooding, duration, signals);
+    }
     apps::LoadRun run(**runtime, load);
     if (auto started = run.start(); !started) return apps::fail(started.error());
     const apps::LoadCounters total =

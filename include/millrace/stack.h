@@ -267,6 +267,18 @@ public:
     virtual void on_acceptable(Listener) = 0;
 };
 
+/// A TCP segment that belongs to no connection: what a generator floods with, what a test provokes
+/// answers by.
+struct RawSegment {
+    SocketAddress source;       ///< need not be one of ours
+    SocketAddress destination;
+    uint32_t seq = 0;
+    uint32_t ack = 0;
+    uint8_t flags = 0;          ///< RFC 9293 section 3.1: FIN 1, SYN 2, RST 4, PSH 8, ACK 16, ...
+    uint16_t window = 65535;
+    uint16_t mss = 0;           ///< the option, on a SYN; 0: without
+};
+
 /// Called with each counter's name (Linux's SNMP and TcpExt names, and one per drop reason) and
 /// value.
 using CounterVisitor = std::function<void(std::string_view, uint64_t)>;
@@ -288,6 +300,10 @@ public:
     /// ENOBUFS, EPERM.
     Result<Connection> connect(const SocketAddress& remote, ConnectionHandler& handler,
                                const SocketAddress& local = {});
+    /// Sends a segment as it stands, after what was sent before; it leaves in this turn, or the
+    /// next. One for a destination without a known next hop may be dropped. EAGAIN while the port
+    /// takes no more, ENOBUFS, ENETUNREACH, EINVAL (two families), EPERM.
+    Result<void> send_raw(const RawSegment& segment);
     /// A buffer that refers to a region's memory, at most `Buffer::max_size` bytes. EINVAL,
     /// ENOBUFS.
     Result<Buffer> buffer_from(const Region& region, size_t offset, size_t size);

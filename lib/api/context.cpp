@@ -93,6 +93,20 @@ Result<Connection> Stack::connect(const SocketAddress& remote, ConnectionHandler
     return Connection(&context_, *connection);
 }
 
+Result<void> Stack::send_raw(const RawSegment& raw) {
+    if (const int wrong = context_.check_thread()) return error(wrong);
+    if (raw.source.address.family() != raw.destination.address.family()) return error(EINVAL);
+    wire::Segment header;
+    header.source_port = raw.source.port;
+    header.destination_port = raw.destination.port;
+    header.seq = Seq(raw.seq);
+    header.ack = Seq(raw.ack);
+    header.flags = raw.flags;
+    header.window = raw.window;
+    header.options.mss = raw.mss;
+    return context_.stack().send_raw(raw.source.address, raw.destination.address, header);
+}
+
 Result<Buffer> Stack::buffer_from(const Region& region, size_t offset, size_t size) {
     if (const int wrong = context_.check_thread()) return error(wrong);
     return context_.stack().pools().region_buffer(region, offset, size);

@@ -1,4 +1,6 @@
 // Headers in front of payload, and the way out of the stack.
+#include <cerrno>
+
 #include "stack/stack.h"
 #include "wire/checksum.h"
 
@@ -35,6 +37,15 @@ bool Stack::emit(Segment& segment, buf::Frame frame, ip::NeighbourRef* cached) {
     ++counters_.tcp_out_segs;
     emit_datagram(ip, std::move(frame), hop, neighbour);
     return true;
+}
+
+Result<void> Stack::send_raw(const Address& source, const Address& destination,
+                             const wire::Segment& header) {
+    if (host_.congested()) return error(EAGAIN);
+    if (!routes_.find(destination)) return error(ENETUNREACH);
+    Segment segment{source, destination, header};
+    if (!emit(segment, pools_.frame(), nullptr)) return error(ENOBUFS);
+    return {};
 }
 
 /// One label for all segments of a tuple, those included that no connection sends.

@@ -102,6 +102,10 @@ public:
     Result<tcp::Connection*> connect(const SocketAddress& remote, const SocketAddress& local,
                                      void* owner, const BindOptions& options = {});
 
+    /// A segment of no connection. EAGAIN while the host takes no more, ENOBUFS, ENETUNREACH.
+    Result<void> send_raw(const Address& source, const Address& destination,
+                          const wire::Segment& header);
+
     tcp::Env& env() { return env_; }
     const observe::Counters& counters() const { return counters_; }
     buf::Pools& pools() { return pools_; }

@@ -126,6 +126,20 @@ class Demo(unittest.TestCase):
             self.assertIn("errors      none",
                           link.load("-m", "echo", "-t", "10.80.0.1:7", "-s", size, "-d", "1"))
 
+    def test_a_flood_leaves_the_honest_their_connections(self):
+        link = Memif("millrace-httpd", "-q")
+        self.addCleanup(link.close)
+        for kind in ("syn", "ack"):
+            report = link.load("-m", "flood", "--flood", kind, "-t", "10.80.0.1:80", "--rate", "20000",
+                               "--honest", "100", "--sources", "10.80.0.128/25", "-d", "3")
+            segments, attempts, established, late, failed = map(
+                int, re.search(r"^(\d+) segments; (\d+) honest attempts: (\d+) established within "
+                               r"3 s, (\d+) later or not yet, (\d+) failed", report, re.M).groups())
+            self.assertGreater(segments, 20000)
+            self.assertGreater(attempts, 250)
+            self.assertGreaterEqual(established, attempts - 5)  # those of the last moment
+            self.assertEqual((late, failed), (0, 0))
+
     def test_a_capture_file_is_a_port(self):
         """An ARP request read from one pcap file is answered into another."""
         peer = bytes.fromhex("020000000099")

@@ -98,6 +98,25 @@ protected:
     std::unique_ptr<Runtime> client_;
 };
 
+TEST_F(Api, a_raw_segment_leaves_as_it_stands) {
+    ASSERT_TRUE(server_->core(0).listen(target_, server_probe_));
+    Stack& client = client_->core(0);
+    client.poll_once();
+    RawSegment syn{.source = {Address::v4(10, 5, 0, 77), 4000},  // nobody's address
+                   .destination = target_,
+                   .seq = 1,
+                   .flags = 2,
+                   .mss = 1460};
+    ASSERT_TRUE(turn_until([&] {
+        EXPECT_TRUE(client.send_raw(syn));  // the first ones wait for ARP
+        return server_->core(0).population().half_open == 1;
+    }));
+    syn.source.address = Address();
+    EXPECT_EQ(client.send_raw(syn).error(), EINVAL);
+    syn.source.address = syn.destination.address = Address::v4(192, 0, 2, 1);
+    EXPECT_EQ(client.send_raw(syn).error(), ENETUNREACH);
+}
+
 TEST_F(Api, echo_comes_back_without_a_copy) {
     server_probe_.echo = true;
     ASSERT_TRUE(server_->core(0).listen(target_, server_probe_));

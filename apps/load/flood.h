@@ -16,7 +16,7 @@ enum class FloodKind : uint8_t {
 struct FloodOptions {
     FloodKind kind = FloodKind::syn;
     SocketAddress target;
-    /// Where they seem to come from; RFC 2544's network for benchmarks.
+    /// Where they seem to come from: of the target's family; RFC 2544's network for benchmarks.
     Prefix sources{Address::v4(198, 18, 0, 0), 15};
     double rate = 0;                  ///< segments a second; 0: as many as the link takes
     double honest_rate = 0;           ///< connections a second that are opened, and closed

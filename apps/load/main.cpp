@@ -11,6 +11,48 @@ using namespace millrace;
 
 namespace {
 
+/// What the command line says of a flood.
+class FloodArguments {
+public:
+    void add_to(CLI::App& app);
+    /// An error names the argument.
+    Started<apps::FloodOptions> options(const SocketAddress& target) const;
+
+private:
+    apps::FloodOptions given_;
+    std::string sources_;
+};
+
+void FloodArguments::add_to(CLI::App& app) {
+    const std::map<std::string, apps::FloodKind> kinds{{"syn", apps::FloodKind::syn},
+                                                       {"ack", apps::FloodKind::ack}};
+    app.add_option("--flood", given_.kind, "what to flood with: syn or ack")
+        ->transform(CLI::CheckedTransformer(kinds));
+    app.add_option("--rate", given_.rate, "flood: segments a second; 0: all that the link takes")
+        ->capture_default_str()
+        ->check(CLI::NonNegativeNumber);
+    app.add_option("--honest", given_.honest_rate,
+                   "flood: connections a second that are opened and closed beside it")
+        ->capture_default_str()
+        ->check(CLI::NonNegativeNumber);
+    app.add_option("--sources", sources_,
+                   "flood: the network that it seems to come from (default: the one for "
+                   "benchmarks, 198.18.0.0/15 or 2001:2::/48)");
+}
+
+Started<apps::FloodOptions> FloodArguments::options(const SocketAddress& target) const {
+    // RFC 2544's and RFC 5180's networks for benchmarks.
+    const char* usual = target.address.is_v4() ? "198.18.0.0/15" : "2001:2::/48";
+    const std::string network = sources_.empty() ? usual : sources_;
+    const auto sources = Prefix::parse(network);
+    if (!sources || sources->address.family() != target.address.family())
+        return failure("--sources: " + network + " is no network of the target's family");
+    apps::FloodOptions options = given_;
+    options.target = target;
+    options.sources = *sources;
+    return options;
+}
+
 /// Floods until the time is over, with a line a second. One loop, turned here.
 int flood(Runtime& runtime, const apps::FloodOptions& options, double duration,
           const apps::Signals& signals) {
@@ -51,13 +93,10 @@ int main(int argc, char** argv) {
     std::string target = "10.77.0.1:80";
     double duration = 10;
     bool close = false;
-    apps::FloodOptions flooding;
-    std::string sources = flooding.sources.to_string();
+    FloodArguments flood_arguments;
     const std::map<std::string, apps::LoadMode> modes{{"http", apps::LoadMode::http},
                                                       {"echo", apps::LoadMode::echo},
                                                       {"flood", apps::LoadMode::flood}};
-    const std::map<std::string, apps::FloodKind> kinds{{"syn", apps::FloodKind::syn},
-                                                       {"ack", apps::FloodKind::ack}};
     app.add_option("-t,--target", target, "ADDRESS:PORT or [ADDRESS]:PORT")->capture_default_str();
     app.add_option("-m,--mode", load.mode, "http, echo or flood (towards the target alone)")
         ->transform(CLI::CheckedTransformer(modes));
@@ -75,36 +114,22 @@ int main(int argc, char** argv) {
     app.add_option("-s,--size", load.size, "bytes of an echo message")
         ->capture_default_str()
         ->check(CLI::Range(1, 1 << 20));
-    app.add_option("--flood", flooding.kind, "what to flood with: syn or ack")
-        ->transform(CLI::CheckedTransformer(kinds));
-    app.add_option("--rate", flooding.rate, "flood: segments a second; 0: all that the link takes")
-        ->capture_default_str()
-        ->check(CLI::NonNegativeNumber);
-    app.add_option("--honest", flooding.honest_rate,
-                   "flood: connections a second that are opened and closed beside it")
-        ->capture_default_str()
-        ->check(CLI::NonNegativeNumber);
-    app.add_option("--sources", sources, "flood: the network that it seems to come from")
-        ->capture_default_str();
+    flood_arguments.add_to(app);
     app.add_option("-o,--output", load.output, "fetch once and write the body to this file");
     CLI11_PARSE(app, argc, argv);
     const auto address = SocketAddress::parse(target);
     if (!address) return apps::fail({"--target: " + target + " is not ADDRESS:PORT"});
     load.target = *address;
-    const auto network = Prefix::parse(sources);
-    if (!network || network->address.family() != load.target.address.family())
-        return apps::fail({"--sources: " + sources + " is no network of the target's family"});
-    flooding.sources = *network;
+    const auto flooding = flood_arguments.options(load.target);
+    if (!flooding) return apps::fail(flooding.error());
     if (close) load.requests_per_connection = 1;
     if (load.output) load.connections = 1;
 
     const apps::Signals signals;
     auto runtime = apps::start(options);
     if (!runtime) return apps::fail(runtime.error());
-    if (load.mode == apps::LoadMode::flood) {
-        flooding.target = load.target;
-        return flood(**runtime, flooding, duration, signals);
-    }
+    if (load.mode == apps::LoadMode::flood)
+        return flood(**runtime, *flooding, duration, signals);
     apps::LoadRun run(**runtime, load);
     if (auto started = run.start(); !started) return apps::fail(started.error());
     const apps::LoadCounters total =

@@ -129,9 +129,11 @@ class Demo(unittest.TestCase):
     def test_a_flood_leaves_the_honest_their_connections(self):
         link = Memif("millrace-httpd", "-q")
         self.addCleanup(link.close)
-        for kind in ("syn", "ack"):
-            report = link.load("-m", "flood", "--flood", kind, "-t", "10.80.0.1:80", "--rate", "20000",
-                               "--honest", "100", "--sources", "10.80.0.128/25", "-d", "3")
+        v4 = ("-t", "10.80.0.1:80", "--sources", "10.80.0.128/25")
+        v6 = ("-t", "[fd80::1]:80", "--sources", "fd80::8000/113")
+        for kind, where in (("syn", v4), ("ack", v4), ("syn", v6)):
+            report = link.load("-m", "flood", "--flood", kind, *where, "--rate", "20000",
+                               "--honest", "100", "-d", "3")
             segments, attempts, established, late, failed = map(
                 int, re.search(r"^(\d+) segments; (\d+) honest attempts: (\d+) established within "
                                r"3 s, (\d+) later or not yet, (\d+) failed", report, re.M).groups())

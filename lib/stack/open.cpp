@@ -384,12 +384,23 @@ void Stack::to_time_wait(tcp::Connection& c) {
     tcp::finish(env_, c, 0);
 }
 
-void Stack::remove_time_wait(tcp::TimeWait& entry) {
-    // It leaves the table now; its slot of the queue gives its memory back when it drains.
+void Stack::leave_time_wait(tcp::TimeWait& entry) {
     --time_wait_count_;
     leave_table(entry);
     claim(entry.key, false);
+}
+
+/// Before its time: its slot of the queue gives its memory back when it drains, or is swept.
+void Stack::remove_time_wait(tcp::TimeWait& entry) {
+    leave_time_wait(entry);
     entry.expires = 0;
+    // Six looks for one that is added keep those that are gone below three in four of the bound: a
+    // lap over all of them takes a sixth of their number, and the pool has room for as many.
+    constexpr size_t looks = 6;
+    if (time_waits_.in_use() - time_wait_count_ > config_.tcp.tcp_max_tw_buckets / 4)
+        time_wait_queue_.sweep(looks, [this](tcp::TimeWait& gone) {
+            time_waits_.give_back(&gone);
+        });
 }
 
 /// A closed connection leaves the table, and the pool once the application has let go of it.

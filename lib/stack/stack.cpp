@@ -18,7 +18,7 @@ size_t flows_max(const Config& config) {
 }
 
 // An entry that is gone before its time, since its tuple was opened again, goes back to the pool
-// when its slot of the queue drains: as many more may wait for that.
+// when its slot of the queue drains or is swept: as many more may wait for that.
 size_t time_waits_max(const Config& config) { return size_t{2} * config.tcp.tcp_max_tw_buckets; }
 
 // A range for each connection that sends, and enough for scoreboards of the rest of the memory.
@@ -128,7 +128,7 @@ void Stack::run_timers() {
                    [this](time::WheelEntry& entry) { expire_timer(entry); });
     fail_attempts();
     time_wait_queue_.advance(env_.now, time_wait_budget, [this](tcp::TimeWait& entry) {
-        if (entry.expires != 0) remove_time_wait(entry);  // else it has left the table already
+        if (entry.expires != 0) leave_time_wait(entry);  // else it has left the table already
         time_waits_.give_back(&entry);
     });
     if (env_.now >= env_.retry_starved_at) retry_starved();

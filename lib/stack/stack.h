@@ -107,6 +107,7 @@ public:
                           const wire::Segment& header);
 
     tcp::Env& env() { return env_; }
+    const IpTunables& ip_tunables() const { return config_.ip; }
     const observe::Counters& counters() const { return counters_; }
     buf::Pools& pools() { return pools_; }
     const std::vector<ip::Interface>& interfaces() const { return interfaces_; }
@@ -236,6 +237,7 @@ private:
     void leave_table(tcp::Connection& c);
     void tell_listening(const tcp::Listener& listener, bool listening);
     void retire(tcp::Connection& c);
+    void leave_time_wait(tcp::TimeWait& entry);
     void remove_time_wait(tcp::TimeWait& entry);
     Duration two_msl() const { return Duration::from_s(config_.tcp.tcp_timewait_len); }
     void claim(const tcp::FlowKey& key, bool forward);

@@ -28,7 +28,8 @@ struct TimeWait : Flow, TimeWaitHook {
 static_assert(sizeof(TimeWait) <= 64);
 
 /// When entries end: a ring of coarse slots, singly linked. A restart only writes `expires`; the
-/// entry is moved when its old slot drains. Owned by one core.
+/// entry is moved when its old slot drains. One that ends before its time stays in its slot, with
+/// `expires` 0, until that drains or a sweep comes by. Owned by one core.
 class TimeWaitQueue {
 public:
     static constexpr Duration tick = Duration::from_ms(250);
@@ -51,17 +52,37 @@ public:
         const uint32_t target = tick_of(now);
         if (drained_ == 0) drained_ = target;  // what was before the first turn is empty
         while (drained_ <= target) {
-            List& slot = slots_[drained_ % slots_.size()];
-            while (!slot.empty()) {
-                if (budget-- == 0) return;
-                TimeWait& entry = slot.front();
-                slot.pop_front();
-                if (entry.expires != 0 && ticks_left(entry) > 0)
-                    place(entry);
+            while (TimeWait* entry = take_from(drained_ % slots_.size())) {
+                if (entry->expires != 0 && ticks_left(*entry) > 0)
+                    place(*entry);
                 else
-                    end(entry);
+                    end(*entry);
+                if (--budget == 0) return;
             }
             ++drained_;
+        }
+    }
+    /// Looks at the next `count` entries, in the order of the slots, and calls `end(TimeWait&)` for
+    /// those that have ended before their time. Without it they would pile up where connections are
+    /// opened over their entries faster than these expire.
+    template <typename End>
+    void sweep(size_t count, End&& end) {
+        size_t empty_slots = 0;
+        while (count > 0 && empty_slots < slots_.size()) {
+            List& slot = slots_[sweeping_];
+            if (slot.empty()) {
+                slot.swap(swept_);
+                sweeping_ = (sweeping_ + 1) % slots_.size();
+                ++empty_slots;
+                continue;
+            }
+            TimeWait& entry = slot.front();
+            slot.pop_front();
+            if (entry.expires == 0)
+                end(entry);
+            else
+                swept_.push_front(entry);
+            --count;
         }
     }
     /// When `advance` has work; never if there is none.
@@ -75,6 +96,14 @@ private:
                                          boost::intrusive::linear<true>,
                                          boost::intrusive::cache_last<false>,
                                          boost::intrusive::constant_time_size<false>>;
+    /// Null: the slot is empty, also of what a sweep has put aside.
+    TimeWait* take_from(size_t slot) {
+        List& list = slot == sweeping_ && slots_[slot].empty() ? swept_ : slots_[slot];
+        if (list.empty()) return nullptr;
+        TimeWait& entry = list.front();
+        list.pop_front();
+        return &entry;
+    }
     /// In its slot, or in the last of this lap: never in the one that is being drained.
     void place(TimeWait& entry) {
         const auto left = static_cast<uint32_t>(std::max(ticks_left(entry), 0));
@@ -93,6 +122,8 @@ private:
     // Longer than the longest tcp_timewait_len, so that a slot holds one lap only.
     std::array<List, 1024> slots_;
     uint32_t drained_ = 0;
+    size_t sweeping_ = 0;  ///< the slot that is being swept
+    List swept_;           ///< what it keeps of those that the sweep has looked at
     static_assert(tick * 1024 > longest + tick);
 };
 

@@ -279,6 +279,36 @@ TEST(TimeWaitQueue, entries_end_after_their_time_and_restart_lazily) {
     EXPECT_EQ(ended.size(), 2U);
 }
 
+TEST(TimeWaitQueue, a_sweep_finds_those_that_ended_early_and_loses_no_other) {
+    TimeWaitQueue queue;
+    const Instant start = Instant() + 1000_s;
+    std::vector<TimeWait> entries(300, TimeWait(FlowKey{}));
+    for (size_t i = 0; i < entries.size(); ++i)
+        queue.add(entries[i], start, Duration::from_s(static_cast<int64_t>(1 + i % 3)));
+    size_t gone = 0, swept = 0, ended = 0;
+    for (size_t i = 0; i < entries.size(); i += 2, ++gone) entries[i].expires = 0;
+    // In the midst of it the first slot comes to its end, half of it put aside.
+    const auto sweep = [&](int times) {
+        while (times-- > 0) queue.sweep(6, [&](TimeWait& entry) { swept += entry.expires == 0; });
+    };
+    const auto advance = [&](Instant now) {
+        queue.advance(now, 1000, [&](TimeWait& entry) {
+            entry.expires == 0 ? ++swept : ++ended;
+        });
+    };
+    sweep(16);
+    EXPECT_GT(swept, 40U);
+    advance(start + 1500_ms);
+    EXPECT_EQ(ended, 50U);
+    sweep(60);
+    EXPECT_EQ(swept, gone);
+    advance(start + 2500_ms);
+    EXPECT_EQ(ended, 100U);
+    advance(start + 4000_ms);
+    EXPECT_EQ(ended, 150U);
+    queue.advance(start + 300_s, 1000, [&](TimeWait&) { ADD_FAILURE() << "twice"; });
+}
+
 /// An entry keeps half of its tick: what lies on both sides of its wrap is in order all the same.
 TEST(TimeWaitQueue, entries_end_in_time_where_their_clock_wraps) {
     for (const int64_t tick : {65530, 65536, 3 * 65536 - 100}) {

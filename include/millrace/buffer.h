@@ -102,8 +102,8 @@ public:
     void trim_front(size_t bytes);
     /// Drops bytes at the back; at most `size()`. Cost: a walk over the buffers.
     void trim_back(size_t bytes);
-    /// Copies the first bytes out, without taking them; answers how many.
-    size_t copy_to(std::span<std::byte> out) const;
+    /// Copies the bytes behind the first `skip` out, without taking them; answers how many.
+    size_t copy_to(std::span<std::byte> out, size_t skip = 0) const;
     void clear();
 
     void swap(BufferChain& other) noexcept {

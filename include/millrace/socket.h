@@ -11,7 +11,8 @@
 // EAGAIN; `mr_turn` turns it for a program that is busy elsewhere.
 // Descriptors: dense from `MR_DESCRIPTOR_MIN` on, the lowest that is free; none is ever one of the
 // kernel's (which end below it, see /proc/sys/fs/nr_open).
-// SIGPIPE is never raised: all calls behave as with MSG_NOSIGNAL.
+// Signals: SIGPIPE is never raised, all calls behave as with MSG_NOSIGNAL; a signal handler does
+// not end a wait (there is no EINTR).
 //
 //     mr_context *context = mr_context_create(toml, why, sizeof why);
 //     int s = mr_socket(AF_INET, SOCK_STREAM, 0);
@@ -21,8 +22,10 @@
 
 #include <poll.h>
 #include <stddef.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -35,6 +38,8 @@ typedef struct mr_context mr_context;
 /** Starts a stack from a configuration (TOML, of one core; see config/) and enters it. Null where
     that cannot be; then `why` says cause and remedy. */
 mr_context *mr_context_create(const char *toml, char *why, size_t why_size);
+/** The same from a file. */
+mr_context *mr_context_load(const char *path, char *why, size_t why_size);
 /** Closes its sockets and ends it: what was sent has a tenth of a second to leave, then it is lost
     without a word. Nothing happens on another thread than its own. */
 void mr_context_destroy(mr_context *context);
@@ -69,29 +74,60 @@ int mr_getsockname(int socket, struct sockaddr *address, socklen_t *size);
 /** ENOTCONN. */
 int mr_getpeername(int socket, struct sockaddr *address, socklen_t *size);
 
-/** SOL_SOCKET: SO_REUSEADDR, SO_REUSEPORT, SO_KEEPALIVE, SO_LINGER, SO_RCVTIMEO, SO_SNDTIMEO.
-    IPPROTO_TCP: TCP_NODELAY. IPPROTO_IPV6: IPV6_V6ONLY. Any other: ENOPROTOOPT. EINVAL, EDOM,
-    EBADF. */
+/** Options of SOL_SOCKET, IPPROTO_TCP, IPPROTO_IP and IPPROTO_IPV6: the table in README.md beside
+    this file says what becomes of each. ENOPROTOOPT for what is not honoured. EINVAL, EDOM,
+    ENOENT (TCP_CONGESTION), EBADF, ENOTSOCK. */
 int mr_setsockopt(int socket, int level, int name, const void *value, socklen_t size);
-/** What `mr_setsockopt` sets, and SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN. */
+/** Those, and SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN, SO_INCOMING_CPU, TCP_INFO,
+    IP_MTU, IPV6_MTU. ENOTCONN, ENOPROTOOPT, EBADF, ENOTSOCK. */
 int mr_getsockopt(int socket, int level, int name, void *value, socklen_t *size);
 
-/** MSG_DONTWAIT and MSG_NOSIGNAL; another flag: EOPNOTSUPP. A blocking socket sends all of it.
-    EAGAIN, EPIPE, ENOTCONN, the connection's error, EBADF. */
+/** MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_OOB; another flag: EOPNOTSUPP. A blocking socket sends
+    all of it. EAGAIN, EPIPE, ENOTCONN, the connection's error, EBADF, ENOTSOCK. Copies. */
 ssize_t mr_send(int socket, const void *data, size_t size, int flags);
 ssize_t mr_write(int socket, const void *data, size_t size);
-/** MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL; another flag: EOPNOTSUPP. 0: the peer has closed its side.
-    EAGAIN, ENOTCONN, the connection's error, EBADF. What arrives in one burst with a reset is lost
-    with it. */
+/** A stream goes where it is connected to: the address is not looked at, as in Linux. */
+ssize_t mr_sendto(int socket, const void *data, size_t size, int flags, const struct sockaddr *to,
+                  socklen_t to_size);
+/** EINVAL for more than 1024 pieces. */
+ssize_t mr_writev(int socket, const struct iovec *pieces, int count);
+/** EMSGSIZE for more than 1024 pieces, EOPNOTSUPP for control data. */
+ssize_t mr_sendmsg(int socket, const struct msghdr *message, int flags);
+
+/** MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC (drops instead of copying), MSG_OOB (EINVAL where
+    there is no urgent byte), MSG_ERRQUEUE (EAGAIN: it is always empty); another flag: EOPNOTSUPP.
+    0: the peer has closed its side. EAGAIN, ENOTCONN, the connection's error, EBADF, ENOTSOCK. What
+    arrives in one burst with a reset is lost with it. Copies. */
 ssize_t mr_recv(int socket, void *data, size_t size, int flags);
 ssize_t mr_read(int socket, void *data, size_t size);
+/** A stream names no sender: `from_size` becomes 0. */
+ssize_t mr_recvfrom(int socket, void *data, size_t size, int flags, struct sockaddr *from,
+                    socklen_t *from_size);
+ssize_t mr_readv(int socket, const struct iovec *pieces, int count);
+ssize_t mr_recvmsg(int socket, struct msghdr *message, int flags);
 
-/** F_GETFL and F_SETFL for O_NONBLOCK, as the third argument of fcntl. EINVAL for another command,
-    EBADF. */
-int mr_fcntl(int socket, int command, int argument);
-/** Sockets of this context; other descriptors: POLLNVAL. POLLIN, POLLOUT, POLLRDHUP, POLLHUP,
-    POLLERR, as Linux reports them. `timeout` in ms, negative: none. */
-int mr_poll(struct pollfd *sockets, nfds_t count, int timeout);
+/** F_GETFL and F_SETFL for O_NONBLOCK, F_GETFD and F_SETFD for FD_CLOEXEC (which is always so).
+    EINVAL for another command, EBADF. */
+int mr_fcntl(int descriptor, int command, ...);
+/** FIONBIO, FIONREAD (SIOCINQ), SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK; an `int *` follows. EINVAL,
+    EFAULT, ENOTTY, EBADF, ENOTSOCK. */
+int mr_ioctl(int socket, unsigned long request, ...);
+
+/** Sockets and epoll sets of this context; other descriptors: POLLNVAL. POLLIN, POLLPRI, POLLOUT,
+    POLLRDHUP, POLLHUP, POLLERR, as Linux reports them. `timeout` in ms, negative: none. */
+int mr_poll(struct pollfd *descriptors, nfds_t count, int timeout);
+
+/** A set of descriptors to wait for. EINVAL, EMFILE. */
+int mr_epoll_create(int size);
+/** EPOLL_CLOEXEC, which is always so. */
+int mr_epoll_create1(int flags);
+/** Sockets and sets of this context, and descriptors of the kernel's. EPOLLIN, EPOLLOUT, EPOLLPRI,
+    EPOLLRDHUP, EPOLLERR, EPOLLHUP; EPOLLET, EPOLLONESHOT, EPOLLEXCLUSIVE. A descriptor that is
+    closed leaves the set. EBADF, EEXIST, EINVAL, ELOOP, ENOENT, EPERM (a kernel's file). */
+int mr_epoll_ctl(int set, int operation, int descriptor, struct epoll_event *event);
+/** `timeout` in ms, negative: none. Where kernel descriptors are in the set, each turn of the loop
+    asks the kernel for them. EBADF, EFAULT, EINVAL. */
+int mr_epoll_wait(int set, struct epoll_event *events, int count, int timeout);
 
 #ifdef __cplusplus
 }

@@ -32,9 +32,9 @@ void Socket::release_binding() {
 
 Result<void> Socket::bind(const SocketAddress& address) {
     if (binding_ != nullptr || listener_ != nullptr || tcb() != nullptr) return error(EINVAL);
-    if (family_ == AF_INET6 && bind_options_.v6_only && address.address.is_v4())
+    if (family_ == AF_INET6 && options_.bind.v6_only && address.address.is_v4())
         return error(EINVAL);
-    const auto binding = stack().bind(address, bind_options_);
+    const auto binding = stack().bind(address, options_.bind);
     if (!binding) return std::unexpected(binding.error());
     binding_ = *binding;
     local_ = {};
@@ -60,6 +60,7 @@ Result<void> Socket::listen(int backlog) {
     }
     listener_ = *listener;
     implicit_ = !bound;
+    apply_to_listener();
     return {};
 }
 
@@ -72,12 +73,7 @@ Result<void> Socket::accept(Socket& accepted) {
     accepted.connected_ = true;
     accepted.local_ = accepted.connection_.local();
     accepted.peer_ = accepted.connection_.remote();
-    accepted.bind_options_ = bind_options_;
-    accepted.keepalive_ = keepalive_;
-    accepted.no_delay_ = no_delay_;
-    accepted.linger_ = linger_;
-    accepted.receive_timeout = receive_timeout;
-    accepted.send_timeout = send_timeout;
+    accepted.options_ = options_;
     accepted.apply_options();
     return {};
 }
@@ -89,20 +85,22 @@ Result<void> Socket::connect(const SocketAddress& address) {
         return over || over.error() != EINPROGRESS ? over : error(EALREADY);
     }
     if (listener_ != nullptr) return error(EISCONN);
-    if (address.address.family() == Family::ipv4 && family_ == AF_INET6 && bind_options_.v6_only)
+    if (address.address.family() == Family::ipv4 && family_ == AF_INET6 && options_.bind.v6_only)
         return error(ENETUNREACH);
     const SocketAddress from = binding_ == nullptr ? SocketAddress() : binding_->local;
     const bool any = from.address.is_unspecified();
     ConnectionHandler* handler = this;
     const auto c = stack().connect(
         address, {any ? Address::any(address.address.family()) : from.address, from.port}, handler,
-        bind_options_);
+        options_.bind);
     if (!c) return std::unexpected(c.error());
     connection_ = Connection(&context_, *c);
     connecting_ = true;
-    done_ = false;
+    done_ = more_ = false;
     error_ = 0;
     received_.clear();
+    read_ = 0;
+    urgent_.reset();
     local_ = connection_.local();
     peer_ = address;
     apply_options();
@@ -112,8 +110,7 @@ Result<void> Socket::connect(const SocketAddress& address) {
 Result<void> Socket::finish_connect() {
     if (!connecting_) return {};
     if (const tcp::Connection* c = tcb()) {
-        if (c->state == State::syn_sent || c->state == State::syn_received)
-            return error(EINPROGRESS);
+        if (is_opening()) return error(EINPROGRESS);
         if (c->state != State::closed) {
             connecting_ = false;
             connected_ = true;
@@ -150,7 +147,9 @@ void Socket::reset() {
     connection_ = {};
     connecting_ = connected_ = done_ = shut_read_ = shut_write_ = false;
     error_ = 0;
+    more_ = false;
     received_.clear();
+    urgent_.reset();
     local_ = peer_ = {};
     // getsockname() goes on telling the port, as Linux's does, though it is nobody's any more.
     if (binding_ == nullptr) local_ = {any_address(), port};
@@ -168,68 +167,56 @@ Result<void> Socket::shutdown(int how) {
         if (write) shut_write_ = true;  // Linux's quirk: it stays so
         return error(ENOTCONN);
     }
-    if (write && !std::exchange(shut_write_, true)) return connection_.shutdown();
-    return {};
+    const bool finishes = write && !std::exchange(shut_write_, true);
+    const auto done = finishes ? connection_.shutdown() : Result<void>();
+    if (shut_read_ && shut_write_) tcp::stop_reading(*tcb());
+    wake(0);
+    return done;
 }
 
-Result<size_t> Socket::send(std::span<const std::byte> data) {
+bool Socket::is_opening() const {
     const tcp::Connection* c = tcb();
-    if (c != nullptr && (c->state == State::syn_sent || c->state == State::syn_received))
-        return error(EAGAIN);
-    if (error_ != 0) return error(error_);
-    if (tcb() == nullptr || shut_write_) return error(EPIPE);
-    return connection_.send(data);
-}
-
-void Socket::take_received() {
-    if (connection_) received_.append(connection_.receive());
+    return c != nullptr && (c->state == State::syn_sent || c->state == State::syn_received);
 }
 
 bool Socket::peer_closed() const {
     return tcb() == nullptr ? done_ : tcp::at_end(*tcb());
 }
 
-Result<size_t> Socket::receive(std::span<std::byte> data, bool peek) {
-    if (listener_ != nullptr) return error(ENOTCONN);
-    if (data.empty()) return 0;
-    take_received();
-    if (!received_.empty()) {
-        const size_t size = received_.copy_to(data);
-        if (peek) return size;
-        received_.trim_front(size);
-        if (connection_) static_cast<void>(connection_.consumed(size));
-        return size;
-    }
-    if (peer_closed()) return 0;
-    if (error_ != 0) return error(error_);
-    if (shut_read_) return 0;
-    if (tcb() == nullptr) return error(ENOTCONN);
-    return error(EAGAIN);
-}
-
-bool Socket::is_ended() const {
-    const tcp::Connection* c = tcb();
-    return c == nullptr || c->state == State::closed || c->fin_received || shut_read_;
-}
-
 /// Linux's tcp_poll.
-short Socket::poll_events() {
+uint32_t Socket::poll_events() {
     if (listener_ != nullptr) return listener_->accept_queue.empty() ? 0 : POLLIN | POLLRDNORM;
     take_received();
-    const tcp::Connection* c = tcb();
+    tcp::Connection* c = tcb();
     const bool closed = c == nullptr || c->state == State::closed;
     const bool no_more = shut_read_ || (c != nullptr && c->fin_received);
-    int events = 0;
+    uint32_t events = 0;
     if (closed || (no_more && shut_write_)) events |= POLLHUP;
     if (no_more) events |= POLLIN | POLLRDNORM | POLLRDHUP;
     if (error_ != 0) events |= POLLERR;
-    if (!closed && (c->state == State::syn_sent || c->state == State::syn_received))
-        return static_cast<short>(events);
-    if (!received_.empty()) events |= POLLIN | POLLRDNORM;
+    if (is_opening()) return events;
+    if (is_readable()) events |= POLLIN | POLLRDNORM;
+    if (urgent_ && urgent_->arrived && !urgent_->told) events |= POLLPRI;
     if (closed || shut_write_ || tcp::is_writable(stack().env(), *c))
         events |= POLLOUT | POLLWRNORM;
-    return static_cast<short>(events);
+    return events;
 }
+
+/// The bits of these wake-ups are Linux's: what is watched for none of them sleeps on.
+void Socket::on_urgent(Connection) {
+    take_received();
+    wake(POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND);
+}
+
+void Socket::on_readable(Connection) {
+    take_received();
+    const bool end = tcb() == nullptr || tcb()->fin_received;
+    wake(end ? 0 : POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND);
+}
+
+void Socket::on_writable(Connection) { wake(POLLOUT | POLLWRNORM | POLLWRBAND); }
+
+void Socket::on_acceptable(Listener) { wake(POLLIN | POLLRDNORM); }
 
 /// The connection's memory goes when this returns.
 void Socket::on_closed(Connection, CloseReason) {
@@ -237,6 +224,7 @@ void Socket::on_closed(Connection, CloseReason) {
     done_ = error_ == 0 || tcb()->fin_received;
     connection_ = {};
     shut_read_ = shut_write_ = true;
+    wake(0);
 }
 
 int Socket::take_error() { return std::exchange(error_, 0); }
@@ -259,11 +247,11 @@ std::optional<Duration> Socket::begin_close() {
     if (!connection_) return std::nullopt;
     take_received();
     const State state = tcb()->state;
-    if (linger_ == Duration()) static_cast<void>(connection_.abort());
-    if (!linger_ || linger_ == Duration() || !received_.empty() || state == State::syn_sent)
-        return std::nullopt;
+    if (options_.linger == Duration()) static_cast<void>(connection_.abort());
+    if (!options_.linger || options_.linger == Duration()) return std::nullopt;
+    if (!received_.empty() || state == State::syn_sent) return std::nullopt;
     if (!shut_write_) static_cast<void>(connection_.shutdown());
-    return linger_;
+    return options_.linger;
 }
 
 bool Socket::is_flushed() const {

@@ -6,17 +6,18 @@
 #include <optional>
 
 #include "api/context.h"
+#include "api/pieces.h"
+#include "api/pollable.h"
+#include "api/socket_options.h"
 
 namespace millrace::api {
 
 /// State of a socket as Linux's `struct socket` and `struct sock` keep it. It looks at its
 /// connection when it is asked; the events of the loop only save what the connection loses when it
 /// ends. Owned by one context's `Sockets`.
-class Socket final : private ConnectionHandler, private ListenHandler {
+class Socket final : public Pollable, private ConnectionHandler, private ListenHandler {
 public:
     Socket(Context& context, int family) : context_(context), family_(family) {}
-    Socket(const Socket&) = delete;
-    Socket& operator=(const Socket&) = delete;
     ~Socket() override;
 
     // --- none of these waits: EAGAIN or EINPROGRESS where the caller might
@@ -29,9 +30,7 @@ public:
     Result<void> finish_connect();
     Result<void> disconnect();
     Result<void> shutdown(int how);
-    Result<size_t> send(std::span<const std::byte> data);
-    Result<size_t> receive(std::span<std::byte> data, bool peek);
-    short poll_events();
+    uint32_t poll_events() override;
     /// The application lets go. True: SO_LINGER asks to wait, at most so long, until `is_flushed`.
     std::optional<Duration> begin_close();
     bool is_flushed() const;
@@ -43,25 +42,51 @@ public:
     void told(int error) {
         if (error == error_) error_ = 0;
     }
+
+    // --- socket_data.cpp
+    /// Takes what there is room for; `urgent`: with the mark behind it (MSG_OOB).
+    Result<size_t> send(std::span<const std::byte> data, bool urgent);
+    /// MSG_MORE: what fills no segment waits for the next that is sent.
+    void hold(bool more);
+    /// Copies what has arrived, at most to the urgent mark; null pieces with `discard` (MSG_TRUNC).
+    Result<size_t> receive(Pieces into, bool peek, bool discard);
+    /// The urgent byte (MSG_OOB).
+    Result<size_t> receive_urgent(std::span<std::byte> into, bool peek);
+    /// The next byte to be read is the urgent one, or was it (SIOCATMARK).
+    bool is_at_mark() const { return urgent_ && urgent_->at == read_; }
     /// Nothing more will arrive; what has may still be read.
     bool is_ended() const;
+    Result<int> unread_bytes();          ///< SIOCINQ
+    Result<int> unacknowledged_bytes() const;  ///< SIOCOUTQ
+    Result<int> unsent_bytes() const;    ///< SIOCOUTQNSD
 
-    // --- options.cpp
+    // --- socket_options.cpp, tcp_options.cpp, ip_options.cpp
     Result<void> set_option(int level, int name, std::span<const std::byte> value);
     Result<void> get_option(int level, int name, std::span<std::byte> value, socklen_t& size);
 
+    const SocketOptions& options() const { return options_; }
     int family() const { return family_; }
     /// connect() does not look at the address: it listens, or has a connection or an attempt.
     bool is_taken() const { return connecting_ || connected_ || listener_ != nullptr; }
     /// Of the connection that there is, or was.
     const SocketAddress& last_peer() const { return peer_; }
     bool non_blocking = false;
-    Duration receive_timeout, send_timeout;  ///< zero: none; negative: no waiting
 
 private:
-    void on_readable(Connection) override { take_received(); }
+    void on_connected(Connection) override { wake(0); }
+    void on_urgent(Connection) override;
+    void on_readable(Connection) override;
+    void on_writable(Connection) override;
     void on_closed(Connection, CloseReason) override;
-    void on_acceptable(Listener) override {}
+    void on_acceptable(Listener) override;
+
+    /// Urgent data, of which one byte is out of band (Linux's urg_data and urg_seq).
+    struct Urgent {
+        uint64_t at;              ///< which byte of the stream it is
+        bool arrived = false;     ///< `value` is it
+        bool told = false;        ///< MSG_OOB has fetched it
+        std::byte value{};
+    };
 
     Address any_address() const {
         return Address::any(family_ == AF_INET ? Family::ipv4 : Family::ipv6);
@@ -69,8 +94,30 @@ private:
     tcp::Connection* tcb() const { return connection_.connection_; }
     stack::Stack& stack() const { return context_.stack(); }
     void take_received();
+    void drop_received(size_t bytes);
+    void note_urgent(uint64_t at);
+    /// The urgent byte is the next, and not part of the stream.
+    bool skips_urgent() const { return is_at_mark() && !options_.urgent_inline; }
+    bool is_readable() const;
     bool peer_closed() const;
+    bool is_opening() const;
     void apply_options();
+    Result<void> set_socket_option(int name, std::span<const std::byte> value);
+    Result<void> set_tcp_option(int name, std::span<const std::byte> value);
+    Result<void> set_congestion(std::span<const std::byte> value);
+    Result<void> set_ip_option(int name, std::span<const std::byte> value);
+    Result<void> set_ipv6_option(int name, std::span<const std::byte> value);
+    Result<void> set_mtu_discover(int how);
+    Result<void> get_socket_option(int name, std::span<std::byte> value, socklen_t& size);
+    Result<void> get_tcp_option(int name, std::span<std::byte> value, socklen_t& size);
+    Result<void> get_tcp_info(std::span<std::byte> value, socklen_t& size) const;
+    Result<void> get_ip_option(int name, std::span<std::byte> value, socklen_t& size);
+    Result<void> get_ipv6_option(int name, std::span<std::byte> value, socklen_t& size);
+    Result<int> path_mtu() const;
+    void apply_ip_options();
+    void apply_linger2();
+    void apply_keepalive();
+    void apply_to_listener();
     void reset();
     void release_binding();
     void set_reuse();
@@ -88,11 +135,11 @@ private:
     bool shut_write_ = false;
     int error_ = 0;               ///< SO_ERROR
     SocketAddress local_, peer_;  ///< of the connection that was
-    BufferChain received_;
-    stack::BindOptions bind_options_;
-    bool keepalive_ = false;
-    bool no_delay_ = false;
-    std::optional<Duration> linger_;
+    BufferChain received_;        ///< arrived, not read
+    uint64_t read_ = 0;           ///< bytes of the stream that are read, or skipped
+    std::optional<Urgent> urgent_;
+    bool more_ = false;           ///< MSG_MORE holds back what fills no segment
+    SocketOptions options_;
 };
 
 }  // namespace millrace::api

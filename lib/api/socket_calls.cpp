@@ -1,70 +1,23 @@
-// The C functions of `millrace/socket.h`: addresses, errno and descriptors on their way in and out.
+// C functions of `millrace/socket.h`, but for those that move data or wait for several: addresses
+// and options on their way in and out.
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <climits>
+#include <cstdarg>
 #include <cstring>
 
 #include <fmt/format.h>
 
-#include <millrace/runtime.h>
-#include <millrace/socket.h>
+#include "api/c_calls.h"
 
-#include "api/sockets.h"
-
-using millrace::Address;
-using millrace::Duration;
-using millrace::error;
-using millrace::Result;
-using millrace::SocketAddress;
-using millrace::api::Socket;
-using millrace::api::Sockets;
-
-struct mr_context {
-    explicit mr_context(std::unique_ptr<millrace::Runtime> r)
-        : runtime(std::move(r)), sockets(runtime->core(0)) {}
-    std::unique_ptr<millrace::Runtime> runtime;
-    Sockets sockets;
-};
+using namespace millrace;
+using namespace millrace::api;
 
 namespace {
-
-thread_local mr_context* current = nullptr;
-
-int fail(int why) {
-    errno = why;
-    return -1;
-}
-
-template <typename T>
-T answer(const Result<T>& result) {
-    if (result) return *result;
-    errno = result.error().value;
-    return static_cast<T>(-1);
-}
-int answer(const Result<void>& result) { return result ? 0 : fail(result.error().value); }
-ssize_t answer(const Result<size_t>& result) {
-    return result ? static_cast<ssize_t>(*result) : fail(result.error().value);
-}
-
-/// Calls `with(Sockets&)` or `with(Socket&, Sockets&)`, and answers errno for what is not there.
-template <typename Call>
-auto on_context(Call&& with) -> decltype(answer(with(current->sockets))) {
-    if (current == nullptr) return fail(ENXIO);
-    if (!current->sockets.own()) return fail(EPERM);
-    current->sockets.look_at_clock();
-    return answer(with(current->sockets));
-}
-template <typename Call>
-auto on_socket(int descriptor, Call&& with) {
-    return on_context([&](Sockets& sockets) -> decltype(with(std::declval<Socket&>(), sockets)) {
-        const auto socket = sockets.find(descriptor);
-        if (!socket) return std::unexpected(socket.error());
-        return with(**socket, sockets);
-    });
-}
 
 /// Linux's checks, in its order: size, then family.
 Result<SocketAddress> read_address(const Socket& socket, const sockaddr* from, socklen_t size) {
@@ -117,31 +70,39 @@ bool is_unspecified(const sockaddr* address, socklen_t size) {
     return address != nullptr && size >= sizeof(sa_family_t) && address->sa_family == AF_UNSPEC;
 }
 
+/// A context of what has been read; null, and `why` says so.
+mr_context* start(const Started<Config>& config, char* why, size_t why_size) {
+    const auto say = [&](std::string_view what) {
+        if (why_size > 0) *fmt::format_to_n(why, why_size - 1, "{}", what).out = '\0';
+        return static_cast<mr_context*>(nullptr);
+    };
+    if (!config) return say(config.error().what);
+    if (config->cores.size() != 1) return say("a context has one core: one [[core]], no more");
+    auto runtime = Runtime::create(*config);
+    if (!runtime) return say(runtime.error().what);
+    current_context = new mr_context(std::move(*runtime));
+    return current_context;
+}
+
 }  // namespace
 
 extern "C" {
 
 mr_context* mr_context_create(const char* toml, char* why, size_t why_size) {
-    const auto say = [&](std::string_view what) {
-        if (why_size > 0) *fmt::format_to_n(why, why_size - 1, "{}", what).out = '\0';
-        return static_cast<mr_context*>(nullptr);
-    };
-    const auto config = millrace::parse_config(toml, "mr_context_create");
-    if (!config) return say(config.error().what);
-    if (config->cores.size() != 1) return say("a context has one core: one [[core]], no more");
-    auto runtime = millrace::Runtime::create(*config);
-    if (!runtime) return say(runtime.error().what);
-    current = new mr_context(std::move(*runtime));
-    return current;
+    return start(parse_config(toml, "mr_context_create"), why, why_size);
+}
+
+mr_context* mr_context_load(const char* path, char* why, size_t why_size) {
+    return start(load_config(path), why, why_size);
 }
 
 void mr_context_destroy(mr_context* context) {
     if (context == nullptr || !context->sockets.own()) return;
     delete context;
-    if (context == current) current = nullptr;
+    if (context == current_context) current_context = nullptr;
 }
 
-void mr_context_enter(mr_context* context) { current = context; }
+void mr_context_enter(mr_context* context) { current_context = context; }
 
 int mr_turn(void) {
     return on_context([](Sockets& sockets) -> Result<int> {
@@ -238,64 +199,47 @@ int mr_getsockopt(int socket, int level, int name, void* value, socklen_t* size)
     });
 }
 
-ssize_t mr_send(int socket, const void* data, size_t size, int flags) {
-    return on_socket(socket, [&](Socket& s, Sockets& sockets) -> Result<size_t> {
-        if ((flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) != 0) return error(EOPNOTSUPP);
-        if (data == nullptr && size != 0) return error(EFAULT);
-        return sockets.send(s, {static_cast<const std::byte*>(data), size},
-                            (flags & MSG_DONTWAIT) == 0);
+int mr_fcntl(int socket, int command, ...) {
+    va_list arguments;
+    va_start(arguments, command);
+    const bool sets = command == F_SETFL || command == F_SETFD;
+    const int argument = sets ? va_arg(arguments, int) : 0;
+    va_end(arguments);
+    return on_context([&](Sockets& sockets) -> Result<int> {
+        const auto entry = sockets.find_any(socket);
+        if (!entry) return std::unexpected(entry.error());
+        Socket* const s = (*entry)->socket;
+        switch (command) {
+            case F_GETFL: return O_RDWR | (s != nullptr && s->non_blocking ? O_NONBLOCK : 0);
+            case F_SETFL:
+                if (s != nullptr) s->non_blocking = (argument & O_NONBLOCK) != 0;
+                return 0;
+            case F_GETFD: return FD_CLOEXEC;
+            case F_SETFD: return argument == FD_CLOEXEC ? Result<int>(0) : error(EINVAL);
+            default: return error(EINVAL);
+        }
     });
 }
 
-ssize_t mr_write(int socket, const void* data, size_t size) {
-    return mr_send(socket, data, size, 0);
-}
-
-ssize_t mr_recv(int socket, void* data, size_t size, int flags) {
-    return on_socket(socket, [&](Socket& s, Sockets& sockets) -> Result<size_t> {
-        if ((flags & ~(MSG_DONTWAIT | MSG_PEEK | MSG_WAITALL | MSG_NOSIGNAL)) != 0)
-            return error(EOPNOTSUPP);
-        if (data == nullptr && size != 0) return error(EFAULT);
-        return sockets.receive(s, {static_cast<std::byte*>(data), size},
-                               (flags & MSG_DONTWAIT) == 0, (flags & MSG_PEEK) != 0,
-                               (flags & MSG_WAITALL) != 0);
-    });
-}
-
-ssize_t mr_read(int socket, void* data, size_t size) { return mr_recv(socket, data, size, 0); }
-
-int mr_fcntl(int socket, int command, int argument) {
-    return on_socket(socket, [&](Socket& s, Sockets&) -> Result<int> {
-        if (command == F_GETFL) return O_RDWR | (s.non_blocking ? O_NONBLOCK : 0);
-        if (command != F_SETFL) return error(EINVAL);
-        s.non_blocking = (argument & O_NONBLOCK) != 0;
-        return 0;
-    });
-}
-
-int mr_poll(pollfd* sockets, nfds_t count, int timeout) {
-    return on_context([&](Sockets& table) -> Result<int> {
-        int ready = 0;
-        const auto look = [&] {
-            ready = 0;
-            for (nfds_t i = 0; i < count; ++i) {
-                pollfd& entry = sockets[i];
-                entry.revents = 0;
-                if (entry.fd < 0) continue;
-                const auto socket = table.find(entry.fd);
-                const int always = POLLERR | POLLHUP | POLLNVAL;
-                const int events = socket ? (*socket)->poll_events() : POLLNVAL;
-                entry.revents = static_cast<short>(events & (entry.events | always));
-                if (entry.revents != 0) ++ready;
-            }
-            return ready > 0;
-        };
-        // A program that always finds something ready must not starve the stack.
-        if (const auto turned = table.turn(); !turned) return std::unexpected(turned.error());
-        if (look() || timeout == 0) return ready;
-        const auto over = table.wait(Duration::from_ms(std::max(timeout, 0)), look);
-        if (!over) return std::unexpected(over.error());
-        return ready;
+int mr_ioctl(int socket, unsigned long request, ...) {
+    va_list arguments;
+    va_start(arguments, request);
+    int* const value = va_arg(arguments, int*);
+    va_end(arguments);
+    return on_socket(socket, [&](Socket& s, Sockets&) -> Result<void> {
+        if (value == nullptr) return error(EFAULT);
+        Result<int> is;
+        switch (request) {
+            case FIONBIO: s.non_blocking = *value != 0; return {};
+            case SIOCINQ: is = s.unread_bytes(); break;  // FIONREAD
+            case SIOCOUTQ: is = s.unacknowledged_bytes(); break;
+            case SIOCOUTQNSD: is = s.unsent_bytes(); break;
+            case SIOCATMARK: is = s.is_at_mark(); break;
+            default: return error(ENOTTY);
+        }
+        if (!is) return std::unexpected(is.error());
+        *value = *is;
+        return {};
     });
 }
 

@@ -1,38 +1,21 @@
-// Socket options: each is honoured, or answered ENOPROTOOPT.
+// Options of SOL_SOCKET, and the way to the others. What is not here answers ENOPROTOOPT.
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/time.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <cstring>
 
+#include "api/option_value.h"
 #include "api/socket.h"
+#include "tcp/calls.h"
 
 namespace millrace::api {
 
 namespace {
 
-/// The option's value; EINVAL where it is shorter than its type, as in Linux.
-template <typename T>
-Result<T> read(std::span<const std::byte> value) {
-    if (value.size() < sizeof(T)) return error(EINVAL);
-    T result;
-    std::memcpy(&result, value.data(), sizeof(T));
-    return result;
-}
-
-/// As much of it as the caller has room for.
-template <typename T>
-Result<void> write(const T& result, std::span<std::byte> value, socklen_t& size) {
-    size = static_cast<socklen_t>(std::min(value.size(), sizeof(T)));
-    std::memcpy(value.data(), &result, size);
-    return {};
-}
-
 Result<Duration> timeout_of(std::span<const std::byte> value) {
-    const auto time = read<timeval>(value);
+    const auto time = read_option<timeval>(value);
     if (!time) return std::unexpected(time.error());
     if (time->tv_usec < 0 || time->tv_usec >= 1'000'000) return error(EDOM);
     if (time->tv_sec < 0) return Duration::from_ns(-1);
@@ -44,104 +27,192 @@ timeval timeval_of(Duration time) {
     return {.tv_sec = time.ns() / 1'000'000'000, .tv_usec = time.us() % 1'000'000};  // negative: 0
 }
 
+linger linger_of(const std::optional<Duration>& time) {
+    if (!time) return {.l_onoff = 0, .l_linger = 0};
+    const int64_t seconds = time->ns() / 1'000'000'000;
+    return {.l_onoff = 1, .l_linger = static_cast<int>(std::min<int64_t>(seconds, INT_MAX))};
+}
+
+/// Linux takes a negative one for the largest.
+uint32_t buffer_of(int asked, uint32_t most) {
+    return asked < 0 ? most : std::min(static_cast<uint32_t>(asked), most);
+}
+
+/// Linux doubles what is asked for, to have room for its own structures, and tells that.
+int told_buffer(uint32_t bytes, int least) {
+    return static_cast<int>(std::clamp<int64_t>(int64_t{2} * bytes, least, INT_MAX));
+}
+constexpr int send_buffer_least = 4608;     // SOCK_MIN_SNDBUF
+constexpr int receive_buffer_least = 2304;  // SOCK_MIN_RCVBUF
+
 }  // namespace
 
 /// What was set before there was a connection.
 void Socket::apply_options() {
-    if (keepalive_) static_cast<void>(connection_.set_keepalive(true));
-    if (no_delay_) static_cast<void>(connection_.set_no_delay(true));
+    if (options_.keepalive) apply_keepalive();
+    if (options_.no_delay) static_cast<void>(connection_.set_no_delay(true));
+    if (!options_.quick_ack) static_cast<void>(connection_.set_quick_ack(false));
+    if (options_.cork) static_cast<void>(connection_.set_cork(true));
+    if (options_.send_buffer) connection_.set_send_buffer(*options_.send_buffer);
+    if (options_.receive_buffer) connection_.set_receive_buffer(*options_.receive_buffer);
+    if (options_.max_pacing_rate != ~uint64_t{0})
+        static_cast<void>(connection_.set_max_pacing_rate(options_.max_pacing_rate));
+    if (!options_.congestion_control.empty())
+        static_cast<void>(connection_.set_congestion_control(options_.congestion_control));
+    if (options_.user_timeout_ms != 0)
+        static_cast<void>(
+            connection_.set_user_timeout(Duration::from_ms(options_.user_timeout_ms)));
+    if (options_.syn_retries != 0)
+        static_cast<void>(connection_.set_syn_retries(options_.syn_retries));
+    if (options_.linger2_s != 0) apply_linger2();
+    if (options_.not_sent_low_water != 0)
+        static_cast<void>(connection_.set_not_sent_low_water_mark(options_.not_sent_low_water));
+    if (options_.max_segment != 0)
+        tcp::set_max_segment(*tcb(), options_.max_segment);
+    if ((options_.tos | options_.ttl | options_.traffic_class | options_.hops) != 0)
+        apply_ip_options();
+}
+
+/// What a listener's connections begin with before anyone accepts them.
+void Socket::apply_to_listener() {
+    const bool v6 = family_ == AF_INET6;
+    listener_->max_segment = options_.max_segment;
+    listener_->dscp = (v6 ? options_.traffic_class : options_.tos) >> 2;
+    listener_->ttl = v6 ? options_.hops : options_.ttl;
 }
 
 /// All that stands for this socket where others want its port.
 void Socket::set_reuse() {
-    if (binding_ != nullptr) binding_->options = bind_options_;
+    if (binding_ != nullptr) binding_->options = options_.bind;
     if (listener_ != nullptr) {
-        listener_->reuse_address = bind_options_.reuse_address;
-        listener_->reuse_port = bind_options_.reuse_port;
+        listener_->reuse_address = options_.bind.reuse_address;
+        listener_->reuse_port = options_.bind.reuse_port;
     }
-    if (connection_) stack().set_reuse(*tcb(), bind_options_);
+    if (connection_) stack().set_reuse(*tcb(), options_.bind);
+}
+
+void Socket::apply_keepalive() {
+    if (connection_)
+        static_cast<void>(
+            connection_.set_keepalive(options_.keepalive, options_.keepalive_times));
 }
 
 Result<void> Socket::set_option(int level, int name, std::span<const std::byte> value) {
-    if (level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO)) {
-        const auto time = timeout_of(value);
-        if (!time) return std::unexpected(time.error());
-        (name == SO_RCVTIMEO ? receive_timeout : send_timeout) = *time;
-        return {};
+    switch (level) {
+        case SOL_SOCKET: return set_socket_option(name, value);
+        case IPPROTO_TCP: return set_tcp_option(name, value);
+        case IPPROTO_IP: return set_ip_option(name, value);
+        case IPPROTO_IPV6:
+            return family_ == AF_INET6 ? set_ipv6_option(name, value) : error(ENOPROTOOPT);
+        default: return error(ENOPROTOOPT);
     }
-    if (level == SOL_SOCKET && name == SO_LINGER) {
-        const auto how = read<linger>(value);
-        if (!how) return std::unexpected(how.error());
-        linger_.reset();
-        // Linux takes a negative time for one without end.
-        if (how->l_onoff != 0)
-            linger_ = how->l_linger < 0 ? Duration::max() : Duration::from_s(how->l_linger);
-        return {};
-    }
-    const auto number = read<int>(value);
-    const bool on = number && *number != 0;
-    const auto known = [&](auto&& set) -> Result<void> {
-        if (!number) return std::unexpected(number.error());
-        set();
-        return {};
-    };
-    if (level == SOL_SOCKET && name == SO_REUSEADDR)
-        return known([&] {
-            bind_options_.reuse_address = on;
-            set_reuse();
-        });
-    if (level == SOL_SOCKET && name == SO_REUSEPORT)
-        return known([&] {
-            bind_options_.reuse_port = on;
-            set_reuse();
-        });
-    if (level == SOL_SOCKET && name == SO_KEEPALIVE)
-        return known([&] {
-            keepalive_ = on;
-            if (connection_) static_cast<void>(connection_.set_keepalive(on));
-        });
-    if (level == IPPROTO_TCP && name == TCP_NODELAY)
-        return known([&] {
-            no_delay_ = on;
-            if (connection_) static_cast<void>(connection_.set_no_delay(on));
-        });
-    if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && family_ == AF_INET6) {
-        if (!number || binding_ != nullptr || connection_) return error(EINVAL);
-        bind_options_.v6_only = on;
-        return {};
-    }
-    return error(ENOPROTOOPT);
 }
 
-Result<void> Socket::get_option(int level, int name, std::span<std::byte> value,
-                                socklen_t& size) {
-    const auto number = [&](int is) { return write(is, value, size); };
-    if (level == SOL_SOCKET) {
-        switch (name) {
-            case SO_REUSEADDR: return number(bind_options_.reuse_address);
-            case SO_REUSEPORT: return number(bind_options_.reuse_port);
-            case SO_KEEPALIVE: return number(keepalive_);
-            case SO_LINGER:
-                return write(linger{.l_onoff = linger_ ? 1 : 0,
-                                    .l_linger = linger_ ? static_cast<int>(std::min<int64_t>(
-                                                              linger_->ns() / 1'000'000'000,
-                                                              INT_MAX))
-                                                        : 0},
-                             value, size);
-            case SO_RCVTIMEO: return write(timeval_of(receive_timeout), value, size);
-            case SO_SNDTIMEO: return write(timeval_of(send_timeout), value, size);
-            case SO_ERROR: return number(take_error());
-            case SO_TYPE: return number(SOCK_STREAM);
-            case SO_DOMAIN: return number(family_);
-            case SO_PROTOCOL: return number(IPPROTO_TCP);
-            case SO_ACCEPTCONN: return number(listener_ != nullptr);
-            default: return error(ENOPROTOOPT);
-        }
+Result<void> Socket::get_option(int level, int name, std::span<std::byte> value, socklen_t& size) {
+    switch (level) {
+        case SOL_SOCKET: return get_socket_option(name, value, size);
+        case IPPROTO_TCP: return get_tcp_option(name, value, size);
+        case IPPROTO_IP: return get_ip_option(name, value, size);
+        case IPPROTO_IPV6:
+            if (family_ == AF_INET6) return get_ipv6_option(name, value, size);
+            [[fallthrough]];
+        default: return error(family_ == AF_INET6 ? ENOPROTOOPT : EOPNOTSUPP);  // as Linux
     }
-    if (level == IPPROTO_TCP && name == TCP_NODELAY) return number(no_delay_);
-    if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && family_ == AF_INET6)
-        return number(bind_options_.v6_only);
-    return error(ENOPROTOOPT);
+}
+
+Result<void> Socket::set_socket_option(int name, std::span<const std::byte> value) {
+    if (name == SO_RCVTIMEO || name == SO_SNDTIMEO) {
+        const auto time = timeout_of(value);
+        if (!time) return std::unexpected(time.error());
+        (name == SO_RCVTIMEO ? options_.receive_timeout : options_.send_timeout) = *time;
+        return {};
+    }
+    if (name == SO_LINGER) {
+        const auto how = read_option<linger>(value);
+        if (!how) return std::unexpected(how.error());
+        options_.linger.reset();
+        // Linux takes a negative time for one without end.
+        if (how->l_onoff != 0)
+            options_.linger = how->l_linger < 0 ? Duration::max() : Duration::from_s(how->l_linger);
+        return {};
+    }
+    const auto number = read_option<int>(value);
+    if (!number) return std::unexpected(number.error());
+    const TcpTunables& tunables = stack().env().tunables;
+    switch (name) {
+        case SO_REUSEADDR:
+            options_.bind.reuse_address = *number != 0;
+            set_reuse();
+            return {};
+        case SO_REUSEPORT:
+            options_.bind.reuse_port = *number != 0;
+            set_reuse();
+            return {};
+        case SO_KEEPALIVE:
+            options_.keepalive = *number != 0;
+            apply_keepalive();
+            return {};
+        case SO_OOBINLINE: options_.urgent_inline = *number != 0; return {};
+        case SO_SNDBUF:
+            options_.send_buffer = buffer_of(*number, tunables.tcp_wmem_max);
+            if (connection_) connection_.set_send_buffer(*options_.send_buffer);
+            return {};
+        case SO_RCVBUF:
+            options_.receive_buffer = buffer_of(*number, tunables.tcp_rmem_max);
+            if (connection_) connection_.set_receive_buffer(*options_.receive_buffer);
+            return {};
+        case SO_RCVLOWAT:
+            options_.receive_low_water =
+                std::max(1U, buffer_of(*number, tunables.tcp_rmem_max / 2));
+            return {};
+        case SO_MAX_PACING_RATE: {
+            // An int or a long; the largest of either lifts the cap.
+            const auto wide = read_option<uint64_t>(value);
+            const bool all = !wide && *number == -1;
+            options_.max_pacing_rate =
+                all ? ~uint64_t{0} : wide ? *wide : static_cast<uint32_t>(*number);
+            if (connection_) return connection_.set_max_pacing_rate(options_.max_pacing_rate);
+            return {};
+        }
+        default: return error(ENOPROTOOPT);
+    }
+}
+
+Result<void> Socket::get_socket_option(int name, std::span<std::byte> value, socklen_t& size) {
+    const auto number = [&](int is) { return write_option(is, value, size); };
+    const TcpTunables& tunables = stack().env().tunables;
+    const tcp::Connection* c = tcb();
+    switch (name) {
+        case SO_REUSEADDR: return number(options_.bind.reuse_address);
+        case SO_REUSEPORT: return number(options_.bind.reuse_port);
+        case SO_KEEPALIVE: return number(options_.keepalive);
+        case SO_OOBINLINE: return number(options_.urgent_inline);
+        case SO_LINGER: return write_option(linger_of(options_.linger), value, size);
+        case SO_RCVTIMEO: return write_option(timeval_of(options_.receive_timeout), value, size);
+        case SO_SNDTIMEO: return write_option(timeval_of(options_.send_timeout), value, size);
+        case SO_SNDBUF:
+            return number(told_buffer(
+                options_.send_buffer.value_or(c != nullptr ? c->snd_buf : tunables.tcp_wmem),
+                send_buffer_least));
+        case SO_RCVBUF:
+            return number(told_buffer(
+                options_.receive_buffer.value_or(c != nullptr ? c->rcv_buf : tunables.tcp_rmem),
+                receive_buffer_least));
+        case SO_RCVLOWAT: return number(static_cast<int>(options_.receive_low_water));
+        case SO_SNDLOWAT: return number(1);
+        case SO_MAX_PACING_RATE:
+            if (value.size() >= sizeof(uint64_t))
+                return write_option(options_.max_pacing_rate, value, size);
+            return number(static_cast<int>(
+                std::min<uint64_t>(options_.max_pacing_rate, UINT32_MAX)));
+        case SO_ERROR: return number(take_error());
+        case SO_TYPE: return number(SOCK_STREAM);
+        case SO_DOMAIN: return number(family_);
+        case SO_PROTOCOL: return number(IPPROTO_TCP);
+        case SO_ACCEPTCONN: return number(listener_ != nullptr);
+        case SO_INCOMING_CPU: return number(context_.facade().core());
+        default: return error(ENOPROTOOPT);
+    }
 }
 
 }  // namespace millrace::api

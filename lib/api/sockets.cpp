@@ -16,21 +16,40 @@ Sockets::~Sockets() {
     }));
 }
 
-Result<int> Sockets::open(int family, bool non_blocking) {
-    while (lowest_free_ < table_.size() && table_[lowest_free_] != nullptr) ++lowest_free_;
+Result<int> Sockets::add(Descriptor descriptor) {
+    while (lowest_free_ < table_.size() && table_[lowest_free_].pollable != nullptr) ++lowest_free_;
     if (lowest_free_ == descriptors_max) return error(EMFILE);
     if (lowest_free_ == table_.size()) table_.emplace_back();
-    table_[lowest_free_] = std::make_unique<Socket>(context_, family);
-    table_[lowest_free_]->non_blocking = non_blocking;
+    table_[lowest_free_] = std::move(descriptor);
     return MR_DESCRIPTOR_MIN + static_cast<int>(lowest_free_);
 }
 
-Result<Socket*> Sockets::find(int descriptor) const {
+Result<int> Sockets::open(int family, bool non_blocking) {
+    auto socket = std::make_unique<Socket>(context_, family);
+    socket->non_blocking = non_blocking;
+    Socket* const known = socket.get();
+    return add({.pollable = std::move(socket), .socket = known});
+}
+
+Result<int> Sockets::open_epoll() {
+    auto epoll = std::make_unique<Epoll>();
+    Epoll* const known = epoll.get();
+    return add({.pollable = std::move(epoll), .epoll = known});
+}
+
+Result<const Descriptor*> Sockets::find_any(int descriptor) const {
     const auto index = static_cast<int64_t>(descriptor) - MR_DESCRIPTOR_MIN;
     if (index < 0 || index >= static_cast<int64_t>(table_.size())) return error(EBADF);
-    Socket* socket = table_[static_cast<size_t>(index)].get();
-    if (socket == nullptr) return error(EBADF);
-    return socket;
+    const Descriptor& entry = table_[static_cast<size_t>(index)];
+    if (entry.pollable == nullptr) return error(EBADF);
+    return &entry;
+}
+
+Result<Socket*> Sockets::find(int descriptor) const {
+    const auto entry = find_any(descriptor);
+    if (!entry) return std::unexpected(entry.error());
+    if ((*entry)->socket == nullptr) return error(ENOTSOCK);
+    return (*entry)->socket;
 }
 
 void Sockets::look_at_clock() {
@@ -70,7 +89,7 @@ Result<int> Sockets::accept(int descriptor, bool non_blocking) {
     if (!accepted) return accepted;
     Socket& socket = **find(*accepted);
     Result<void> answer;
-    const auto tried = attempt(!listener.non_blocking, listener.receive_timeout, [&] {
+    const auto tried = attempt(!listener.non_blocking, listener.options().receive_timeout, [&] {
         return (answer = listener.accept(socket)).has_value() || answer.error() != EAGAIN;
     });
     if (!tried) answer = tried;
@@ -84,41 +103,55 @@ Result<void> Sockets::connect(Socket& socket, const SocketAddress& address) {
     const bool pending = !begun && (begun.error() == EINPROGRESS || begun.error() == EALREADY);
     if (!pending || socket.non_blocking) return begun;
     Result<void> answer;
-    const auto over = wait(socket.send_timeout, [&] {
+    const auto over = wait(socket.options().send_timeout, [&] {
         return (answer = socket.finish_connect()).has_value() || answer.error() != EINPROGRESS;
     });
     if (!over) return std::unexpected(over.error());
     return answer;
 }
 
-Result<size_t> Sockets::send(Socket& socket, std::span<const std::byte> data, bool wait_for_room) {
+Result<size_t> Sockets::send(Socket& socket, Pieces data, int flags) {
     size_t sent = 0;
     Result<size_t> answer;
-    const bool waits = wait_for_room && !socket.non_blocking;
-    const auto tried = attempt(waits, socket.send_timeout, [&] {
-        answer = socket.send(data.subspan(sent));
-        if (!answer) return answer.error() != EAGAIN && answer.error() != ENOBUFS;
-        sent += *answer;
-        return sent == data.size() || !waits;
+    const bool waits = (flags & MSG_DONTWAIT) == 0 && !socket.non_blocking;
+    const bool more = (flags & MSG_MORE) != 0;
+    if (more) socket.hold(true);
+    const auto tried = attempt(waits, socket.options().send_timeout, [&] {
+        do {
+            answer = socket.send(data.front(), (flags & MSG_OOB) != 0);
+            if (!answer) return answer.error() != EAGAIN && answer.error() != ENOBUFS;
+            data.advance(*answer);
+            sent += *answer;
+        } while (*answer > 0 && !data.empty());
+        return data.empty() || !waits;
     });
+    if (!more) socket.hold(false);
     if (!tried && sent == 0) return std::unexpected(tried.error());
     if (sent > 0 || answer) return sent;
     socket.told(answer.error().value);
     return error(answer.error() == ENOBUFS ? EAGAIN : answer.error().value);
 }
 
-Result<size_t> Sockets::receive(Socket& socket, std::span<std::byte> data, bool wait_for_data,
-                                bool peek, bool all) {
+Result<size_t> Sockets::receive(Socket& socket, Pieces into, int flags) {
+    const bool peek = (flags & MSG_PEEK) != 0;
+    const bool urgent = (flags & MSG_OOB) != 0;
+    const bool discard = (flags & MSG_TRUNC) != 0;
+    const bool waits = (flags & MSG_DONTWAIT) == 0 && !socket.non_blocking;
+    const size_t enough = (flags & MSG_WAITALL) != 0
+                              ? into.size()
+                              : std::min<size_t>(into.size(), socket.options().receive_low_water);
     size_t received = 0;
     Result<size_t> answer;
-    const bool waits = wait_for_data && !socket.non_blocking;
-    const auto tried = attempt(waits, socket.receive_timeout, [&] {
-        answer = socket.receive(peek ? data : data.subspan(received), peek);
-        if (!answer) return answer.error() != EAGAIN;
+    const auto attempt_once = [&] {
+        answer = urgent ? socket.receive_urgent(into.front(), peek)
+                        : socket.receive(into, peek, discard);
+        if (!answer) return urgent || answer.error() != EAGAIN;  // nobody waits for urgent data
+        if (!peek) into.advance_over(*answer);
         received = peek ? *answer : received + *answer;
-        return *answer == 0 || !all || !waits || received == data.size() ||
+        return urgent || *answer == 0 || !waits || received >= enough || socket.is_at_mark() ||
                (peek && socket.is_ended());
-    });
+    };
+    const auto tried = attempt(waits, socket.options().receive_timeout, attempt_once);
     if (!tried && received == 0) return std::unexpected(tried.error());
     if (received > 0 || answer) return received;
     socket.told(answer.error().value);
@@ -126,13 +159,13 @@ Result<size_t> Sockets::receive(Socket& socket, std::span<std::byte> data, bool 
 }
 
 Result<void> Sockets::close(int descriptor) {
-    const auto found = find(descriptor);
+    const auto found = find_any(descriptor);
     if (!found) return std::unexpected(found.error());
-    Socket& socket = **found;
-    if (const auto linger = socket.begin_close())
-        static_cast<void>(wait(*linger, [&] { return socket.is_flushed(); }));
+    if (Socket* const socket = (*found)->socket)
+        if (const auto linger = socket->begin_close())
+            static_cast<void>(wait(*linger, [&] { return socket->is_flushed(); }));
     const auto index = static_cast<size_t>(descriptor - MR_DESCRIPTOR_MIN);
-    table_[index].reset();
+    table_[index] = {};
     lowest_free_ = std::min(lowest_free_, index);
     return {};
 }

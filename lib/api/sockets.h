@@ -5,9 +5,17 @@
 #include <memory>
 #include <vector>
 
+#include "api/epoll.h"
 #include "api/socket.h"
 
 namespace millrace::api {
+
+/// What a descriptor is: a socket or an epoll set.
+struct Descriptor {
+    std::unique_ptr<Pollable> pollable;  ///< null: free
+    Socket* socket = nullptr;
+    Epoll* epoll = nullptr;
+};
 
 /// Owned by one context's thread. What waits turns the loop meanwhile; called from within a turn
 /// (a callback of the native API), it would wait for itself: EDEADLK.
@@ -21,13 +29,17 @@ public:
 
     /// A new socket's descriptor. EMFILE.
     Result<int> open(int family, bool non_blocking);
+    Result<int> open_epoll();
     /// EBADF.
+    Result<const Descriptor*> find_any(int descriptor) const;
+    /// EBADF, ENOTSOCK.
     Result<Socket*> find(int descriptor) const;
     Result<int> accept(int descriptor, bool non_blocking);
     Result<void> connect(Socket& socket, const SocketAddress& address);
-    Result<size_t> send(Socket& socket, std::span<const std::byte> data, bool wait);
-    Result<size_t> receive(Socket& socket, std::span<std::byte> data, bool wait, bool peek,
-                           bool all);
+    /// MSG_DONTWAIT, MSG_MORE, MSG_OOB.
+    Result<size_t> send(Socket& socket, Pieces data, int flags);
+    /// MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC, MSG_OOB.
+    Result<size_t> receive(Socket& socket, Pieces into, int flags);
     Result<void> close(int descriptor);
     /// The first thread that calls owns the context; false on any other.
     bool own() { return context_.own(); }
@@ -42,11 +54,13 @@ private:
     /// Tries `done`; where that is not enough, after one turn again, or (`waits`) as `wait` does.
     Result<void> attempt(bool waits, Duration limit, const std::function<bool()>& done);
 
+    Result<int> add(Descriptor descriptor);
+
     static constexpr size_t descriptors_max = size_t{1} << 20;
 
     Context& context_;
     bool turning_ = false;
-    std::vector<std::unique_ptr<Socket>> table_;
+    std::vector<Descriptor> table_;
     size_t lowest_free_ = 0;  ///< none below it is free
 };
 

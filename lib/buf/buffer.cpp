@@ -78,12 +78,14 @@ void BufferChain::trim_back(size_t bytes) {
     size_ = static_cast<uint32_t>(keep);
 }
 
-size_t BufferChain::copy_to(std::span<std::byte> out) const {
+size_t BufferChain::copy_to(std::span<std::byte> out, size_t skip) const {
     size_t copied = 0;
     for (rte_mbuf* mbuf = mbuf_of(head_); mbuf != nullptr && copied < out.size();
          mbuf = mbuf->next) {
-        const size_t n = std::min<size_t>(mbuf->data_len, out.size() - copied);
-        std::memcpy(out.data() + copied, rte_pktmbuf_mtod(mbuf, const void*), n);
+        const size_t from = std::min<size_t>(skip, mbuf->data_len);
+        skip -= from;
+        const size_t n = std::min<size_t>(mbuf->data_len - from, out.size() - copied);
+        std::memcpy(out.data() + copied, rte_pktmbuf_mtod_offset(mbuf, const void*, from), n);
         copied += n;
     }
     return copied;

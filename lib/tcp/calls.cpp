@@ -40,7 +40,14 @@ uint32_t send_room(const Env& env, const Connection& c) {
     return std::min(c.snd_buf - charge, to_mark);
 }
 
-/// The same for who would fill it: notes that the application waits where there is none.
+/// Linux's hysteresis (sk_stream_min_wspace, tcp_stream_memory_free): a writer is woken once, for
+/// much.
+bool has_ample_room(const Env& env, const Connection& c) {
+    return c.send_charge() < c.snd_buf - c.snd_buf / 3 &&
+           uint64_t{2} * c.unsent() < not_sent_low_water(env, c);
+}
+
+/// `send_room` for who would fill it: notes that the application waits where there is none.
 uint32_t ask_for_room(const Env& env, Connection& c) {
     const uint32_t room = send_room(env, c);
     if (room == 0) c.want_writable = true;
@@ -117,8 +124,11 @@ void open(Env& env, Connection& c, const Address& local, uint16_t link_mss,
     env.mark_dirty(c);
 }
 
-bool is_writable(const Env& env, const Connection& c) {
-    return may_send(c.state) && send_room(env, c) > 0;
+bool is_writable(const Env& env, Connection& c) {
+    if (!may_send(c.state)) return false;
+    const bool writable = has_ample_room(env, c);
+    if (!writable) c.want_writable = true;
+    return writable;
 }
 
 Result<size_t> send(Env& env, Connection& c, BufferChain& data) {
@@ -182,6 +192,8 @@ Result<void> shutdown_send(Env& env, Connection& c) {
     queue_fin(env, c);
     return {};
 }
+
+void stop_reading(Connection& c) { c.reading_stopped = true; }
 
 void set_no_delay(Env& env, Connection& c, bool on) {
     c.no_delay = on;
@@ -265,6 +277,12 @@ Result<void> set_ttl(Connection& c, uint32_t ttl) {
     return {};
 }
 
+void set_max_segment(Connection& c, uint16_t bytes) {
+    if (c.state != State::syn_sent || !c.syn_due || c.snd_nxt != c.snd_una) return;
+    c.link_mss = std::min(c.link_mss, bytes);
+    c.snd_mss = c.rcv_mss = c.link_mss;
+}
+
 void set_cork(Env& env, Connection& c, bool on) {
     c.corked = on;
     if (on) return;
@@ -330,9 +348,7 @@ void abort(Env& env, Connection& c) {
 }
 
 void wake_writer(Env& env, Connection& c) {
-    if (!c.want_writable || c.send_charge() >= c.snd_buf - c.snd_buf / 3) return;
-    // Linux's hysteresis: below half of the mark (tcp_stream_memory_free).
-    if (uint64_t{2} * c.unsent() >= not_sent_low_water(env, c)) return;
+    if (!c.want_writable || !has_ample_room(env, c)) return;
     c.want_writable = false;
     env.notify(c, Event::writable);
 }

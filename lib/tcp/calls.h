@@ -22,8 +22,9 @@ void open(Env& env, Connection& c, const Address& local, uint16_t link_mss,
 /// when the buffer is full, the handshake not over or buffers are short (a `writable` event
 /// follows) — `data` is left untouched then.
 Result<size_t> send(Env& env, Connection& c, BufferChain& data);
-/// `send` would take something.
-bool is_writable(const Env& env, const Connection& c);
+/// What poll calls writable (Linux's sk_stream_is_writeable): a third of the send buffer is free,
+/// and less than half of TCP_NOTSENT_LOWAT unsent. Where it is not, a `writable` event will follow.
+bool is_writable(const Env& env, Connection& c);
 /// SEND with a copy. Answers how many bytes were taken.
 Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> data);
 /// RECEIVE: all that is there, by ownership. Empty where there is nothing (yet, or any more).
@@ -35,6 +36,9 @@ bool at_end(const Connection& c);
 
 /// CLOSE of our side: a FIN follows the queued data. ENOTCONN where there is no open stream.
 Result<void> shutdown_send(Env& env, Connection& c);
+/// Neither will be read what comes after our FIN (shutdown both ways): a reset answers it, as in
+/// Linux.
+void stop_reading(Connection& c);
 /// TCP_NODELAY; what Nagle held back goes out when it is turned on.
 void set_no_delay(Env& env, Connection& c, bool on);
 /// SO_KEEPALIVE with TCP_KEEPIDLE, TCP_KEEPINTVL (in whole seconds) and TCP_KEEPCNT; 0 stands for
@@ -56,6 +60,8 @@ Result<void> set_max_pacing_rate(Env& env, Connection& c, uint64_t rate);
 Result<void> set_dscp(Connection& c, uint32_t dscp);
 /// TTL or hop limit likewise. EINVAL outside 1..255.
 Result<void> set_ttl(Connection& c, uint32_t ttl);
+/// TCP_MAXSEG: neither side sends larger segments. Before the SYN has left; no effect after.
+void set_max_segment(Connection& c, uint16_t bytes);
 /// TCP_CORK: a partial segment waits for more, at most 200 ms; what was held goes when it is turned
 /// off, as far as Nagle lets it.
 void set_cork(Env& env, Connection& c, bool on);

@@ -83,7 +83,7 @@ struct Connection : Flow, DirtyHook, ReadyHook {
     bool want_writable : 1 = false;    ///< the application met a full send buffer
     bool attached : 1 = true;          ///< the application holds a handle (or will accept one)
     bool in_table : 1 = false;         ///< in the flow table
-    bool reading_stopped : 1 = false;  ///< shutdown for reading: data is dropped
+    bool reading_stopped : 1 = false;  ///< nobody will read what comes now: a reset answers it
     bool syn_acked : 1 = false;        ///< our SYN has been acknowledged
     bool fin_acked : 1 = false;        ///< our FIN has been acknowledged
     bool starved : 1 = false;          ///< waits for packet buffers, in `Env::starved`

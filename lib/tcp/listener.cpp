@@ -131,7 +131,7 @@ Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& local, uin
     segment.flags = TcpFlags::syn | TcpFlags::ack | (entry.ecn ? TcpFlags::ece : 0);
     segment.window = static_cast<uint16_t>(offered_window(env));
     // Only what the peer offered (defaults.md: habits on the wire).
-    segment.options.mss = link_mss;
+    segment.options.mss = entry.listener->offered_mss(link_mss);
     segment.options.has_timestamps = entry.timestamps;
     segment.options.ts_value = env.ms() + env.isn.timestamp_offset(entry.key, local);
     segment.options.ts_echo = entry.ts_recent;
@@ -143,7 +143,7 @@ Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& local, uin
 
 void complete(Env& env, const HalfOpen& entry, const Segment& ack, Connection& c,
               const Address& local, uint16_t link_mss) {
-    initialise(env, c, link_mss);
+    initialise(env, c, entry.listener->offered_mss(link_mss));
     c.dscp = entry.listener->dscp;
     c.ttl = entry.listener->ttl;
     c.ts_offset = env.isn.timestamp_offset(entry.key, local);

@@ -65,6 +65,7 @@ struct Listener : HashNode {
     Siblings half_open;
     AcceptQueue accept_queue;
     void* owner = nullptr;      ///< the application's side
+    uint16_t max_segment = 0;   ///< TCP_MAXSEG of its connections; 0: what the link carries
     uint8_t dscp = 0;           ///< of SYN-ACKs, and what connections begin with
     uint8_t ttl = 0;            ///< likewise; 0: `ip_default_ttl`
     bool v6_only = false;       ///< IPV6_V6ONLY: "any" of IPv6 leaves IPv4 out
@@ -74,6 +75,10 @@ struct Listener : HashNode {
     bool accept_event = false;  ///< the owner is to be told of the queue
     Instant cookies_until;      ///< until then a SYN cookie may come back
 
+    /// The MSS of a SYN-ACK.
+    uint16_t offered_mss(uint16_t link_mss) const {
+        return max_segment == 0 ? link_mss : std::min(max_segment, link_mss);
+    }
     /// As Linux counts: the queue is full when it holds more than the backlog.
     bool accept_queue_full() const { return accept_queue.size() > backlog; }
     /// Where cookies answer what exceeds it, the backlog bounds what is half open, too.

@@ -45,12 +45,7 @@ void accept_in_order(Env& env, Connection& c, const Segment& segment, BufferChai
     c.rcv_used += taken;
     r.pinned += static_cast<uint32_t>(pinned);
     env.counters.payload_received += taken;
-    if (c.reading_stopped) {
-        r.queue.clear();
-        c.rcv_used = r.pinned = 0;
-    } else {
-        env.notify(c, Event::readable);
-    }
+    env.notify(c, Event::readable);
     measure_receive_rtt(env, c, segment);
     schedule_ack(env, c, segment);
 }
@@ -89,7 +84,7 @@ void process_text(Env& env, Connection& c, const Segment& segment, BufferChain p
         env.counters.drop(Drop::tcp_state);  // data after the peer's FIN
         return;
     }
-    if (!c.attached) {
+    if (c.reading_stopped) {
         // Nobody will ever read this: say so, as Linux does (RFC 9293 section 3.6.1, SHLD-3).
         ++env.counters.tcp_abort_on_data;
         c.rst_due = true;

@@ -3,10 +3,12 @@
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -34,10 +36,13 @@ class Memif:
     """Two programs on one shared-memory link: a server, and configurations for its clients."""
 
     def __init__(self, program, *arguments):
+        """`CONFIG` among the arguments stands for the configuration; else `-c` comes first."""
         self.folder = tempfile.TemporaryDirectory(prefix="millrace-memif-")
         self.log = open(os.path.join(self.folder.name, "log"), "w")
-        self.process = subprocess.Popen([os.path.join(BUILD, "apps", program), "-c",
-                                         self.config("server", 1), *arguments],
+        arguments = arguments if "CONFIG" in arguments else ("-c", "CONFIG", *arguments)
+        config = self.config("server", 1)
+        self.process = subprocess.Popen([os.path.join(BUILD, "apps", program),
+                                         *(config if a == "CONFIG" else a for a in arguments)],
                                         stdout=self.log, stderr=subprocess.STDOUT)
         time.sleep(1.5)
 
@@ -125,6 +130,28 @@ class Demo(unittest.TestCase):
         for size in ("1", "1000", "30000"):
             self.assertIn("errors      none",
                           link.load("-m", "echo", "-t", "10.80.0.1:7", "-s", size, "-d", "1"))
+
+    def test_a_server_ported_from_the_kernels_epoll(self):
+        link = Memif("epoll_echo_millrace", "CONFIG", "7")
+        self.addCleanup(link.close)
+        for target in ("10.80.0.1:7", "[fd80::1]:7"):
+            for size in ("1", "1000", "30000"):
+                self.assertIn("errors      none",
+                              link.load("-m", "echo", "-t", target, "-s", size, "-d", "1"))
+        # As it was before, on the kernel.
+        server = subprocess.Popen([os.path.join(BUILD, "apps", "epoll_echo"), "17007"])
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        time.sleep(0.3)
+        message = os.urandom(300000)
+        with socket.create_connection(("127.0.0.1", 17007), timeout=10) as client:
+            writer = threading.Thread(target=client.sendall, args=(message,))
+            writer.start()
+            answer = b""
+            while len(answer) < len(message):
+                answer += client.recv(65536) or self.fail("closed too early")
+            writer.join()
+        self.assertEqual(answer, message)
 
     def test_a_flood_leaves_the_honest_their_connections(self):
         link = Memif("millrace-httpd", "-q")

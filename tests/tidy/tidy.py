@@ -19,6 +19,11 @@ MBUF_ROOMS = {"buf", "port", "runtime"}
 # RFC 9293's Appendix B numbers each kind from 1 without a gap: 119 in all. The U's are ours, for
 # what is normative without an ID.
 REQUIREMENTS = {"MUST": 69, "SHLD": 31, "MAY": 18, "REC": 1, "U": 8}
+# Where Linux's socket options stand, by prefix, and what there looks like one and is a value.
+OPTION_HEADERS = {("sys/socket.h",): "SO_", ("linux/tcp.h",): "TCP_[A-Z]",
+                  ("linux/in.h", "linux/in6.h"): "(IP|IPV6|MCAST)_"}
+NO_OPTIONS = (r"TCP_REPAIR_O|TCP_MD5SIG_MAX|IP_DEFAULT_|MCAST_(IN|EX)CLUDE|IP(V6)?_PMTUDISC_|"
+              r"IPV6_(FL|TLV)_")
 LINES_MAX = 600
 COLUMNS_MAX = 100
 FUNCTION_MAX = 70
@@ -37,6 +42,21 @@ def lines(path):
 
 def includes(path):
     return [m[1] for l in lines(path) if (m := re.match(r'#include ["<]([^">]+)[">]', l))]
+
+
+def macros(headers):
+    """What the headers define as a number, or as another name of one."""
+    text = "".join(f"#include <{name}>\n" for name in headers)
+    said = subprocess.run(["gcc", "-D_GNU_SOURCE", "-E", "-dM", "-x", "c", "-"], input=text,
+                          capture_output=True, text=True, check=True).stdout
+    defined = dict(re.findall(r"^#define (\w+) (\w+)$", said, re.M))
+    numbers = {}
+    for name, value in defined.items():
+        for _ in range(3):
+            value = defined.get(value, value)
+        if value.isdigit():
+            numbers[name] = int(value)
+    return numbers
 
 
 def broken_floors(room, names):
@@ -116,7 +136,8 @@ class Tidy(unittest.TestCase):
         self.assertEqual(bad, [])
 
     def test_every_header_is_included_somewhere(self):
-        named = {n.split("/")[-1] for f in sources(".") for n in includes(f)}
+        named = {n.split("/")[-1] for f in sources(".", suffixes=(".c", ".cpp", ".h"))
+                 for n in includes(f)}
         self.assertEqual([f for f in sources("lib", "apps", "tests") if f.endswith(".h") and
                           os.path.basename(f) not in named], [])
 
@@ -161,6 +182,25 @@ class Tidy(unittest.TestCase):
             readme = file.read()
         packages = [l for l in lines(".ci/packages.txt") if l and not l.startswith("#")]
         self.assertEqual([p for p in packages if not re.search(rf"\b{re.escape(p)}(?![\w-])", readme)], [])
+
+    def test_the_readme_shows_how_a_server_is_ported(self):
+        said = subprocess.run(["diff", "-U0", "epoll_echo.c", "epoll_echo_millrace.c"],
+                              cwd=os.path.join(TOP, "apps/examples"), capture_output=True,
+                              text=True).stdout
+        difference = re.sub(r"^(---|\+\+\+) .*\n", "", said, flags=re.M)
+        self.assertGreater(difference.count("\n"), 20)
+        self.assertIn("```diff\n" + difference + "```", "\n".join(lines("README.md")))
+
+    def test_every_socket_option_of_linux_is_in_the_table(self):
+        table = dict(re.findall(r"^\| (`.*?`) \| (\d+) \|", "\n".join(
+            lines("include/millrace/README.md")), re.M))
+        listed = {(name, int(number)) for names, number in table.items()
+                  for name in re.findall(r"`(\w+)`", names)}
+        for headers, pattern in OPTION_HEADERS.items():
+            named = {(name, number) for name, number in macros(headers).items()
+                     if re.match(pattern, name) and not re.match(NO_OPTIONS, name)}
+            self.assertGreater(len(named), 30)
+            self.assertEqual(named - listed, set())
 
     def test_every_requirement_of_rfc_9293_has_a_test_or_a_reason(self):
         self.assertEqual(sum(n for kind, n in REQUIREMENTS.items() if kind != "U"), 119)

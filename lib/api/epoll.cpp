@@ -1,0 +1,148 @@
+#include "api/epoll.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+
+namespace millrace::api {
+
+namespace {
+
+/// Bits that say how to watch, not what for (Linux's EP_PRIVATE_BITS).
+constexpr uint32_t modes = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE;
+constexpr uint32_t always = EPOLLERR | EPOLLHUP;
+constexpr uint32_t with_exclusive =
+    EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
+constexpr int nests_max = 4;  // Linux's EP_MAX_NESTS
+
+}  // namespace
+
+Pollable::~Pollable() {
+    while (!watches_.empty()) {
+        Watch& watch = watches_.front();
+        static_cast<void>(watch.set.remove(watch.descriptor));
+    }
+}
+
+void Pollable::wake(uint32_t events) {
+    for (Watch& watch : watches_)
+        if (watch.set.on_wake(watch, events)) return;
+}
+
+Epoll::~Epoll() {
+    if (kernel_ >= 0) close(kernel_);
+}
+
+bool Epoll::leads_to(const Epoll& set, int depth) const {
+    if (this == &set || depth == 0) return true;
+    return std::any_of(watched_.begin(), watched_.end(), [&](const auto& entry) {
+        const auto* inner = dynamic_cast<const Epoll*>(&entry.second.target);
+        return inner != nullptr && inner->leads_to(set, depth - 1);
+    });
+}
+
+Result<void> Epoll::add(int descriptor, Pollable& target, const epoll_event& event) {
+    const auto* inner = dynamic_cast<const Epoll*>(&target);
+    const bool exclusive = (event.events & EPOLLEXCLUSIVE) != 0;
+    if (exclusive && (inner != nullptr || (event.events & ~with_exclusive) != 0))
+        return error(EINVAL);
+    if (inner != nullptr && inner->leads_to(*this, nests_max)) return error(ELOOP);
+    const auto [entry, fresh] = watched_.try_emplace(descriptor, *this, target);
+    if (!fresh) return error(EEXIST);
+    Watch& watch = entry->second;
+    watch.descriptor = descriptor;
+    watch.events = event.events | always;
+    watch.data = event.data.u64;
+    if (exclusive)
+        target.watches_.push_back(watch);
+    else
+        target.watches_.push_front(watch);
+    if ((target.poll_events() & watch.events) != 0) make_ready(watch);
+    return {};
+}
+
+Result<void> Epoll::modify(int descriptor, const epoll_event& event) {
+    if ((event.events & EPOLLEXCLUSIVE) != 0) return error(EINVAL);
+    const auto entry = watched_.find(descriptor);
+    if (entry == watched_.end()) return error(ENOENT);
+    Watch& watch = entry->second;
+    if ((watch.events & EPOLLEXCLUSIVE) != 0) return error(EINVAL);
+    watch.events = event.events | always;
+    watch.data = event.data.u64;
+    if ((watch.target.poll_events() & watch.events) != 0) make_ready(watch);
+    return {};
+}
+
+Result<void> Epoll::remove(int descriptor) {
+    if (watched_.erase(descriptor) == 0) return error(ENOENT);
+    return {};
+}
+
+Result<void> Epoll::control_kernel(int operation, int descriptor, epoll_event* event) {
+    if (kernel_ < 0) kernel_ = epoll_create1(EPOLL_CLOEXEC);
+    if (kernel_ < 0 || epoll_ctl(kernel_, operation, descriptor, event) < 0) return error(errno);
+    return {};
+}
+
+void Epoll::make_ready(Watch& watch) {
+    if (watch.is_ready()) return;
+    ready_.push_back(watch);
+    wake(EPOLLIN | EPOLLRDNORM);
+}
+
+bool Epoll::on_wake(Watch& watch, uint32_t events) {
+    // A one-shot watch that has been told is asleep until it is modified.
+    if ((watch.events & ~modes) == 0) return false;
+    if (events != 0 && (watch.events & events) == 0) return false;
+    make_ready(watch);
+    return waiting && (watch.events & EPOLLEXCLUSIVE) != 0;
+}
+
+size_t Epoll::collect_ours(std::span<epoll_event> out) {
+    // What stays ready goes to another list first: each is asked once.
+    Ready again;
+    size_t count = 0;
+    while (count < out.size() && !ready_.empty()) {
+        Watch& watch = ready_.front();
+        ready_.pop_front();
+        const uint32_t events = watch.target.poll_events() & watch.events & ~modes;
+        if (events == 0) continue;
+        out[count++] = {.events = events, .data = {.u64 = watch.data}};
+        if ((watch.events & EPOLLONESHOT) != 0)
+            watch.events &= modes;
+        else if ((watch.events & EPOLLET) == 0)
+            again.push_back(watch);
+    }
+    ready_.splice(ready_.end(), again);
+    return count;
+}
+
+size_t Epoll::collect_kernel(std::span<epoll_event> out) {
+    if (kernel_ < 0 || out.empty()) return 0;
+    const auto room = static_cast<int>(std::min<size_t>(out.size(), INT_MAX));
+    return static_cast<size_t>(std::max(0, epoll_wait(kernel_, out.data(), room, 0)));
+}
+
+size_t Epoll::collect(std::span<epoll_event> out) {
+    kernel_first_ = !kernel_first_;
+    size_t count = kernel_first_ ? collect_kernel(out) : 0;
+    count += collect_ours(out.subspan(count));
+    if (!kernel_first_) count += collect_kernel(out.subspan(count));
+    return count;
+}
+
+uint32_t Epoll::poll_events() {
+    const auto is_ready = [](Watch& watch) {
+        return (watch.target.poll_events() & watch.events & ~modes) != 0;
+    };
+    if (std::any_of(ready_.begin(), ready_.end(), is_ready)) return EPOLLIN | EPOLLRDNORM;
+    // The set itself is asked: looking into it would use up its edges.
+    pollfd kernels{.fd = kernel_, .events = POLLIN, .revents = 0};
+    if (kernel_ >= 0 && poll(&kernels, 1, 0) == 1) return EPOLLIN | EPOLLRDNORM;
+    return 0;
+}
+
+}  // namespace millrace::api

@@ -1,0 +1,57 @@
+// An epoll set: what is watched, and what of it may be ready.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <span>
+#include <unordered_map>
+
+#include <millrace/error.h>
+
+#include "api/pollable.h"
+
+namespace millrace::api {
+
+/// As Linux's eventpoll: wake-ups put a watch on the ready list, and what is on it is asked when
+/// the application collects; so an edge is told once, a level as long as it lasts. Kernel
+/// descriptors are members of a set of the kernel's that goes with this one.
+class Epoll final : public Pollable {
+public:
+    Epoll() = default;
+    ~Epoll() override;
+
+    /// EEXIST, EINVAL (modes that do not go together), ELOOP (sets that watch each other).
+    Result<void> add(int descriptor, Pollable& target, const epoll_event& event);
+    /// ENOENT, EINVAL.
+    Result<void> modify(int descriptor, const epoll_event& event);
+    /// ENOENT.
+    Result<void> remove(int descriptor);
+    /// `epoll_ctl` on the kernel's set; its errors, and EMFILE where that set cannot be made.
+    Result<void> control_kernel(int operation, int descriptor, epoll_event* event);
+
+    /// Fills `out` from the front, answers how many.
+    size_t collect(std::span<epoll_event> out);
+    /// The application waits on this set now: an exclusive wake-up ends here.
+    bool waiting = false;
+
+    uint32_t poll_events() override;
+
+private:
+    friend class Pollable;
+    /// A wake-up. True where an exclusive one has found its waiter.
+    bool on_wake(Watch& watch, uint32_t events);
+    void make_ready(Watch& watch);
+    size_t collect_ours(std::span<epoll_event> out);
+    size_t collect_kernel(std::span<epoll_event> out);
+    /// `set` is reached by following the sets in this one, at most `depth` deep.
+    bool leads_to(const Epoll& set, int depth) const;
+
+    using Ready = boost::intrusive::list<Watch, boost::intrusive::base_hook<WatchHook<ReadyTag>>,
+                                         boost::intrusive::constant_time_size<false>>;
+    std::unordered_map<int, Watch> watched_;
+    Ready ready_;
+    int kernel_ = -1;             ///< the kernel's set; -1: there is none yet
+    bool kernel_first_ = false;   ///< they take turns, so that neither starves the other
+};
+
+}  // namespace millrace::api

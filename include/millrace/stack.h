@@ -253,8 +253,8 @@ public:
     /// for it; of several in one turn of the loop the last.
     virtual void on_soft_error(Connection, int) {}
     /// It is over, and not by this side's `close` or `abort`. The handle is dead when this returns.
-    /// After `closed` everything has been received; for any other reason, what had arrived and was
-    /// not received yet is gone (RFC 9293 section 3.10.7.4, unlike Linux).
+    /// After `closed` everything has been received; for any other reason, what had arrived can be
+    /// received now, and never again (Linux keeps it, too; RFC 9293 section 3.10.7.4 does not).
     virtual void on_closed(Connection, CloseReason) {}
 };
 

@@ -214,7 +214,7 @@ Result<void> Listener::set_dscp(uint8_t dscp) {
     if (listener_ == nullptr) return error(EBADF);
     if (const int wrong = context_->check_thread()) return error(wrong);
     if (dscp > 63) return error(EINVAL);
-    listener_->dscp = dscp;
+    listener_->marks_v4.dscp = listener_->marks_v6.dscp = dscp;
     return {};
 }
 
@@ -222,7 +222,7 @@ Result<void> Listener::set_ttl(uint8_t ttl) {
     if (listener_ == nullptr) return error(EBADF);
     if (const int wrong = context_->check_thread()) return error(wrong);
     if (ttl == 0) return error(EINVAL);
-    listener_->ttl = ttl;
+    listener_->marks_v4.ttl = listener_->marks_v6.ttl = ttl;
     return {};
 }
 

@@ -1,4 +1,5 @@
 // C functions of `millrace/socket.h` that move data: each says it as pieces and flags.
+#include <algorithm>
 #include <climits>
 
 #include "api/c_calls.h"
@@ -45,6 +46,19 @@ ssize_t receive_pieces(int socket, const iovec* all, size_t count, int flags) {
     });
 }
 
+/// Calls that are not told to send or receive have no work with nothing, whatever the socket is.
+ssize_t vectored(int socket, const iovec* all, int count,
+                 ssize_t (*move)(int, const iovec*, size_t, int)) {
+    // What is EINVAL here is EMSGSIZE to the message calls.
+    if (count < 0 || static_cast<size_t>(count) > pieces_max) return fail(EINVAL);
+    const auto size = static_cast<size_t>(count);
+    const bool nothing = std::all_of(all, all == nullptr ? all : all + size,
+                                     [](const iovec& piece) { return piece.iov_len == 0; });
+    if (nothing && (all != nullptr || size == 0))
+        return on_socket(socket, [](Socket&, Sockets&) -> Result<size_t> { return 0; });
+    return move(socket, all, size, 0);
+}
+
 }  // namespace
 
 extern "C" {
@@ -60,13 +74,12 @@ ssize_t mr_send(int socket, const void* data, size_t size, int flags) {
 }
 
 ssize_t mr_write(int socket, const void* data, size_t size) {
-    return mr_send(socket, data, size, 0);
+    const iovec piece{.iov_base = const_cast<void*>(data), .iov_len = size};
+    return vectored(socket, &piece, 1, send_pieces);
 }
 
-// A number of pieces that they do not take is EINVAL here, EMSGSIZE to the message calls.
 ssize_t mr_writev(int socket, const iovec* pieces, int count) {
-    if (count < 0 || static_cast<size_t>(count) > pieces_max) return fail(EINVAL);
-    return send_pieces(socket, pieces, static_cast<size_t>(count), 0);
+    return vectored(socket, pieces, count, send_pieces);
 }
 
 ssize_t mr_sendmsg(int socket, const msghdr* message, int flags) {
@@ -89,11 +102,13 @@ ssize_t mr_recv(int socket, void* data, size_t size, int flags) {
     return mr_recvfrom(socket, data, size, flags, nullptr, nullptr);
 }
 
-ssize_t mr_read(int socket, void* data, size_t size) { return mr_recv(socket, data, size, 0); }
+ssize_t mr_read(int socket, void* data, size_t size) {
+    const iovec piece{.iov_base = data, .iov_len = size};
+    return vectored(socket, &piece, 1, receive_pieces);
+}
 
 ssize_t mr_readv(int socket, const iovec* pieces, int count) {
-    if (count < 0 || static_cast<size_t>(count) > pieces_max) return fail(EINVAL);
-    return receive_pieces(socket, pieces, static_cast<size_t>(count), 0);
+    return vectored(socket, pieces, count, receive_pieces);
 }
 
 ssize_t mr_recvmsg(int socket, msghdr* message, int flags) {
@@ -101,9 +116,9 @@ ssize_t mr_recvmsg(int socket, msghdr* message, int flags) {
     if (message->msg_iovlen > pieces_max) return fail(EMSGSIZE);
     const ssize_t received = receive_pieces(socket, message->msg_iov, message->msg_iovlen, flags);
     if (received < 0) return received;
-    message->msg_namelen = 0;
+    if (message->msg_name != nullptr) message->msg_namelen = 0;
     message->msg_controllen = 0;
-    message->msg_flags = flags & (MSG_OOB | MSG_CMSG_CLOEXEC);
+    message->msg_flags = flags & ((received > 0 ? MSG_OOB : 0) | MSG_CMSG_CLOEXEC);
     return received;
 }
 

@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <climits>
+#include <set>
 
 namespace millrace::api {
 
@@ -16,7 +18,13 @@ constexpr uint32_t modes = EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE
 constexpr uint32_t always = EPOLLERR | EPOLLHUP;
 constexpr uint32_t with_exclusive =
     EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
-constexpr int nests_max = 4;  // Linux's EP_MAX_NESTS
+constexpr size_t nests_max = 4;  // Linux's EP_MAX_NESTS
+
+/// Makes a set of the kernel's where there is none.
+bool have(int& set) {
+    if (set < 0) set = epoll_create1(EPOLL_CLOEXEC);
+    return set >= 0;
+}
 
 }  // namespace
 
@@ -34,28 +42,72 @@ void Pollable::wake(uint32_t events) {
 
 Epoll::~Epoll() {
     if (kernel_ >= 0) close(kernel_);
+    if (inner_ >= 0) close(inner_);
 }
 
-bool Epoll::leads_to(const Epoll& set, int depth) const {
-    if (this == &set || depth == 0) return true;
-    return std::any_of(watched_.begin(), watched_.end(), [&](const auto& entry) {
-        const auto* inner = dynamic_cast<const Epoll*>(&entry.second.target);
-        return inner != nullptr && inner->leads_to(set, depth - 1);
-    });
+size_t Epoll::levels(const Epoll& from, bool inwards, const Epoll* wanted) {
+    // Each set once a level: sets may be reached in many ways.
+    std::set<const Epoll*> level{&from};
+    for (size_t count = 0; count <= nests_max; ++count) {
+        if (level.contains(wanted)) return nests_max + 1;
+        std::set<const Epoll*> next;
+        for (const Epoll* set : level) {
+            if (!inwards)
+                for (const Watch& watch : set->watches_) next.insert(&watch.set);
+            else
+                for (const auto& [descriptor, watch] : set->watched_)
+                    if (const auto* inner = dynamic_cast<const Epoll*>(&watch.target))
+                        next.insert(inner);
+        }
+        if (next.empty()) return count;
+        level.swap(next);
+    }
+    return nests_max + 1;
+}
+
+Result<void> Epoll::join(Epoll& inner, Watch& watch) {
+    if (!have(inner_) || !have(inner.kernel_) || !have(inner.inner_)) return error(errno);
+    epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.ptr = &watch}};
+    for (const int set : {inner.kernel_, inner.inner_})
+        if (epoll_ctl(inner_, EPOLL_CTL_ADD, set, &event) < 0) return error(errno);
+    return {};
+}
+
+void Epoll::leave(const Epoll& inner) const {
+    for (const int set : {inner.kernel_, inner.inner_})
+        epoll_ctl(inner_, EPOLL_CTL_DEL, set, nullptr);
+}
+
+void Epoll::take_inner() {
+    std::array<epoll_event, 16> events;
+    int count = inner_ < 0 ? 0 : static_cast<int>(events.size());
+    while (count == static_cast<int>(events.size())) {
+        count = epoll_wait(inner_, events.data(), static_cast<int>(events.size()), 0);
+        for (int i = 0; i < count; ++i)
+            make_ready(*static_cast<Watch*>(events[static_cast<size_t>(i)].data.ptr));
+    }
 }
 
 Result<void> Epoll::add(int descriptor, Pollable& target, const epoll_event& event) {
-    const auto* inner = dynamic_cast<const Epoll*>(&target);
+    auto* const inner = dynamic_cast<Epoll*>(&target);
     const bool exclusive = (event.events & EPOLLEXCLUSIVE) != 0;
     if (exclusive && (inner != nullptr || (event.events & ~with_exclusive) != 0))
         return error(EINVAL);
-    if (inner != nullptr && inner->leads_to(*this, nests_max)) return error(ELOOP);
+    if (inner != nullptr &&
+        levels(*this, false, nullptr) + 1 + levels(*inner, true, this) > nests_max)
+        return error(ELOOP);
     const auto [entry, fresh] = watched_.try_emplace(descriptor, *this, target);
     if (!fresh) return error(EEXIST);
     Watch& watch = entry->second;
     watch.descriptor = descriptor;
     watch.events = event.events | always;
     watch.data = event.data.u64;
+    if (inner != nullptr) {
+        if (const auto joined = join(*inner, watch); !joined) {
+            watched_.erase(entry);
+            return joined;
+        }
+    }
     if (exclusive)
         target.watches_.push_back(watch);
     else
@@ -77,13 +129,15 @@ Result<void> Epoll::modify(int descriptor, const epoll_event& event) {
 }
 
 Result<void> Epoll::remove(int descriptor) {
-    if (watched_.erase(descriptor) == 0) return error(ENOENT);
+    const auto entry = watched_.find(descriptor);
+    if (entry == watched_.end()) return error(ENOENT);
+    if (const auto* inner = dynamic_cast<const Epoll*>(&entry->second.target)) leave(*inner);
+    watched_.erase(entry);
     return {};
 }
 
 Result<void> Epoll::control_kernel(int operation, int descriptor, epoll_event* event) {
-    if (kernel_ < 0) kernel_ = epoll_create1(EPOLL_CLOEXEC);
-    if (kernel_ < 0 || epoll_ctl(kernel_, operation, descriptor, event) < 0) return error(errno);
+    if (!have(kernel_) || epoll_ctl(kernel_, operation, descriptor, event) < 0) return error(errno);
     return {};
 }
 
@@ -106,9 +160,10 @@ size_t Epoll::collect_ours(std::span<epoll_event> out) {
     Ready again;
     size_t count = 0;
     while (count < out.size() && !ready_.empty()) {
+        // It leaves the list after it has been asked: a set that is asked may wake this one.
         Watch& watch = ready_.front();
-        ready_.pop_front();
         const uint32_t events = watch.target.poll_events() & watch.events & ~modes;
+        ready_.pop_front();
         if (events == 0) continue;
         out[count++] = {.events = events, .data = {.u64 = watch.data}};
         if ((watch.events & EPOLLONESHOT) != 0)
@@ -127,6 +182,7 @@ size_t Epoll::collect_kernel(std::span<epoll_event> out) {
 }
 
 size_t Epoll::collect(std::span<epoll_event> out) {
+    take_inner();
     kernel_first_ = !kernel_first_;
     size_t count = kernel_first_ ? collect_kernel(out) : 0;
     count += collect_ours(out.subspan(count));
@@ -135,10 +191,12 @@ size_t Epoll::collect(std::span<epoll_event> out) {
 }
 
 uint32_t Epoll::poll_events() {
-    const auto is_ready = [](Watch& watch) {
-        return (watch.target.poll_events() & watch.events & ~modes) != 0;
-    };
-    if (std::any_of(ready_.begin(), ready_.end(), is_ready)) return EPOLLIN | EPOLLRDNORM;
+    take_inner();
+    while (!ready_.empty()) {
+        Watch& watch = ready_.front();
+        if ((watch.target.poll_events() & watch.events & ~modes) != 0) return EPOLLIN | EPOLLRDNORM;
+        ready_.pop_front();  // it is no longer, and will say so when it is again
+    }
     // The set itself is asked: looking into it would use up its edges.
     pollfd kernels{.fd = kernel_, .events = POLLIN, .revents = 0};
     if (kernel_ >= 0 && poll(&kernels, 1, 0) == 1) return EPOLLIN | EPOLLRDNORM;

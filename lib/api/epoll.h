@@ -20,7 +20,8 @@ public:
     Epoll() = default;
     ~Epoll() override;
 
-    /// EEXIST, EINVAL (modes that do not go together), ELOOP (sets that watch each other).
+    /// EEXIST, EINVAL (modes that do not go together), ELOOP (sets that watch each other, or are
+    /// nested too deep), EMFILE.
     Result<void> add(int descriptor, Pollable& target, const epoll_event& event);
     /// ENOENT, EINVAL.
     Result<void> modify(int descriptor, const epoll_event& event);
@@ -43,14 +44,20 @@ private:
     void make_ready(Watch& watch);
     size_t collect_ours(std::span<epoll_event> out);
     size_t collect_kernel(std::span<epoll_event> out);
-    /// `set` is reached by following the sets in this one, at most `depth` deep.
-    bool leads_to(const Epoll& set, int depth) const;
+    /// How many sets lie behind one another, inwards or outwards; more than may be nested where
+    /// `wanted` is among them.
+    static size_t levels(const Epoll& from, bool inwards, const Epoll* wanted);
+    /// Kernel descriptors in `inner` and in the sets of that are news to this set, too.
+    Result<void> join(Epoll& inner, Watch& watch);
+    void leave(const Epoll& inner) const;
+    void take_inner();
 
     using Ready = boost::intrusive::list<Watch, boost::intrusive::base_hook<WatchHook<ReadyTag>>,
                                          boost::intrusive::constant_time_size<false>>;
     std::unordered_map<int, Watch> watched_;
     Ready ready_;
     int kernel_ = -1;             ///< the kernel's set; -1: there is none yet
+    int inner_ = -1;              ///< another, of both sets of each set in this one; likewise
     bool kernel_first_ = false;   ///< they take turns, so that neither starves the other
 };
 

@@ -17,8 +17,7 @@ constexpr uint8_t without_ecn = 0xfc;  // its two bits are TCP's (RFC 3168 secti
 /// Those of IPPROTO_IP may come as one byte.
 Result<int> read_number(std::span<const std::byte> value) {
     if (value.size() >= sizeof(int)) return read_option<int>(value);
-    if (value.empty()) return error(EINVAL);
-    return std::to_integer<int>(value.front());
+    return value.empty() ? 0 : std::to_integer<int>(value.front());
 }
 
 /// And go as one where there is room for no more.

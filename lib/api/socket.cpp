@@ -14,10 +14,10 @@ using tcp::State;
 Socket::~Socket() {
     if (listener_ != nullptr) stack().close_listener(*listener_);
     if (connection_) {
-        take_received();
+        // As close() does for what TCP still holds (RFC 2525 section 2.17).
         if (received_.empty()) {
             static_cast<void>(connection_.close());
-        } else {  // RFC 2525 section 2.17: the peer must learn that data was lost
+        } else {
             ++stack().env().counters.tcp_abort_on_close;
             static_cast<void>(connection_.abort());
         }
@@ -139,6 +139,7 @@ Result<void> Socket::disconnect() {
     if (connection_) static_cast<void>(connection_.abort());
     reset();
     if (alive) error_ = ECONNRESET;
+    wake(0);
     return {};
 }
 
@@ -165,6 +166,7 @@ Result<void> Socket::shutdown(int how) {
     if (read) shut_read_ = true;
     if (c == nullptr || c->state == State::closed) {
         if (write) shut_write_ = true;  // Linux's quirk: it stays so
+        wake(0);
         return error(ENOTCONN);
     }
     const bool finishes = write && !std::exchange(shut_write_, true);
@@ -186,7 +188,7 @@ bool Socket::peer_closed() const {
 /// Linux's tcp_poll.
 uint32_t Socket::poll_events() {
     if (listener_ != nullptr) return listener_->accept_queue.empty() ? 0 : POLLIN | POLLRDNORM;
-    take_received();
+    look_for_urgent();
     tcp::Connection* c = tcb();
     const bool closed = c == nullptr || c->state == State::closed;
     const bool no_more = shut_read_ || (c != nullptr && c->fin_received);
@@ -196,7 +198,7 @@ uint32_t Socket::poll_events() {
     if (error_ != 0) events |= POLLERR;
     if (is_opening()) return events;
     if (is_readable()) events |= POLLIN | POLLRDNORM;
-    if (urgent_ && urgent_->arrived && !urgent_->told) events |= POLLPRI;
+    if (is_urgent_here() && !urgent_->told) events |= POLLPRI;
     if (closed || shut_write_ || tcp::is_writable(stack().env(), *c))
         events |= POLLOUT | POLLWRNORM;
     return events;
@@ -204,12 +206,11 @@ uint32_t Socket::poll_events() {
 
 /// The bits of these wake-ups are Linux's: what is watched for none of them sleeps on.
 void Socket::on_urgent(Connection) {
-    take_received();
+    look_for_urgent();
     wake(POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND);
 }
 
 void Socket::on_readable(Connection) {
-    take_received();
     const bool end = tcb() == nullptr || tcb()->fin_received;
     wake(end ? 0 : POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND);
 }
@@ -220,6 +221,8 @@ void Socket::on_acceptable(Listener) { wake(POLLIN | POLLRDNORM); }
 
 /// The connection's memory goes when this returns.
 void Socket::on_closed(Connection, CloseReason) {
+    look_for_urgent();
+    received_.append(connection_.receive());
     error_ = tcb()->error;
     done_ = error_ == 0 || tcb()->fin_received;
     connection_ = {};
@@ -245,11 +248,10 @@ Result<SocketAddress> Socket::peer() const {
 
 std::optional<Duration> Socket::begin_close() {
     if (!connection_) return std::nullopt;
-    take_received();
     const State state = tcb()->state;
     if (options_.linger == Duration()) static_cast<void>(connection_.abort());
     if (!options_.linger || options_.linger == Duration()) return std::nullopt;
-    if (!received_.empty() || state == State::syn_sent) return std::nullopt;
+    if (available() > 0 || state == State::syn_sent) return std::nullopt;
     if (!shut_write_) static_cast<void>(connection_.shutdown());
     return options_.linger;
 }

@@ -51,14 +51,14 @@ public:
     /// Copies what has arrived, at most to the urgent mark; null pieces with `discard` (MSG_TRUNC).
     Result<size_t> receive(Pieces into, bool peek, bool discard);
     /// The urgent byte (MSG_OOB).
-    Result<size_t> receive_urgent(std::span<std::byte> into, bool peek);
-    /// The next byte to be read is the urgent one, or was it (SIOCATMARK).
-    bool is_at_mark() const { return urgent_ && urgent_->at == read_; }
+    Result<size_t> receive_urgent(Pieces into, bool peek, bool discard);
+    /// The byte behind the next `peeked` is the urgent one, or was it (SIOCATMARK).
+    bool is_at_mark(size_t peeked = 0) const { return urgent_ && urgent_->at == read_ + peeked; }
     /// Nothing more will arrive; what has may still be read.
     bool is_ended() const;
-    Result<int> unread_bytes();          ///< SIOCINQ
+    Result<int> unread_bytes() const;          ///< SIOCINQ
     Result<int> unacknowledged_bytes() const;  ///< SIOCOUTQ
-    Result<int> unsent_bytes() const;    ///< SIOCOUTQNSD
+    Result<int> unsent_bytes() const;          ///< SIOCOUTQNSD
 
     // --- socket_options.cpp, tcp_options.cpp, ip_options.cpp
     Result<void> set_option(int level, int name, std::span<const std::byte> value);
@@ -82,10 +82,8 @@ private:
 
     /// Urgent data, of which one byte is out of band (Linux's urg_data and urg_seq).
     struct Urgent {
-        uint64_t at;              ///< which byte of the stream it is
-        bool arrived = false;     ///< `value` is it
-        bool told = false;        ///< MSG_OOB has fetched it
-        std::byte value{};
+        uint64_t at;        ///< which byte of the stream it is
+        bool told = false;  ///< MSG_OOB has fetched it
     };
 
     Address any_address() const {
@@ -93,9 +91,11 @@ private:
     }
     tcp::Connection* tcb() const { return connection_.connection_; }
     stack::Stack& stack() const { return context_.stack(); }
-    void take_received();
+    size_t available() const;
+    void copy_available(std::span<std::byte> out, size_t skip) const;
     void drop_received(size_t bytes);
-    void note_urgent(uint64_t at);
+    void look_for_urgent();
+    bool is_urgent_here() const;
     /// The urgent byte is the next, and not part of the stream.
     bool skips_urgent() const { return is_at_mark() && !options_.urgent_inline; }
     bool is_readable() const;
@@ -117,6 +117,7 @@ private:
     void apply_ip_options();
     void apply_linger2();
     void apply_keepalive();
+    void make_room_for_low_water();
     void apply_to_listener();
     void reset();
     void release_binding();
@@ -135,7 +136,7 @@ private:
     bool shut_write_ = false;
     int error_ = 0;               ///< SO_ERROR
     SocketAddress local_, peer_;  ///< of the connection that was
-    BufferChain received_;        ///< arrived, not read
+    BufferChain received_;        ///< taken from TCP, not read: the rest of what was, or all
     uint64_t read_ = 0;           ///< bytes of the stream that are read, or skipped
     std::optional<Urgent> urgent_;
     bool more_ = false;           ///< MSG_MORE holds back what fills no segment

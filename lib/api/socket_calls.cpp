@@ -211,8 +211,11 @@ int mr_fcntl(int socket, int command, ...) {
         Socket* const s = (*entry)->socket;
         switch (command) {
             case F_GETFL: return O_RDWR | (s != nullptr && s->non_blocking ? O_NONBLOCK : 0);
-            case F_SETFL:
-                if (s != nullptr) s->non_blocking = (argument & O_NONBLOCK) != 0;
+            case F_SETFL:  // like Linux, it does not look at how a file was opened
+                if ((argument & (O_APPEND | O_ASYNC | O_DIRECT | O_NOATIME)) != 0)
+                    return error(EINVAL);
+                if (s == nullptr) return error(EINVAL);  // a set is told how long to wait
+                s->non_blocking = (argument & O_NONBLOCK) != 0;
                 return 0;
             case F_GETFD: return FD_CLOEXEC;
             case F_SETFD: return argument == FD_CLOEXEC ? Result<int>(0) : error(EINVAL);

@@ -24,48 +24,64 @@ void Socket::hold(bool more) {
     static_cast<void>(connection_.set_cork(more));
 }
 
-void Socket::take_received() {
-    if (!connection_) return;
-    const uint32_t ahead = connection_.urgent_remaining();
-    if (ahead > 0) note_urgent(read_ + received_.size() + ahead - 1);
-    received_.append(connection_.receive());
-    if (!urgent_ || urgent_->arrived || read_ + received_.size() <= urgent_->at) return;
-    received_.copy_to({&urgent_->value, 1}, urgent_->at - read_);
-    urgent_->arrived = true;
+/// What can be read. It stays in TCP's queue, and counts for against its bounds, until somebody
+/// reads.
+size_t Socket::available() const {
+    return received_.size() + (tcb() != nullptr ? tcb()->unread() : 0);
+}
+
+void Socket::copy_available(std::span<std::byte> out, size_t skip) const {
+    const size_t copied = received_.copy_to(out, skip);
+    if (copied == out.size()) return;
+    const size_t behind = skip > received_.size() ? skip - received_.size() : 0;
+    tcb()->receiving->queue.copy_to(out.subspan(copied), behind);
+}
+
+/// At most what is available.
+void Socket::drop_received(size_t bytes) {
+    read_ += bytes;
+    if (urgent_ && read_ > urgent_->at) urgent_.reset();
+    if (bytes > received_.size()) received_.append(connection_.receive());
+    received_.trim_front(bytes);
+    if (connection_) static_cast<void>(connection_.consumed(bytes));
 }
 
 /// As tcp_check_urg: there is one urgent byte, the newest. One that nobody fetched is part of the
 /// stream again, unless the reader stands before it.
-void Socket::note_urgent(uint64_t at) {
+void Socket::look_for_urgent() {
+    const uint32_t ahead = connection_ ? connection_.urgent_remaining() : 0;
+    if (ahead == 0) return;
+    const uint64_t at = read_ + received_.size() + ahead - 1;
     if (urgent_ && urgent_->at >= at) return;
-    if (skips_urgent() && !received_.empty()) drop_received(1);
+    if (skips_urgent() && available() > 0) drop_received(1);
     urgent_ = Urgent{.at = at};
 }
 
-void Socket::drop_received(size_t bytes) {
-    received_.trim_front(bytes);
-    read_ += bytes;
-    if (urgent_ && read_ > urgent_->at) urgent_.reset();
-    if (connection_) static_cast<void>(connection_.consumed(bytes));
-}
+bool Socket::is_urgent_here() const { return urgent_ && urgent_->at < read_ + available(); }
 
 Result<size_t> Socket::receive(Pieces into, bool peek, bool discard) {
     if (listener_ != nullptr) return error(ENOTCONN);
-    take_received();
-    size_t skip = skips_urgent() && !received_.empty() ? 1 : 0;
-    if (!peek && skip > 0) drop_received(std::exchange(skip, 0));
-    size_t here = std::min(received_.size() - skip, into.size());
-    if (urgent_ && urgent_->at > read_ + skip) here = std::min(here, urgent_->at - read_ - skip);
-    if (received_.size() > skip) {
+    look_for_urgent();
+    if (const size_t all = available(); all > 0) {
+        size_t skip = skips_urgent() ? 1 : 0;
+        size_t here = std::min(all - skip, into.size());
+        if (urgent_ && !is_at_mark() && here > 0) here = std::min(here, urgent_->at - read_);
         if (here > 0 && !discard && into.has_null()) return error(EFAULT);
-        for (size_t done = 0; done < here && !discard;) {
-            const auto piece = into.front().first(std::min(into.front().size(), here - done));
-            received_.copy_to(piece, skip + done);
-            into.advance(piece.size());
-            done += piece.size();
+        if (!peek) drop_received(std::exchange(skip, 0));
+        for (size_t done = 0; done < here;) {
+            // Taken first, so that each piece begins at the chain's.
+            if (!peek && received_.empty()) received_ = connection_.receive();
+            const size_t room = discard ? here - done : into.front().size();
+            const size_t size = std::min({room, here - done, peek ? here : received_.size()});
+            if (!discard) {
+                copy_available(into.front().first(size), peek ? skip + done : 0);
+                into.advance(size);
+            }
+            if (!peek) drop_received(size);
+            done += size;
         }
-        if (!peek) drop_received(here);
-        return here;
+        // The urgent byte alone: there is nothing, once it has been passed.
+        if (here > 0 || into.empty()) return here;
     }
     if (peer_closed()) return 0;
     if (error_ != 0) return error(error_);
@@ -75,19 +91,19 @@ Result<size_t> Socket::receive(Pieces into, bool peek, bool discard) {
 }
 
 /// As tcp_recv_urg.
-Result<size_t> Socket::receive_urgent(std::span<std::byte> into, bool peek) {
+Result<size_t> Socket::receive_urgent(Pieces into, bool peek, bool discard) {
     if (listener_ != nullptr) return error(ENOTCONN);
-    take_received();
+    look_for_urgent();
     if (options_.urgent_inline || !urgent_ || urgent_->told) return error(EINVAL);
     const bool closed = tcb() == nullptr || tcb()->state == State::closed;
     if (closed && !done_) return error(ENOTCONN);
-    if (urgent_->arrived) {
-        if (into.empty()) return 0;
-        into.front() = urgent_->value;
+    if (is_urgent_here()) {
+        if (!discard && into.has_null()) return error(EFAULT);
+        if (!discard && !into.empty()) copy_available(into.front().first(1), urgent_->at - read_);
         urgent_->told = !peek;
-        return 1;
+        return into.empty() ? 0 : 1;
     }
-    if (closed || shut_read_) return 0;
+    if (is_ended()) return 0;
     return error(EAGAIN);
 }
 
@@ -96,16 +112,20 @@ bool Socket::is_ended() const {
     return c == nullptr || c->state == State::closed || c->fin_received || shut_read_;
 }
 
-/// SO_RCVLOWAT counts without the urgent byte (tcp_poll).
+/// SO_RCVLOWAT counts without the urgent byte (tcp_poll); a closed window brings no more of it
+/// (tcp_stream_is_readable).
 bool Socket::is_readable() const {
-    return received_.size() >= options_.receive_low_water + (skips_urgent() ? 1 : 0);
+    const size_t besides = skips_urgent() ? 1 : 0;
+    const size_t here = available();
+    if (here >= options_.receive_low_water + besides) return true;
+    const tcp::Connection* c = tcb();
+    return here > besides && c != nullptr && c->rcv_window() <= c->rcv_mss;
 }
 
-Result<int> Socket::unread_bytes() {
+Result<int> Socket::unread_bytes() const {
     if (listener_ != nullptr) return error(EINVAL);
-    take_received();
-    size_t bytes = received_.size();
-    if (urgent_ && !options_.urgent_inline && urgent_->arrived)
+    size_t bytes = available();
+    if (!options_.urgent_inline && is_urgent_here())
         bytes = std::min(bytes, urgent_->at - read_);
     return static_cast<int>(std::min<size_t>(bytes, INT_MAX));
 }

@@ -1,5 +1,6 @@
 // Options of SOL_SOCKET, and the way to the others. What is not here answers ENOPROTOOPT.
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/time.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include "api/option_value.h"
 #include "api/socket.h"
 #include "tcp/calls.h"
+#include "tcp/receive_window.h"
 
 namespace millrace::api {
 
@@ -55,6 +57,7 @@ void Socket::apply_options() {
     if (options_.cork) static_cast<void>(connection_.set_cork(true));
     if (options_.send_buffer) connection_.set_send_buffer(*options_.send_buffer);
     if (options_.receive_buffer) connection_.set_receive_buffer(*options_.receive_buffer);
+    if (options_.receive_low_water > 1) make_room_for_low_water();
     if (options_.max_pacing_rate != ~uint64_t{0})
         static_cast<void>(connection_.set_max_pacing_rate(options_.max_pacing_rate));
     if (!options_.congestion_control.empty())
@@ -75,10 +78,10 @@ void Socket::apply_options() {
 
 /// What a listener's connections begin with before anyone accepts them.
 void Socket::apply_to_listener() {
-    const bool v6 = family_ == AF_INET6;
     listener_->max_segment = options_.max_segment;
-    listener_->dscp = (v6 ? options_.traffic_class : options_.tos) >> 2;
-    listener_->ttl = v6 ? options_.hops : options_.ttl;
+    listener_->marks_v4 = {.dscp = static_cast<uint8_t>(options_.tos >> 2), .ttl = options_.ttl};
+    listener_->marks_v6 = {.dscp = static_cast<uint8_t>(options_.traffic_class >> 2),
+                           .ttl = options_.hops};
 }
 
 /// All that stands for this socket where others want its port.
@@ -89,6 +92,15 @@ void Socket::set_reuse() {
         listener_->reuse_port = options_.bind.reuse_port;
     }
     if (connection_) stack().set_reuse(*tcb(), options_.bind);
+}
+
+/// As tcp_set_rcvlowat: what is waited for fits into the buffer, or into half of one that was set.
+void Socket::make_room_for_low_water() {
+    uint32_t& mark = options_.receive_low_water;
+    if (options_.receive_buffer) mark = std::clamp(mark, 1U, *options_.receive_buffer + 1);
+    if (!connection_) return;
+    tcp::grow_receive_buffer(stack().env(), *tcb(), mark);
+    if (is_readable()) wake(POLLIN | POLLRDNORM);
 }
 
 void Socket::apply_keepalive() {
@@ -164,13 +176,16 @@ Result<void> Socket::set_socket_option(int name, std::span<const std::byte> valu
         case SO_RCVLOWAT:
             options_.receive_low_water =
                 std::max(1U, buffer_of(*number, tunables.tcp_rmem_max / 2));
+            make_room_for_low_water();
             return {};
         case SO_MAX_PACING_RATE: {
             // An int or a long; the largest of either lifts the cap.
             const auto wide = read_option<uint64_t>(value);
             const bool all = !wide && *number == -1;
-            options_.max_pacing_rate =
+            const uint64_t rate =
                 all ? ~uint64_t{0} : wide ? *wide : static_cast<uint32_t>(*number);
+            if (rate == 0) return error(EINVAL);  // nothing would ever be sent
+            options_.max_pacing_rate = rate;
             if (connection_) return connection_.set_max_pacing_rate(options_.max_pacing_rate);
             return {};
         }

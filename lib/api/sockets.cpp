@@ -136,20 +136,21 @@ Result<size_t> Sockets::receive(Socket& socket, Pieces into, int flags) {
     const bool peek = (flags & MSG_PEEK) != 0;
     const bool urgent = (flags & MSG_OOB) != 0;
     const bool discard = (flags & MSG_TRUNC) != 0;
-    const bool waits = (flags & MSG_DONTWAIT) == 0 && !socket.non_blocking;
+    // Nobody waits for urgent data; but the loop turns once, as in all that would answer EAGAIN.
+    const bool waits = !urgent && (flags & MSG_DONTWAIT) == 0 && !socket.non_blocking;
     const size_t enough = (flags & MSG_WAITALL) != 0
                               ? into.size()
                               : std::min<size_t>(into.size(), socket.options().receive_low_water);
     size_t received = 0;
     Result<size_t> answer;
     const auto attempt_once = [&] {
-        answer = urgent ? socket.receive_urgent(into.front(), peek)
+        answer = urgent ? socket.receive_urgent(into, peek, discard)
                         : socket.receive(into, peek, discard);
-        if (!answer) return urgent || answer.error() != EAGAIN;  // nobody waits for urgent data
+        if (!answer) return answer.error() != EAGAIN && !(urgent && answer.error() == EINVAL);
         if (!peek) into.advance_over(*answer);
         received = peek ? *answer : received + *answer;
-        return urgent || *answer == 0 || !waits || received >= enough || socket.is_at_mark() ||
-               (peek && socket.is_ended());
+        return *answer == 0 || !waits || received >= enough ||
+               socket.is_at_mark(peek ? received : 0) || (peek && socket.is_ended());
     };
     const auto tried = attempt(waits, socket.options().receive_timeout, attempt_once);
     if (!tried && received == 0) return std::unexpected(tried.error());

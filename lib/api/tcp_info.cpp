@@ -25,6 +25,7 @@ uint8_t linux_state(State state) {
 constexpr uint8_t linux_closed = 7;
 constexpr uint8_t linux_listen = 10;
 constexpr uint32_t linux_no_threshold = 0x7fffffff;
+constexpr uint32_t timestamps_size = 12;  // with their padding
 
 uint32_t segments(uint32_t bytes, const tcp::Connection& c) {
     return (bytes + c.snd_mss - 1) / c.snd_mss;
@@ -38,8 +39,6 @@ void fill_sender(tcp_info& info, const tcp::Connection& c) {
     info.tcpi_unacked = segments(c.outstanding(), c);
     info.tcpi_notsent_bytes = c.unsent();
     info.tcpi_snd_wnd = c.snd_wnd;
-    info.tcpi_delivered = static_cast<uint32_t>(c.delivered / c.snd_mss);
-    info.tcpi_reordering = 3;  // as long as none has been seen
     info.tcpi_bytes_acked = c.delivered;
     if (c.sending == nullptr) return;
     const tcp::Sending& s = *c.sending;
@@ -54,7 +53,7 @@ void fill_receiver(tcp_info& info, const tcp::Connection& c) {
     info.tcpi_rcv_mss = c.rcv_mss;
     info.tcpi_ato = uint32_t{c.ato_ms} * 1000;
     info.tcpi_rcv_ssthresh = c.rcv_window();
-    info.tcpi_advmss = c.link_mss;
+    info.tcpi_advmss = c.link_mss - (c.timestamps ? timestamps_size : 0U);
     if (c.receiving == nullptr || c.receiving->tuning == nullptr) return;
     info.tcpi_rcv_rtt = c.receiving->tuning->rtt_us;
     info.tcpi_rcv_space = c.receiving->tuning->space;
@@ -63,8 +62,9 @@ void fill_receiver(tcp_info& info, const tcp::Connection& c) {
 void fill(tcp_info& info, tcp::Env& env, const tcp::Connection& c) {
     info.tcpi_state = linux_state(c.state);
     info.tcpi_ca_state = static_cast<uint8_t>(c.recovery);  // in the order of Linux's
-    info.tcpi_retransmits = info.tcpi_backoff = c.backoffs;
+    info.tcpi_backoff = c.backoffs;
     info.tcpi_probes = c.probes_out;
+    info.tcpi_retransmits = c.probes_out == 0 ? c.backoffs : 0;
     info.tcpi_options = static_cast<uint8_t>(
         (c.timestamps ? TCPI_OPT_TIMESTAMPS : 0) | (c.sack ? TCPI_OPT_SACK : 0) |
         (c.window_scaling ? TCPI_OPT_WSCALE : 0) | (c.ecn ? TCPI_OPT_ECN : 0));
@@ -76,9 +76,11 @@ void fill(tcp_info& info, tcp::Env& env, const tcp::Connection& c) {
     info.tcpi_min_rtt = microseconds(c.rtt.min_rtt());
     info.tcpi_snd_mss = c.snd_mss;
     info.tcpi_pmtu = tcp::effective_mtu(c);
-    info.tcpi_last_data_sent = env.ms() - c.last_sent_ms;
-    info.tcpi_last_data_recv = env.ms() - c.last_data_ms;
-    info.tcpi_last_ack_recv = env.ms() - c.last_received_ms;
+    // Where there has been no data: since something was heard, the handshake at least.
+    const auto since = [&](uint32_t ms) { return env.ms() - (ms != 0 ? ms : c.last_received_ms); };
+    info.tcpi_last_data_sent = since(c.last_sent_ms);
+    info.tcpi_last_data_recv = since(c.last_data_ms);
+    info.tcpi_last_ack_recv = since(c.last_received_ms);
     const uint64_t paced = tcp::pacing::rate(env, c);
     info.tcpi_pacing_rate = paced == 0 ? ~uint64_t{0} : paced;
     info.tcpi_max_pacing_rate = c.settings().max_pacing_rate;

@@ -129,10 +129,12 @@ Result<void> Socket::get_tcp_option(int name, std::span<std::byte> value, sockle
         case TCP_USER_TIMEOUT: return number(options_.user_timeout_ms);
         case TCP_NOTSENT_LOWAT: return number(options_.not_sent_low_water);
         case TCP_CONGESTION: {
-            const auto usual = static_cast<congestion::Algorithm>(tunables.tcp_congestion_control);
-            const std::string_view is = options_.congestion_control.empty()
-                                            ? congestion::name(usual)
-                                            : options_.congestion_control;
+            std::string_view is = options_.congestion_control;
+            if (c != nullptr)
+                is = congestion::name(c->algorithm);
+            else if (is.empty())
+                is = congestion::name(
+                    static_cast<congestion::Algorithm>(tunables.tcp_congestion_control));
             std::array<char, name_max> text{};
             is.copy(text.data(), text.size() - 1);
             return write_option(text, value, size);

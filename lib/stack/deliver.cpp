@@ -333,8 +333,9 @@ bool Stack::answer_by_cookie(tcp::Listener& listener, Classified& in) {
     if (!header) return false;
     if (listener.half_open_full(config_.tcp)) ++counters_.tcp_req_q_full_do_cookies;
     Segment answer{local, in.ip.source, *header};
-    answer.tos = static_cast<uint8_t>(listener.dscp << 2);
-    answer.ttl = listener.ttl;
+    const auto& marks = listener.marks(in.ip.source);
+    answer.tos = static_cast<uint8_t>(marks.dscp << 2);
+    answer.ttl = marks.ttl;
     emit(answer, turn_round(in), nullptr);
     return true;
 }

@@ -115,8 +115,9 @@ void Stack::answer_half_open(tcp::HalfOpen& entry) {
     tcp::answered(env_, entry);
     Segment answer{local, entry.key.remote,
                    tcp::syn_ack(env_, entry, local, link_mss(entry.key.remote))};
-    answer.tos = static_cast<uint8_t>(entry.listener->dscp << 2);
-    answer.ttl = entry.listener->ttl;
+    const auto& marks = entry.listener->marks(entry.key.remote);
+    answer.tos = static_cast<uint8_t>(marks.dscp << 2);
+    answer.ttl = marks.ttl;
     emit(answer, pools_.frame(), nullptr);
 }
 

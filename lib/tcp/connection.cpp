@@ -171,10 +171,10 @@ void finish(Env& env, Connection& c, int error) {
         static_cast<Flight&>(*s) = Flight(c.snd_una);
     }
     if (c.receiving != nullptr) {
-        // What has come in good order may still be read.
+        // What has come in good order may still be read, until the application has been told.
         release_receiving(env, c);
         c.receiving->unacked = 0;
-        if (error != 0 || !c.attached) c.receiving->queue.clear();
+        if (!c.attached) c.receiving->queue.clear();
         settle_receiving(env, c);
     }
     if (c.attached) env.notify(c, Event::closed);

@@ -144,8 +144,9 @@ Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& local, uin
 void complete(Env& env, const HalfOpen& entry, const Segment& ack, Connection& c,
               const Address& local, uint16_t link_mss) {
     initialise(env, c, entry.listener->offered_mss(link_mss));
-    c.dscp = entry.listener->dscp;
-    c.ttl = entry.listener->ttl;
+    const Listener::Marks& marks = entry.listener->marks(c.key.remote);
+    c.dscp = marks.dscp;
+    c.ttl = marks.ttl;
     c.ts_offset = env.isn.timestamp_offset(entry.key, local);
     wire::TcpOptions options;
     options.mss = entry.peer_mss;

@@ -66,8 +66,11 @@ struct Listener : HashNode {
     AcceptQueue accept_queue;
     void* owner = nullptr;      ///< the application's side
     uint16_t max_segment = 0;   ///< TCP_MAXSEG of its connections; 0: what the link carries
-    uint8_t dscp = 0;           ///< of SYN-ACKs, and what connections begin with
-    uint8_t ttl = 0;            ///< likewise; 0: `ip_default_ttl`
+    struct Marks {
+        uint8_t dscp = 0;
+        uint8_t ttl = 0;        ///< or hop limit; 0: `ip_default_ttl`
+    };
+    Marks marks_v4, marks_v6;   ///< of SYN-ACKs, and what connections begin with
     bool v6_only = false;       ///< IPV6_V6ONLY: "any" of IPv6 leaves IPv4 out
     bool reuse_address = false; ///< SO_REUSEADDR, which its connections inherit
     bool reuse_port = false;    ///< SO_REUSEPORT, likewise: others may share what arrives
@@ -75,6 +78,8 @@ struct Listener : HashNode {
     bool accept_event = false;  ///< the owner is to be told of the queue
     Instant cookies_until;      ///< until then a SYN cookie may come back
 
+    /// What goes to this peer.
+    const Marks& marks(const Address& peer) const { return peer.is_v4() ? marks_v4 : marks_v6; }
     /// The MSS of a SYN-ACK.
     uint16_t offered_mss(uint16_t link_mss) const {
         return max_segment == 0 ? link_mss : std::min(max_segment, link_mss);

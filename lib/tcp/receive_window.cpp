@@ -144,6 +144,12 @@ void tune_receive_buffer(Env& env, Connection& c) {
     t->space_at = us(env);
 }
 
+void grow_receive_buffer(Env& env, Connection& c, uint32_t bytes) {
+    if (c.rcv_buf_locked || bytes <= c.rcv_buf) return;
+    c.rcv_buf = std::min(bytes, std::max(env.tunables.tcp_rmem_max, env.tunables.tcp_rmem));
+    maybe_update_window(env, c);
+}
+
 uint32_t set_receive_buffer(Env& env, Connection& c, uint32_t bytes) {
     const uint32_t most = std::max(env.tunables.tcp_rmem_max, env.tunables.tcp_rmem);
     c.rcv_buf = std::clamp(bytes, buffer_min, most);

@@ -21,6 +21,10 @@ void measure_receive_rtt(Env& env, Connection& c, const wire::Segment& segment);
 void tune_receive_buffer(Env& env, Connection& c);
 /// SO_RCVBUF: from 4096 to `tcp_rmem_max` bytes; answers what was set. Autotuning ends. The window
 /// that has been offered is not taken back (SHLD-14).
+/// For SO_RCVLOWAT: at least so many bytes, at most `tcp_rmem_max`, where the application has not
+/// set the buffer itself.
+void grow_receive_buffer(Env& env, Connection& c, uint32_t bytes);
+/// SO_RCVBUF.
 uint32_t set_receive_buffer(Env& env, Connection& c, uint32_t bytes);
 
 }  // namespace millrace::tcp

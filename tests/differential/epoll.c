@@ -296,6 +296,30 @@ static void ends(void) {
     T(drop(set_a, 0));
     for (int i = 1; i <= 4; ++i) closed(s[i]);
     settle();
+    /* Marks that are lowered, listeners that end, sockets that never were connected. */
+    fresh_pair(1);
+    T(set(s[2], SOL_SOCKET, SO_RCVLOWAT, 100));
+    T(add(set_a, 2, EPOLLIN));
+    text(1, "ten bytes.");
+    T(look(set_a));
+    T(set(s[2], SOL_SOCKET, SO_RCVLOWAT, 1));
+    T(look(set_a));
+    close_pair(1);
+    server(1, a1, 6102, 1);
+    T(add(set_a, 1, EPOLLIN));
+    T(look(set_a));
+    T(CALL(shutdown)(s[1], SHUT_RD));
+    T(look(set_a));
+    closed(s[1]);
+    fresh(1, AF_INET);
+    T(add(set_a, 1, EPOLLIN | EPOLLET));
+    T(look(set_a));
+    T(look(set_a));
+    T(CALL(shutdown)(s[1], SHUT_RDWR));
+    T(look(set_a));
+    T(disconnect(s[1]));
+    T(look(set_a));
+    closed(s[1]);
     /* Our own shutdown is news, too. */
     fresh_pair(1);
     T(add(set_a, 1, EPOLLIN | EPOLLRDHUP | EPOLLET));
@@ -410,6 +434,47 @@ static void kernels(void) {
     close_pair(1);
 }
 
+/* How deep sets may lie in one another, built from either end; and what wakes the outermost. */
+static void nests(void) {
+    const uint64_t one = 1;
+    struct epoll_event event = {.events = EPOLLIN, .data = {.u32 = 3}};
+    int chain[8];
+    heading("nests");
+    for (int outwards = 0; outwards < 2; ++outwards) {
+        for (int i = 0; i < 8; ++i) chain[i] = CALL(epoll_create1)(0);
+        for (int i = 0; i < 7; ++i) {
+            const int at = outwards ? 6 - i : i;
+            T(CALL(epoll_ctl)(chain[at], EPOLL_CTL_ADD, chain[at + 1], &event));
+        }
+        T(CALL(epoll_ctl)(chain[7], EPOLL_CTL_ADD, chain[0], &event));
+        for (int i = 0; i < 8; ++i) closed(chain[i]);
+    }
+    for (int edge = 0; edge < 2; ++edge) {
+        const int count = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        printf("edge %d\n", edge);
+        for (int i = 0; i < 3; ++i) chain[i] = CALL(epoll_create1)(0);
+        event.events = EPOLLIN | (edge ? EPOLLET : 0);
+        T(CALL(epoll_ctl)(chain[0], EPOLL_CTL_ADD, chain[1], &event));
+        T(CALL(epoll_ctl)(chain[1], EPOLL_CTL_ADD, chain[2], &event));
+        T(CALL(epoll_ctl)(chain[2], EPOLL_CTL_ADD, count, &event));
+        T(look(chain[0]));
+        T((int)write(count, &one, sizeof(one)));
+        T(look_for(chain[0], 4, 200));
+        T(look(chain[0]));
+        T(events(chain[0], POLLIN, 0));
+        T(look(chain[1]));
+        T(look(chain[2]));
+        T(look(chain[2]));
+        T((int)write(count, &one, sizeof(one)));
+        T(look(chain[0]));
+        T(CALL(epoll_ctl)(chain[0], EPOLL_CTL_DEL, chain[1], NULL));
+        T(look(chain[0]));
+        T(look(chain[1]));
+        for (int i = 0; i < 3; ++i) closed(chain[i]);
+        close(count);
+    }
+}
+
 static void waiting(void) {
     struct timespec before, after;
     heading("waiting");
@@ -440,6 +505,7 @@ int main(void) {
     ends();
     sets_in_sets();
     kernels();
+    nests();
     waiting();
     end();
     return 0;

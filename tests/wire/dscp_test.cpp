@@ -64,8 +64,10 @@ TEST(MUST_48, a_listeners_dscp_and_ttl_are_on_its_syn_acks_and_connections) {
     for (const Family family : families) {
         Script s(options(family));
         tcp::Listener* listener = s.listen();
-        listener->dscp = 34;
-        listener->ttl = 7;
+        // The packets' own family counts: what is set for the other is not sent.
+        const bool v4 = family == Family::ipv4;
+        (v4 ? listener->marks_v4 : listener->marks_v6) = {.dscp = 34, .ttl = 7};
+        (v4 ? listener->marks_v6 : listener->marks_v4) = {.dscp = 11, .ttl = 99};
         s.inject(S(0).window(65535).mss(1460));
         s.expect(SA(0, 1));
         EXPECT_EQ(s.ip().tos, 34 << 2);

@@ -137,6 +137,55 @@ TEST_F(Epoll, a_low_water_mark_is_waited_for) {
     EXPECT_ERRNO(mr_recv(b, text, sizeof(text), 0), EAGAIN);
 }
 
+TEST_F(Epoll, a_low_water_mark_above_the_window_is_no_trap) {
+    const auto [a, b] = connected(80);
+    EXPECT_EQ(set(b, SOL_SOCKET, SO_RCVBUF, 8192), 0);
+    EXPECT_EQ(set(b, SOL_SOCKET, SO_RCVLOWAT, 1'000'000), 0);
+    EXPECT_EQ(mr_fcntl(a, F_SETFL, O_NONBLOCK), 0);
+    const std::vector<char> much(1'000'000);
+    const int watch = mr_epoll_create1(0);
+    EXPECT_EQ(add(watch, b, EPOLLIN), 0);
+    EXPECT_EQ(mr_send(a, "x", 1, 0), 1);
+    EXPECT_TRUE(ready(watch, 20).empty());
+    EXPECT_GT(mr_send(a, much.data(), much.size(), 0), 100'000);
+    EXPECT_EQ(ready(watch, 5000), std::vector<int>{b});
+}
+
+/// What nobody reads stays within the bounds of its connection, and leaves the pools to others.
+TEST_F(Epoll, an_unread_socket_starves_nobody) {
+    const auto [a, b] = connected(80);
+    const auto [c, d] = connected(81);
+    EXPECT_EQ(set(a, IPPROTO_TCP, TCP_NODELAY, 1), 0);
+    EXPECT_EQ(set(b, SOL_SOCKET, SO_RCVBUF, 65536), 0);
+    EXPECT_EQ(mr_fcntl(a, F_SETFL, O_NONBLOCK), 0);
+    for (int i = 0; i < 3000; ++i) {
+        mr_send(a, "x", 1, 0);
+        turn(2);
+    }
+    char text[8];
+    EXPECT_EQ(mr_send(c, "hello", 5, 0), 5);
+    const timeval time{.tv_sec = 2, .tv_usec = 0};
+    EXPECT_EQ(set(d, SOL_SOCKET, SO_RCVTIMEO, time), 0);
+    EXPECT_EQ(mr_recv(d, text, sizeof(text), 0), 5);
+    int unread = 0;
+    EXPECT_EQ(mr_ioctl(b, FIONREAD, &unread), 0);
+    EXPECT_GT(unread, 10);
+}
+
+TEST_F(Epoll, what_came_before_a_reset_can_still_be_read) {
+    const auto [a, b] = connected(80);
+    const struct linger at_once{.l_onoff = 1, .l_linger = 0};
+    EXPECT_EQ(mr_send(a, "last words", 10, 0), 10);
+    EXPECT_EQ(mr_turn(), 1);  // it has left, and nobody has looked yet
+    EXPECT_EQ(set(a, SOL_SOCKET, SO_LINGER, at_once), 0);
+    EXPECT_EQ(mr_close(a), 0);
+    turn();
+    char text[16];
+    EXPECT_EQ(mr_recv(b, text, sizeof(text), 0), 10);
+    EXPECT_ERRNO(mr_recv(b, text, sizeof(text), 0), ECONNRESET);
+    EXPECT_EQ(mr_recv(b, text, sizeof(text), 0), 0);
+}
+
 TEST_F(Epoll, pieces_of_all_sizes_carry_the_stream) {
     const auto [a, b] = connected(80);
     std::vector<char> sent(300'000), received(sent.size());
@@ -197,6 +246,12 @@ TEST_F(Epoll, what_lies_nowhere_is_refused_and_loses_nothing) {
     turn();
     EXPECT_ERRNO(mr_readv(b, &nowhere, 1), EFAULT);
     EXPECT_EQ(mr_recv(b, control, sizeof(control), 0), 3);
+    EXPECT_EQ(mr_send(a, "!", 1, MSG_OOB), 1);
+    turn();
+    EXPECT_ERRNO(mr_recv(b, nullptr, 1, MSG_OOB), EFAULT);
+    EXPECT_EQ(mr_recv(b, control, 1, MSG_OOB), 1);
+    EXPECT_ERRNO(mr_fcntl(a, F_SETFL, O_ASYNC), EINVAL);
+    EXPECT_ERRNO(mr_setsockopt(a, SOL_SOCKET, SO_MAX_PACING_RATE, "\0\0\0", 4), EINVAL);
     EXPECT_ERRNO(mr_ioctl(a, FIONREAD, static_cast<int*>(nullptr)), EFAULT);
     EXPECT_ERRNO(mr_poll(nullptr, 1, 0), EFAULT);
     EXPECT_ERRNO(mr_epoll_wait(mr_epoll_create1(0), nullptr, 1, 0), EFAULT);

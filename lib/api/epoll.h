@@ -52,7 +52,7 @@ private:
     void leave(const Epoll& inner) const;
     void take_inner();
 
-    using Ready = boost::intrusive::list<Watch, boost::intrusive::base_hook<WatchHook<ReadyTag>>,
+    using Ready = boost::intrusive::list<Watch, boost::intrusive::base_hook<WatchHook<WakeTag>>,
                                          boost::intrusive::constant_time_size<false>>;
     std::unordered_map<int, Watch> watched_;
     Ready ready_;

@@ -11,14 +11,14 @@ class Epoll;
 class Pollable;
 
 struct WatchesTag;
-struct ReadyTag;
+struct WakeTag;
 template <typename Tag>
 using WatchHook = boost::intrusive::list_base_hook<
     boost::intrusive::tag<Tag>, boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
 
 /// One descriptor in one epoll set (Linux's epitem). Owned by the set; leaves both lists when it
 /// goes.
-struct Watch : WatchHook<WatchesTag>, WatchHook<ReadyTag> {
+struct Watch : WatchHook<WatchesTag>, WatchHook<WakeTag> {
     Watch(Epoll& epoll, Pollable& pollable) : set(epoll), target(pollable) {}
 
     Epoll& set;
@@ -26,7 +26,7 @@ struct Watch : WatchHook<WatchesTag>, WatchHook<ReadyTag> {
     int descriptor = -1;
     uint32_t events = 0;  ///< asked for, with EPOLLET and the other modes
     uint64_t data = 0;    ///< the application's
-    bool is_ready() const { return WatchHook<ReadyTag>::is_linked(); }
+    bool is_ready() const { return WatchHook<WakeTag>::is_linked(); }
 };
 
 /// What a descriptor stands for. Belongs to one context's thread, as all here.

@@ -1,4 +1,5 @@
 // The flow table and the half-open table at three sizes, and what a cache miss costs beside them.
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <numeric>
@@ -18,15 +19,30 @@ using bench::batch;
 using bench::in_batches;
 using bench::with_argument;
 
-/// As many entries as `range`, and batches of random ones among them or beside them.
+/// As many entries as `range`, batches of random ones among them or beside them, and batches that
+/// come and go in turn: with a large table so many that none is in a cache when its turn comes.
 template <typename Entry>
 class Table {
 public:
+    struct Batch {
+        std::array<tcp::FlowKey, batch> keys;
+        std::array<uint32_t, batch> hashes{};
+        std::array<Entry*, batch> entries{};
+    };
+
     explicit Table(const benchmark::State& state)
-        : count_(static_cast<size_t>(state.range(0))), pool_(count_ + batch), table_(count_ + batch) {
+        : count_(static_cast<size_t>(state.range(0))),
+          visitors_(std::min<size_t>(count_ / batch, 256) + 1),
+          pool_(count_ + visitors_.size() * batch),
+          table_(count_ + visitors_.size() * batch) {
         for (size_t i = 0; i < count_; ++i) {
             const tcp::FlowKey key = key_of(i);
             table_.insert(*make(key), hash_(key));
+        }
+        for (size_t i = 0; i < visitors_.size(); ++i) {
+            come();
+            insert();
+            next();
         }
     }
     Table(const Table&) = delete;
@@ -37,33 +53,38 @@ public:
 
     /// A batch of tuples: of entries, or of none.
     void draw(bool known) {
+        constexpr uint64_t nobody = uint64_t{1} << 40;
         for (size_t i = 0; i < batch; ++i) {
-            keys[i] = key_of(random_.below(count_) + (known ? 0 : count_));
-            hashes[i] = hash_(keys[i]);
+            drawn.keys[i] = key_of(random_.below(count_) + (known ? 0 : nobody));
+            drawn.hashes[i] = hash_(drawn.keys[i]);
         }
     }
-    /// Entries that are not in the table, of tuples of their own.
-    void take_new() {
+    /// The batch whose turn it is: new entries of tuples of their own, in the table, out of it.
+    void come() {
         for (size_t i = 0; i < batch; ++i) {
-            keys[i] = key_of(count_ + i);
-            hashes[i] = hash_(keys[i]);
-            fresh[i] = make(keys[i]);
+            turn().keys[i] = key_of(count_ + come_++);
+            turn().hashes[i] = hash_(turn().keys[i]);
+            turn().entries[i] = make(turn().keys[i]);
         }
     }
     void insert() {
-        for (size_t i = 0; i < batch; ++i) table_.insert(*fresh[i], hashes[i]);
+        for (size_t i = 0; i < batch; ++i) table_.insert(*turn().entries[i], turn().hashes[i]);
     }
-    void erase() {
-        for (size_t i = 0; i < batch; ++i) table_.erase(*fresh[i]);
+    void find() const {
+        const Batch& now = visitors_[turn_];
+        for (size_t i = 0; i < batch; ++i)
+            benchmark::DoNotOptimize(table_.find(now.keys[i], now.hashes[i]));
     }
-    void give_back() {
-        for (Entry* entry : fresh) pool_.give_back(entry);
+    void leave() {
+        for (Entry* entry : turn().entries) {
+            table_.erase(*entry);
+            pool_.give_back(entry);
+        }
     }
+    void next() { turn_ = (turn_ + 1) % visitors_.size(); }
     const HashTable<Entry>& table() const { return table_; }
 
-    std::array<tcp::FlowKey, batch> keys;
-    std::array<uint32_t, batch> hashes{};
-    std::array<Entry*, batch> fresh{};
+    Batch drawn;
 
 private:
     /// The i-th tuple; a bijection scatters neighbours.
@@ -82,7 +103,12 @@ private:
             return pool_.take(key);
     }
 
-    size_t count_;
+    Batch& turn() { return visitors_[turn_]; }
+
+    const size_t count_;
+    std::vector<Batch> visitors_;
+    size_t turn_ = 0;
+    uint64_t come_ = 0;
     tcp::Listener listener_;
     Pool<Entry> pool_;
     HashTable<Entry> table_;
@@ -98,7 +124,7 @@ void find(benchmark::State& state, const std::string& name, bool known) {
     const auto flows = std::make_unique<Flows>(state);
     in_batches(state, with_argument(name, state), [&] { flows->draw(known); }, [&] {
         for (size_t i = 0; i < batch; ++i)
-            benchmark::DoNotOptimize(flows->table().find(flows->keys[i], flows->hashes[i]));
+            benchmark::DoNotOptimize(flows->table().find(flows->drawn.keys[i], flows->drawn.hashes[i]));
     });
 }
 void flow_table_hit(benchmark::State& state) { find(state, "flow_table_hit", true); }
@@ -112,11 +138,11 @@ void flow_table_burst_of_32(benchmark::State& state) {
     const auto flows = std::make_unique<Flows>(state);
     in_batches(state, with_argument("flow_table_burst_of_32", state), [&] { flows->draw(true); }, [&] {
         for (size_t from = 0; from < batch; from += burst) {
-            for (size_t i = from; i < from + burst; ++i) flows->table().prefetch(flows->hashes[i]);
+            for (size_t i = from; i < from + burst; ++i) flows->table().prefetch(flows->drawn.hashes[i]);
             for (size_t i = from; i < from + burst; ++i)
-                flows->table().prefetch_first(flows->hashes[i]);
+                flows->table().prefetch_first(flows->drawn.hashes[i]);
             for (size_t i = from; i < from + burst; ++i)
-                benchmark::DoNotOptimize(flows->table().find(flows->keys[i], flows->hashes[i]));
+                benchmark::DoNotOptimize(flows->table().find(flows->drawn.keys[i], flows->drawn.hashes[i]));
         }
     });
 }
@@ -125,46 +151,45 @@ BENCHMARK(flow_table_burst_of_32)->Apply(bench::populations);
 template <typename Entries>
 void insert(benchmark::State& state, const std::string& name) {
     const auto entries = std::make_unique<Entries>(state);
-    bool first = true;
     in_batches(state, with_argument(name, state), [&] {
-        if (!first) {
-            entries->erase();
-            entries->give_back();
-        }
-        first = false;
-        entries->take_new();
+        entries->next();
+        entries->leave();
+        entries->come();
     }, [&] { entries->insert(); });
-    entries->erase();
-    entries->give_back();
 }
 void flow_table_insert(benchmark::State& state) { insert<Flows>(state, "flow_table_insert"); }
 void half_open_insert(benchmark::State& state) { insert<HalfOpens>(state, "half_open_insert"); }
 BENCHMARK(flow_table_insert)->Apply(bench::populations);
 BENCHMARK(half_open_insert)->Apply(bench::populations);
 
+/// Whose turn it is goes, and one comes in its place.
+template <typename Entries>
+void replace(Entries& entries) {
+    entries.come();
+    entries.insert();
+    entries.next();
+}
+
 void flow_table_erase(benchmark::State& state) {
     const auto flows = std::make_unique<Flows>(state);
+    bool first = true;
     in_batches(state, with_argument("flow_table_erase", state), [&] {
-        flows->take_new();
-        flows->insert();
-    }, [&] {
-        flows->erase();
-        flows->give_back();
-    });
+        if (!first) replace(*flows);
+        first = false;
+    }, [&] { flows->leave(); });
 }
 BENCHMARK(flow_table_erase)->Apply(bench::populations);
 
 /// The third ACK: found, taken out and given back.
 void half_open_take(benchmark::State& state) {
     const auto entries = std::make_unique<HalfOpens>(state);
+    bool first = true;
     in_batches(state, with_argument("half_open_take", state), [&] {
-        entries->take_new();
-        entries->insert();
+        if (!first) replace(*entries);
+        first = false;
     }, [&] {
-        for (size_t i = 0; i < batch; ++i)
-            benchmark::DoNotOptimize(entries->table().find(entries->keys[i], entries->hashes[i]));
-        entries->erase();
-        entries->give_back();
+        entries->find();
+        entries->leave();
     });
 }
 BENCHMARK(half_open_take)->Apply(bench::populations);

@@ -97,7 +97,7 @@ ssize_t mr_sendmsg(int socket, const struct msghdr *message, int flags);
 /** MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC (drops instead of copying), MSG_OOB (EINVAL where
     there is no urgent byte), MSG_ERRQUEUE (EAGAIN: it is always empty); another flag: EOPNOTSUPP.
     0: the peer has closed its side. EAGAIN, ENOTCONN, the connection's error, EBADF, ENOTSOCK. What
-    arrives in one burst with a reset is lost with it. Copies. */
+    came before a reset can be read after it. Copies. */
 ssize_t mr_recv(int socket, void *data, size_t size, int flags);
 ssize_t mr_read(int socket, void *data, size_t size);
 /** A stream names no sender: `from_size` becomes 0. */

@@ -493,9 +493,11 @@ static void half_closes(void) {
 /* A reset, met in each way. */
 static void resets(void) {
     heading("resets");
-    for (int way = 0; way < 4; ++way) {
+    for (int way = 0; way < 5; ++way) {
         printf("way %d\n", way);
         fresh_pair(AF_INET, O_NONBLOCK);
+        if (way == 4) sent(s[2], "what came before", 0);
+        if (way == 4) linger(s[2], 1, 0);
         if (way == 1) sent(s[1], "unread at the other end", 0);
         if (way == 2) linger(s[2], 1, 0);
         if (way == 3) CALL(shutdown)(s[1], SHUT_WR);

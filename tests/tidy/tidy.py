@@ -19,9 +19,12 @@ MBUF_ROOMS = {"buf", "port", "runtime"}
 # RFC 9293's Appendix B numbers each kind from 1 without a gap: 119 in all. The U's are ours, for
 # what is normative without an ID.
 REQUIREMENTS = {"MUST": 69, "SHLD": 31, "MAY": 18, "REC": 1, "U": 8}
-# Where Linux's socket options stand, by prefix, and what there looks like one and is a value.
-OPTION_HEADERS = {("sys/socket.h",): "SO_", ("linux/tcp.h",): "TCP_[A-Z]",
-                  ("linux/in.h", "linux/in6.h"): "(IP|IPV6|MCAST)_"}
+# By level, where Linux's socket options stand and how they begin; and what there looks like one and
+# is a value.
+OPTION_HEADERS = {"SOL_SOCKET": (("sys/socket.h",), "SO_"),
+                  "IPPROTO_TCP": (("linux/tcp.h",), "TCP_[A-Z]"),
+                  "IPPROTO_IP": (("linux/in.h",), "(IP|MCAST)_"),
+                  "IPPROTO_IPV6": (("linux/in.h", "linux/in6.h"), "(IPV6|MCAST)_")}
 NO_OPTIONS = (r"TCP_REPAIR_O|TCP_MD5SIG_MAX|IP_DEFAULT_|MCAST_(IN|EX)CLUDE|IP(V6)?_PMTUDISC_|"
               r"IPV6_(FL|TLV)_")
 LINES_MAX = 600
@@ -192,11 +195,12 @@ class Tidy(unittest.TestCase):
         self.assertIn("```diff\n" + difference + "```", "\n".join(lines("README.md")))
 
     def test_every_socket_option_of_linux_is_in_the_table(self):
-        table = dict(re.findall(r"^\| (`.*?`) \| (\d+) \|", "\n".join(
-            lines("include/millrace/README.md")), re.M))
-        listed = {(name, int(number)) for names, number in table.items()
-                  for name in re.findall(r"`(\w+)`", names)}
-        for headers, pattern in OPTION_HEADERS.items():
+        sections = "\n".join(lines("include/millrace/README.md")).split("\n## ")
+        for level, (headers, pattern) in OPTION_HEADERS.items():
+            table = next(s for s in sections if s.startswith(level + " "))
+            listed = {(name, int(number))
+                      for names, number in re.findall(r"^\| (`.*?`) \| (\d+) \|", table, re.M)
+                      for name in re.findall(r"`(\w+)`", names)}
             named = {(name, number) for name, number in macros(headers).items()
                      if re.match(pattern, name) and not re.match(NO_OPTIONS, name)}
             self.assertGreater(len(named), 30)

@@ -41,8 +41,9 @@ void FloodArguments::add_to(CLI::App& app) {
 }
 
 Started<apps::FloodOptions> FloodArguments::options(const SocketAddress& target) const {
-    // RFC 2544's and RFC 5180's networks for benchmarks.
-    const char* usual = target.address.is_v4() ? "198.18.0.0/15" : "2001:2::/48";
+    // For IPv6 the network that RFC 5180 has for benchmarks.
+    const std::string usual =
+        target.address.is_v4() ? given_.sources.to_string() : std::string("2001:2::/48");
     const std::string network = sources_.empty() ? usual : sources_;
     const auto sources = Prefix::parse(network);
     if (!sources || sources->address.family() != target.address.family())

@@ -104,7 +104,7 @@ Result<void> Epoll::add(int descriptor, Pollable& target, const epoll_event& eve
     watch.data = event.data.u64;
     if (inner != nullptr) {
         if (const auto joined = join(*inner, watch); !joined) {
-            watched_.erase(entry);
+            static_cast<void>(remove(descriptor));  // what has been joined points to the watch
             return joined;
         }
     }

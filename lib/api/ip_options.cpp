@@ -31,19 +31,24 @@ Result<void> write_number(int is, std::span<std::byte> value, socklen_t& size) {
 
 /// The family of the packets decides, not that of the socket.
 void Socket::apply_ip_options() {
+    if (listener_ != nullptr) apply_to_listener();
     if (!connection_) return;
     const bool v4 = tcb()->key.remote.is_v4();
-    const uint8_t ttl = v4 ? options_.ttl : options_.hops;
     static_cast<void>(
         connection_.set_dscp((v4 ? options_.tos : options_.traffic_class) >> 2));
-    const auto usual = static_cast<uint8_t>(stack().ip_tunables().ip_default_ttl);
-    static_cast<void>(connection_.set_ttl(ttl != 0 ? ttl : usual));
+    static_cast<void>(connection_.set_ttl(ttl_of(v4 ? options_.ttl : options_.hops)));
 }
 
-Result<int> Socket::path_mtu() const {
+/// What an option that may stand for the tunable stands for.
+uint8_t Socket::ttl_of(uint8_t set) const {
+    return set != 0 ? set : static_cast<uint8_t>(stack().ip_tunables().ip_default_ttl);
+}
+
+/// IP_MTU and IPV6_MTU.
+Result<void> Socket::get_path_mtu(std::span<std::byte> value, socklen_t& size) const {
     const tcp::Connection* c = tcb();
     if (c == nullptr || c->state == tcp::State::closed) return error(ENOTCONN);
-    return static_cast<int>(tcp::effective_mtu(*c));
+    return write_number(static_cast<int>(tcp::effective_mtu(*c)), value, size);
 }
 
 /// One for both families, whose values are the same.
@@ -68,23 +73,15 @@ Result<void> Socket::set_ip_option(int name, std::span<const std::byte> value) {
         default: return error(ENOPROTOOPT);
     }
     apply_ip_options();
-    if (listener_ != nullptr) apply_to_listener();
     return {};
 }
 
 Result<void> Socket::get_ip_option(int name, std::span<std::byte> value, socklen_t& size) {
     switch (name) {
         case IP_TOS: return write_number(options_.tos, value, size);
-        case IP_TTL: {
-            const auto usual = static_cast<int>(stack().ip_tunables().ip_default_ttl);
-            return write_number(options_.ttl != 0 ? options_.ttl : usual, value, size);
-        }
+        case IP_TTL: return write_number(ttl_of(options_.ttl), value, size);
         case IP_MTU_DISCOVER: return write_number(options_.mtu_discover, value, size);
-        case IP_MTU: {
-            const auto mtu = path_mtu();
-            if (!mtu) return std::unexpected(mtu.error());
-            return write_number(*mtu, value, size);
-        }
+        case IP_MTU: return get_path_mtu(value, size);
         default: return error(ENOPROTOOPT);
     }
 }
@@ -110,7 +107,6 @@ Result<void> Socket::set_ipv6_option(int name, std::span<const std::byte> value)
         default: return error(ENOPROTOOPT);
     }
     apply_ip_options();
-    if (listener_ != nullptr) apply_to_listener();
     return {};
 }
 
@@ -118,16 +114,9 @@ Result<void> Socket::get_ipv6_option(int name, std::span<std::byte> value, sockl
     switch (name) {
         case IPV6_V6ONLY: return write_option<int>(options_.bind.v6_only, value, size);
         case IPV6_TCLASS: return write_option<int>(options_.traffic_class, value, size);
-        case IPV6_UNICAST_HOPS: {
-            const auto usual = static_cast<int>(stack().ip_tunables().ip_default_ttl);
-            return write_option<int>(options_.hops != 0 ? options_.hops : usual, value, size);
-        }
+        case IPV6_UNICAST_HOPS: return write_option<int>(ttl_of(options_.hops), value, size);
         case IPV6_MTU_DISCOVER: return write_option(options_.mtu_discover, value, size);
-        case IPV6_MTU: {
-            const auto mtu = path_mtu();
-            if (!mtu) return std::unexpected(mtu.error());
-            return write_option(*mtu, value, size);
-        }
+        case IPV6_MTU: return get_path_mtu(value, size);
         default: return error(ENOPROTOOPT);
     }
 }

@@ -113,7 +113,8 @@ private:
     Result<void> get_tcp_info(std::span<std::byte> value, socklen_t& size) const;
     Result<void> get_ip_option(int name, std::span<std::byte> value, socklen_t& size);
     Result<void> get_ipv6_option(int name, std::span<std::byte> value, socklen_t& size);
-    Result<int> path_mtu() const;
+    Result<void> get_path_mtu(std::span<std::byte> value, socklen_t& size) const;
+    uint8_t ttl_of(uint8_t set) const;
     void apply_ip_options();
     void apply_linger2();
     void apply_keepalive();

@@ -97,7 +97,9 @@ void Socket::set_reuse() {
 /// As tcp_set_rcvlowat: what is waited for fits into the buffer, or into half of one that was set.
 void Socket::make_room_for_low_water() {
     uint32_t& mark = options_.receive_low_water;
-    if (options_.receive_buffer) mark = std::clamp(mark, 1U, *options_.receive_buffer + 1);
+    if (options_.receive_buffer)
+        mark = std::min(mark, static_cast<uint32_t>(told_buffer(*options_.receive_buffer,
+                                                                receive_buffer_least)) / 2);
     if (!connection_) return;
     tcp::grow_receive_buffer(stack().env(), *tcb(), mark);
     if (is_readable()) wake(POLLIN | POLLRDNORM);

@@ -73,14 +73,6 @@ Result<bool> Sockets::wait(Duration limit, const std::function<bool()>& done) {
     return true;
 }
 
-Result<void> Sockets::attempt(bool waits, Duration limit, const std::function<bool()>& done) {
-    if (done()) return {};
-    const auto turned = waits ? wait(limit, done) : turn();
-    if (!turned) return std::unexpected(turned.error());
-    if (!waits) done();
-    return {};
-}
-
 Result<int> Sockets::accept(int descriptor, bool non_blocking) {
     const auto found = find(descriptor);
     if (!found) return std::unexpected(found.error());

@@ -52,7 +52,15 @@ public:
 
 private:
     /// Tries `done`; where that is not enough, after one turn again, or (`waits`) as `wait` does.
-    Result<void> attempt(bool waits, Duration limit, const std::function<bool()>& done);
+    /// By reference, so that nothing is allocated.
+    template <typename Done>
+    Result<void> attempt(bool waits, Duration limit, Done&& done) {
+        if (done()) return {};
+        const auto turned = waits ? wait(limit, std::ref(done)) : turn();
+        if (!turned) return std::unexpected(turned.error());
+        if (!waits) done();
+        return {};
+    }
 
     Result<int> add(Descriptor descriptor);
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <functional>
 
 #include "api/c_calls.h"
 
@@ -44,7 +45,7 @@ int mr_poll(pollfd* sockets, nfds_t count, int timeout) {
         // A program that always finds something ready must not starve the stack.
         if (const auto turned = table.turn(); !turned) return std::unexpected(turned.error());
         if (look() || timeout == 0) return ready;
-        const auto over = table.wait(limit_of(timeout), look);
+        const auto over = table.wait(limit_of(timeout), std::ref(look));
         if (!over) return std::unexpected(over.error());
         return ready;
     });
@@ -99,8 +100,8 @@ int mr_epoll_wait(int set, epoll_event* events, int count, int timeout) {
         };
         epoll->waiting = true;
         const auto turned = table.turn();
-        const auto over = !turned || look() || timeout == 0 ? turned
-                                                            : table.wait(limit_of(timeout), look);
+        const bool enough = !turned || look() || timeout == 0;
+        const auto over = enough ? turned : table.wait(limit_of(timeout), std::ref(look));
         epoll->waiting = false;
         if (!over) return std::unexpected(over.error());
         return static_cast<int>(ready);

@@ -50,6 +50,18 @@ static void close_pair(int i) {
     settle();
 }
 
+/* Until the one takes no more, until the other has had it all. */
+static void fill(int slot) {
+    for (int i = 0; i < 300; ++i) {
+        CALL(send)(s[slot], bytes, sizeof(bytes), 0);
+        if (i % 50 == 0) settle();
+    }
+}
+static void drain(int slot) {
+    for (int i = 0; i < 1000; ++i)
+        if (CALL(recv)(s[slot], bytes, sizeof(bytes), 0) < 0) pause_for(1);
+}
+
 static void errors(void) {
     struct epoll_event event = {.events = EPOLLIN};
     heading("errors");
@@ -172,13 +184,9 @@ static void edges(void) {
     T(add(set_a, 1, EPOLLOUT | EPOLLET));
     T(look(set_a));
     T(look(set_a));
-    for (int i = 0; i < 300; ++i) {
-        CALL(send)(s[1], bytes, sizeof(bytes), 0);
-        if (i % 50 == 0) settle();
-    }
+    fill(1);
     T(look(set_a));
-    for (int i = 0; i < 1000; ++i)
-        if (CALL(recv)(s[2], bytes, sizeof(bytes), 0) < 0) pause_for(1);
+    drain(2);
     T(look(set_a));
     T(look(set_a));
     close_pair(1);
@@ -186,14 +194,10 @@ static void edges(void) {
     fresh_pair(1);
     set(s[1], SOL_SOCKET, SO_SNDBUF, 30000);
     set(s[2], SOL_SOCKET, SO_RCVBUF, 20000);
-    for (int i = 0; i < 300; ++i) {
-        CALL(send)(s[1], bytes, sizeof(bytes), 0);
-        if (i % 50 == 0) settle();
-    }
+    fill(1);
     T(add(set_a, 1, EPOLLOUT));
     T(look(set_a));
-    for (int i = 0; i < 1000; ++i)
-        if (CALL(recv)(s[2], bytes, sizeof(bytes), 0) < 0) pause_for(1);
+    drain(2);
     T(look(set_a));
     T(look(set_a));
     close_pair(1);

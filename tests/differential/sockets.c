@@ -329,7 +329,7 @@ static void options_of(int fd, int domain) {
     O(fd, SOL_SOCKET, SO_OOBINLINE, 1, 1, 0);
     O(fd, SOL_SOCKET, SO_SNDBUF, 0, 50000, 1, 100000);
     O(fd, SOL_SOCKET, SO_RCVBUF, 0, 50000, 1, 100000);
-    O(fd, SOL_SOCKET, SO_RCVLOWAT, 1, 10, 0, 1);
+    O(fd, SOL_SOCKET, SO_RCVLOWAT, 1, 10, 0, 150000, -1, 1);
     O(fd, SOL_SOCKET, SO_SNDLOWAT, 1, 10);
     O(fd, SOL_SOCKET, SO_ERROR, 1, 1);
     O(fd, SOL_SOCKET, SO_TYPE, 1, 1);

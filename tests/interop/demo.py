@@ -32,6 +32,15 @@ def demo(*arguments):
     return report
 
 
+def connect_when_up(port):
+    for _ in range(100):
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=10)
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+    raise AssertionError(f"nobody listens on {port}")
+
+
 class Memif:
     """Two programs on one shared-memory link: a server, and configurations for its clients."""
 
@@ -139,12 +148,13 @@ class Demo(unittest.TestCase):
                 self.assertIn("errors      none",
                               link.load("-m", "echo", "-t", target, "-s", size, "-d", "1"))
         # As it was before, on the kernel.
-        server = subprocess.Popen([os.path.join(BUILD, "apps", "epoll_echo"), "17007"])
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        server = subprocess.Popen([os.path.join(BUILD, "apps", "epoll_echo"), str(port)])
         self.addCleanup(server.wait)
         self.addCleanup(server.kill)
-        time.sleep(0.3)
         message = os.urandom(300000)
-        with socket.create_connection(("127.0.0.1", 17007), timeout=10) as client:
+        with connect_when_up(port) as client:
             writer = threading.Thread(target=client.sendall, args=(message,))
             writer.start()
             answer = b""

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <new>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
@@ -52,6 +53,15 @@ public:
         const std::lock_guard lock(mutex_);
         sweep();
     }
+    /// Where memory is short: waits until what has come back can be freed. False: nothing was.
+    bool collect_patiently() {
+        const std::lock_guard lock(mutex_);
+        const size_t before = pools_.size();
+        sweep();
+        std::this_thread::sleep_for(apart);
+        sweep();
+        return pools_.size() < before;
+    }
 
 private:
     struct Waiting {
@@ -69,7 +79,7 @@ private:
                 return false;
             }
             if (!waiting.full_since) waiting.full_since = now;
-            if (now - *waiting.full_since < std::chrono::milliseconds(100)) return false;
+            if (now - *waiting.full_since < apart) return false;
             rte_mempool_mem_iter(
                 pool,
                 [](rte_mempool*, void*, rte_mempool_memhdr* memory, unsigned) {
@@ -80,6 +90,7 @@ private:
             return true;
         });
     }
+    static constexpr auto apart = std::chrono::milliseconds(100);
     std::mutex mutex_;
     std::vector<Waiting> pools_;
 };
@@ -112,6 +123,12 @@ uint64_t PoolSizes::memory() const {
 
 Started<Pools> Pools::create(const std::string& name, const PoolSizes& sizes) {
     retired().collect();
+    auto pools = try_create(name, sizes);
+    if (pools || pools.error().code != ENOMEM || !retired().collect_patiently()) return pools;
+    return try_create(name, sizes);
+}
+
+Started<Pools> Pools::try_create(const std::string& name, const PoolSizes& sizes) {
     Pools pools;
     const auto failed = [&](const char* which, uint32_t count) {
         return failure(

@@ -98,6 +98,7 @@ public:
 
 private:
     Pools() = default;
+    static Started<Pools> try_create(const std::string& name, const PoolSizes& sizes);
     bool append_in_one(Frame& frame, Cursor& cursor, size_t size);
     bool append_reference(Frame& frame, rte_mbuf* payload, size_t offset, size_t size);
 

@@ -174,6 +174,15 @@ TEST(Pools, running_dry_is_answered_by_null) {
     EXPECT_TRUE(pools.frame());
 }
 
+TEST(Pools, memory_of_those_that_are_gone_is_there_for_the_next) {
+    // Each takes more than a third of what there is.
+    for (const char* name : {"a", "b", "c", "d", "e", "f"})
+        make(name, {.receive = 512, .header = 512, .attach = 512, .payload = 150'000});
+    const auto never = Pools::create("more", {.payload = 1'000'000});
+    ASSERT_FALSE(never);
+    EXPECT_EQ(never.error().code, ENOMEM);
+}
+
 TEST(Frame, is_recycled_only_when_nobody_else_holds_it) {
     Pools pools = make("recycle");
     Frame frame = pools.received(numbers(3000));

@@ -7,15 +7,20 @@
 #include <memory>
 #include <utility>
 
-#include <millrace/runtime.h>
+#include <fmt/format.h>
+
+#include <millrace/config.h>
 #include <millrace/socket.h>
 
 #include "api/sockets.h"
+#include "api/turnstile.h"
 
 struct mr_context {
-    explicit mr_context(std::unique_ptr<millrace::Runtime> r)
-        : runtime(std::move(r)), sockets(runtime->core(0)) {}
-    std::unique_ptr<millrace::Runtime> runtime;
+    /// `host` is what keeps the stack alive.
+    mr_context(std::shared_ptr<void> host_, millrace::Stack& stack_)
+        : host(std::move(host_)), stack(stack_), sockets(stack_) {}
+    std::shared_ptr<void> host;
+    millrace::Stack& stack;
     millrace::api::Sockets sockets;
 };
 
@@ -36,10 +41,27 @@ inline ssize_t answer(const Result<size_t>& result) {
     return result ? static_cast<ssize_t>(*result) : fail(result.error().value);
 }
 
+/// A context of `config`, hosted as `host(config)` does: a pair of what keeps it alive and its
+/// stack. Entered; null where it cannot be, and `why` says why.
+template <typename Host>
+mr_context* make_context(const Started<Config>& config, char* why, size_t why_size, Host&& host) {
+    const auto say = [&](std::string_view what) {
+        if (why_size > 0) *fmt::format_to_n(why, why_size - 1, "{}", what).out = '\0';
+        return static_cast<mr_context*>(nullptr);
+    };
+    if (!config) return say(config.error().what);
+    if (config->cores.size() != 1) return say("a context has one core: one [[core]], no more");
+    auto hosted = host(*config);
+    if (!hosted) return say(hosted.error().what);
+    current_context = new mr_context(std::move(hosted->first), hosted->second);
+    return current_context;
+}
+
 /// Calls `with(Sockets&)` or `with(Socket&, Sockets&)`, and answers errno for what is not there.
 template <typename Call>
 auto on_context(Call&& with) -> decltype(answer(with(current_context->sockets))) {
     if (current_context == nullptr) return fail(ENXIO);
+    const Turnstile::Visit visit(current_context->sockets.loop().turnstile());
     if (!current_context->sockets.own()) return fail(EPERM);
     current_context->sockets.look_at_clock();
     return answer(with(current_context->sockets));

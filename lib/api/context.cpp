@@ -2,8 +2,6 @@
 
 #include <cerrno>
 
-#include "runtime/core.h"
-
 namespace millrace {
 
 namespace api {
@@ -36,8 +34,13 @@ bool Context::own() {
 
 int Context::check_thread() const {
     const void* owner = owner_.load(std::memory_order_relaxed);
-    return owner == nullptr || owner == this_thread() ? 0 : EPERM;
+    if (owner == nullptr || owner == this_thread()) return 0;
+    return stand_in_.load(std::memory_order_relaxed) == this_thread() ? 0 : EPERM;
 }
+
+Context::StandIn::StandIn(Context& context)
+    : context_(context),
+      before_(context.stand_in_.exchange(this_thread(), std::memory_order_relaxed)) {}
 
 void Context::on_events(tcp::Connection& c, uint8_t events) {
     const Connection handle(this, &c);
@@ -113,18 +116,12 @@ Result<Buffer> Stack::buffer_from(const Region& region, size_t offset, size_t si
 }
 
 bool Stack::poll_once(uint32_t bursts) {
-    return context_.own() && context_.core()->turn(context_, bursts);
+    return context_.own() && context_.loop().turn(context_, bursts);
 }
 
-Instant Stack::next_deadline() { return context_.core()->next_deadline(); }
-int Stack::wakeup_fd() const { return context_.core()->mailbox().wakeup_fd(); }
-
-bool Stack::prepare_sleep() {
-    runtime::Core& core = *context_.core();
-    core.mailbox().awake();
-    if (core.next_deadline() <= core.now()) return false;
-    return core.mailbox().prepare_sleep();
-}
+Instant Stack::next_deadline() { return context_.loop().next_deadline(); }
+int Stack::wakeup_fd() const { return context_.loop().wakeup_fd(); }
+bool Stack::prepare_sleep() { return context_.loop().prepare_sleep(); }
 
 Instant Stack::now() const { return context_.stack().env().now; }
 uint16_t Stack::core() const { return context_.stack().core(); }

@@ -5,11 +5,8 @@
 
 #include <millrace/stack.h>
 
+#include "api/loop.h"
 #include "stack/stack.h"
-
-namespace millrace::runtime {
-class Core;
-}
 
 namespace millrace::api {
 
@@ -17,27 +14,38 @@ namespace millrace::api {
 /// whoever hosts the stack; used on the owner's thread, except where it says otherwise.
 class Context final : public stack::Application {
 public:
-    /// `core` is null where something else than a runtime hosts the stack (a simulation).
-    Context(stack::Stack& stack, runtime::Core* core)
-        : stack_(stack), core_(core), facade_(*this) {}
+    Context(stack::Stack& stack, Loop& loop) : stack_(stack), loop_(loop), facade_(*this) {}
 
     stack::Stack& stack() { return stack_; }
-    runtime::Core* core() { return core_; }
+    Loop& loop() { return loop_; }
     Stack& facade() { return facade_; }
 
     /// The calling thread runs this stack from now on; false if another does.
     bool own();
     /// 0, or EPERM on a thread that does not own it. Before anybody does, everybody may.
     int check_thread() const;
+    /// While it lives, the calling thread stands in for the owner, who waits for it.
+    class StandIn {
+    public:
+        explicit StandIn(Context& context);
+        ~StandIn() { context_.stand_in_.store(before_, std::memory_order_relaxed); }
+        StandIn(const StandIn&) = delete;
+        StandIn& operator=(const StandIn&) = delete;
+
+    private:
+        Context& context_;
+        const void* before_;
+    };
 
     void on_events(tcp::Connection& connection, uint8_t events) override;
     void on_acceptable(tcp::Listener& listener) override;
 
 private:
     stack::Stack& stack_;
-    runtime::Core* core_;
+    Loop& loop_;
     Stack facade_;
     std::atomic<const void*> owner_{nullptr};
+    std::atomic<const void*> stand_in_{nullptr};
 };
 
 }  // namespace millrace::api

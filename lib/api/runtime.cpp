@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "api/context.h"
+#include "api/core_loop.h"
 #include "runtime/eal.h"
 #include "runtime/sleep.h"
 #include "runtime/world.h"
@@ -20,13 +21,16 @@ namespace millrace {
 
 struct Runtime::Parts {
     explicit Parts(std::unique_ptr<runtime::World> w) : world(std::move(w)) {
-        for (uint16_t i = 0; i < world->cores(); ++i)
+        for (uint16_t i = 0; i < world->cores(); ++i) {
+            loops.push_back(std::make_unique<api::CoreLoop>(world->core(i)));
             contexts.push_back(
-                std::make_unique<api::Context>(world->core(i).stack(), &world->core(i)));
+                std::make_unique<api::Context>(world->core(i).stack(), *loops.back()));
+        }
     }
-    void loop(api::Context& context, const CoreConfig& config);
+    void loop(uint16_t core);
 
     std::unique_ptr<runtime::World> world;
+    std::vector<std::unique_ptr<api::CoreLoop>> loops;
     std::vector<std::unique_ptr<api::Context>> contexts;
     std::vector<std::thread> threads;
     std::atomic<bool> stopping{false};
@@ -71,14 +75,15 @@ uint16_t Runtime::cores() const { return parts_->world->cores(); }
 Stack& Runtime::core(uint16_t index) { return parts_->contexts[index]->facade(); }
 
 /// Turns until told to stop; an idle loop spins, gives the processor away or sleeps.
-void Runtime::Parts::loop(api::Context& context, const CoreConfig& config) {
-    context.own();
+void Runtime::Parts::loop(uint16_t index) {
+    const CoreConfig& config = world->config().cores[index];
+    api::Context& context = *contexts[index];
+    runtime::Core& core = world->core(index);
     if (config.idle == IdlePolicy::sleep) runtime::sleep_precisely();
     const Duration nap = Duration::from_us(config.idle_sleep_us);
     uint32_t empty_turns = 0;
     while (!stopping.load(std::memory_order_relaxed)) {
-        runtime::Core& core = *context.core();
-        if (core.turn(context)) {
+        if (loops[index]->turn(context, api::Loop::usual_bursts)) {
             empty_turns = 0;
         } else if (config.idle != IdlePolicy::spin && ++empty_turns >= config.idle_turns) {
             if (config.idle == IdlePolicy::yield)
@@ -99,7 +104,7 @@ Started<void> Runtime::run(std::function<void(Stack&)> setup) {
         const CoreConfig& config = parts_->world->config().cores[i];
         std::promise<Started<void>> promise;
         ready.push_back(promise.get_future());
-        parts_->threads.emplace_back([parts = parts_.get(), i, config, setup, gate,
+        parts_->threads.emplace_back([parts = parts_.get(), i, setup, gate,
                                       known = std::move(promise)]() mutable {
             const auto identity = runtime::ThreadIdentity::take();
             if (identity)
@@ -110,9 +115,9 @@ Started<void> Runtime::run(std::function<void(Stack&)> setup) {
             if (gate->load() < 0) return;
             api::Context& context = *parts->contexts[i];
             context.own();
-            context.stack().begin_turn(context.core()->now());
+            context.stack().begin_turn(context.loop().now());
             setup(context.facade());
-            parts->loop(context, config);
+            parts->loop(i);
         });
         if (status) status = pin(config, parts_->threads.back());
     }
@@ -133,7 +138,7 @@ void Runtime::join() {
 
 bool Runtime::submit(uint16_t core, std::function<void(Stack&)> function) {
     api::Context& context = *parts_->contexts[core];
-    return context.core()->mailbox().post(runtime::Letter(std::function<void()>(
+    return parts_->world->core(core).mailbox().post(runtime::Letter(std::function<void()>(
         [&context, function = std::move(function)] { function(context.facade()); })));
 }
 

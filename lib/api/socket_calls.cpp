@@ -10,7 +10,7 @@
 #include <cstdarg>
 #include <cstring>
 
-#include <fmt/format.h>
+#include <millrace/runtime.h>
 
 #include "api/c_calls.h"
 
@@ -70,18 +70,14 @@ bool is_unspecified(const sockaddr* address, socklen_t size) {
     return address != nullptr && size >= sizeof(sa_family_t) && address->sa_family == AF_UNSPEC;
 }
 
-/// A context of what has been read; null, and `why` says so.
 mr_context* start(const Started<Config>& config, char* why, size_t why_size) {
-    const auto say = [&](std::string_view what) {
-        if (why_size > 0) *fmt::format_to_n(why, why_size - 1, "{}", what).out = '\0';
-        return static_cast<mr_context*>(nullptr);
-    };
-    if (!config) return say(config.error().what);
-    if (config->cores.size() != 1) return say("a context has one core: one [[core]], no more");
-    auto runtime = Runtime::create(*config);
-    if (!runtime) return say(runtime.error().what);
-    current_context = new mr_context(std::move(*runtime));
-    return current_context;
+    using Hosted = std::pair<std::shared_ptr<void>, Stack&>;
+    return make_context(config, why, why_size, [](const Config& valid) -> Started<Hosted> {
+        auto runtime = Runtime::create(valid);
+        if (!runtime) return std::unexpected(runtime.error());
+        const std::shared_ptr<Runtime> host = std::move(*runtime);
+        return Hosted(host, host->core(0));
+    });
 }
 
 }  // namespace
@@ -97,12 +93,19 @@ mr_context* mr_context_load(const char* path, char* why, size_t why_size) {
 }
 
 void mr_context_destroy(mr_context* context) {
-    if (context == nullptr || !context->sockets.own()) return;
-    delete context;
-    if (context == current_context) current_context = nullptr;
+    if (context == nullptr) return;
+    {
+        const Turnstile::Visit visit(context->sockets.loop().turnstile());
+        if (!context->sockets.own()) return;
+        delete context;
+    }
+    if (context == current_context) mr_context_enter(nullptr);
 }
 
-void mr_context_enter(mr_context* context) { current_context = context; }
+void mr_context_enter(mr_context* context) {
+    current_context = context;
+    Turnstile::leave();
+}
 
 int mr_turn(void) {
     return on_context([](Sockets& sockets) -> Result<int> {

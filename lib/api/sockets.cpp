@@ -4,8 +4,6 @@
 
 #include <millrace/socket.h>
 
-#include "runtime/core.h"
-
 namespace millrace::api {
 
 Sockets::~Sockets() {
@@ -53,24 +51,17 @@ Result<Socket*> Sockets::find(int descriptor) const {
 }
 
 void Sockets::look_at_clock() {
-    if (!turning_) context_.stack().begin_turn(context_.core()->now());
+    Loop& loop = context_.loop();
+    if (!loop.is_turning()) context_.stack().begin_turn(loop.now());
 }
 
 Result<bool> Sockets::turn() {
-    if (turning_) return error(EDEADLK);
-    turning_ = true;
-    const bool busy = context_.facade().poll_once();
-    turning_ = false;
-    return busy;
+    if (context_.loop().is_turning()) return error(EDEADLK);
+    return context_.facade().poll_once();
 }
 
 Result<bool> Sockets::wait(Duration limit, const std::function<bool()>& done) {
-    const Instant start = context_.core()->now();
-    while (!done()) {
-        if (const auto turned = turn(); !turned) return turned;
-        if (limit != Duration() && context_.core()->now() - start >= limit) return done();
-    }
-    return true;
+    return context_.loop().wait(context_, limit, done);
 }
 
 Result<int> Sockets::accept(int descriptor, bool non_blocking) {

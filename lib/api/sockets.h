@@ -43,6 +43,7 @@ public:
     Result<void> close(int descriptor);
     /// The first thread that calls owns the context; false on any other.
     bool own() { return context_.own(); }
+    Loop& loop() { return context_.loop(); }
     /// Between turns, time has passed for the stack only when it is told.
     void look_at_clock();
     /// EDEADLK.
@@ -67,7 +68,6 @@ private:
     static constexpr size_t descriptors_max = size_t{1} << 20;
 
     Context& context_;
-    bool turning_ = false;
     std::vector<Descriptor> table_;
     size_t lowest_free_ = 0;  ///< none below it is free
 };

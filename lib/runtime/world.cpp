@@ -22,6 +22,8 @@ std::vector<uint16_t> cores_of(const Config& config, const PortConfig& port) {
     return all;
 }
 
+}  // namespace
+
 buf::PoolSizes pool_sizes(const Config& config, uint16_t core) {
     uint32_t ports = 0;
     uint32_t mtu = 1500;
@@ -41,8 +43,6 @@ buf::PoolSizes pool_sizes(const Config& config, uint16_t core) {
     if (mtu > 1500) sizes.receive_room = mtu + 64;
     return sizes;
 }
-
-}  // namespace
 
 Started<std::unique_ptr<World>> World::create(const Config& config) {
     if (auto valid = validate(config); !valid) return std::unexpected(valid.error());

@@ -8,6 +8,9 @@
 
 namespace millrace::runtime {
 
+/// What a core of this configuration takes.
+buf::PoolSizes pool_sizes(const Config& config, uint16_t core);
+
 /// Made and destroyed by one thread while no core runs. Several may live in one process.
 class World {
 public:

@@ -47,7 +47,13 @@ Network::~Network() {
 }
 
 Node& Network::add_node(NodeOptions options) {
-    const auto index = static_cast<uint8_t>(nodes_.size() + 1);
+    const auto node = try_add_node(std::move(options));
+    MILLRACE_ASSERT(node.has_value());
+    return **node;
+}
+
+Started<Node*> Network::try_add_node(NodeOptions options) {
+    const uint16_t index = ++last_node_;
     nodes_.push_back(std::make_unique<Node>());
     Node& node = *nodes_.back();
     node.line_ = std::make_unique<Line>(
@@ -56,17 +62,20 @@ Node& Network::add_node(NodeOptions options) {
             note(node, frame, sim::name(fate));
         });
     node.name_ = options.name;
-    node.mac_ = {{0x02, 0, 0, 0, 0, index}};
+    node.mac_ = {{0x02, 0, 0, 0, static_cast<uint8_t>(index >> 8), static_cast<uint8_t>(index)}};
     node.network_ = this;
     ip::Interface interface;
     interface.name = options.name;
     interface.mac = node.mac_;
     interface.mtu = options.mtu;
     interface.addresses = options.addresses;
-    interface.mtu = options.mtu;
+    interface.routes = options.routes;
     for (uint16_t core = 0; core < options.cores; ++core) {
         auto pools = buf::Pools::create(unique_name(), options.pools);
-        MILLRACE_ASSERT(pools.has_value());
+        if (!pools) {
+            nodes_.pop_back();
+            return std::unexpected(pools.error());
+        }
         node.cores_.push_back(std::make_unique<Node::Core>(node, core, std::move(*pools)));
         Node::Core& at = *node.cores_.back();
         at.stack = std::make_unique<stack::Stack>(
@@ -78,7 +87,20 @@ Node& Network::add_node(NodeOptions options) {
                            .now = now_},
             at.pools, at);
     }
-    return node;
+    return &node;
+}
+
+void Network::remove_node(Node& node) {
+    std::priority_queue<InFlight> others;
+    for (; !wire_.empty(); wire_.pop())
+        if (wire_.top().to != &node) others.push(wire_.top());
+    wire_.swap(others);
+    std::erase_if(calls_, [&](const auto& call) { return call.second.node == &node; });
+    for (auto& core : node.cores_) {
+        core->frames.clear();
+        core->stack.reset();
+    }
+    std::erase_if(nodes_, [&](const auto& known) { return known.get() == &node; });
 }
 
 void Network::inject(Node& node, std::vector<uint8_t> frame, uint16_t core) {
@@ -112,8 +134,8 @@ void Network::send(Node& from, std::vector<uint8_t> frame) {
     from.line_->send(now_, std::move(frame));
 }
 
-void Network::put_on_wire(Node& to, std::vector<uint8_t> frame) {
-    wire_.push({now_ + impairments_.delay, order_++, &to, std::move(frame)});
+void Network::put_on_wire(Node& to, std::vector<uint8_t> frame, Instant arrives) {
+    wire_.push({arrives, order_++, &to, std::move(frame)});
 }
 
 Instant Network::next_event() {

@@ -23,6 +23,7 @@ struct NodeOptions {
     std::vector<Prefix> addresses;
     uint16_t cores = 1;
     uint16_t mtu = 1500;
+    std::vector<Route> routes;
     Config config;  ///< tunables and pools; ports are not looked at
     buf::PoolSizes pools{.receive = 4096, .header = 4096, .attach = 4096, .payload = 2048};
 };
@@ -82,6 +83,10 @@ public:
     ~Network();
 
     Node& add_node(NodeOptions options);
+    /// The same where memory may be short.
+    Started<Node*> try_add_node(NodeOptions options);
+    /// What it has sent and what was for it is lost.
+    void remove_node(Node& node);
     /// Of the way from every node to the others, also of nodes that are yet to come.
     void set_impairments(const Impairments& impairments);
     /// Of the way from one node to the others.
@@ -94,6 +99,11 @@ public:
     }
 
     Instant now() const { return now_; }
+    /// When something happens next; `Instant::never()` if nothing will.
+    Instant next_event();
+    /// What happens at the next event, where that is not behind `end`; else sets the clock to `end`
+    /// and answers false.
+    bool step(Instant end);
     /// Runs until nothing is left to happen by `end`, and sets the clock to it.
     void run_until(Instant end);
     void run_for(Duration time) { run_until(now_ + time); }
@@ -114,7 +124,11 @@ public:
     /// The same for a burst, which the stack sees as one.
     void inject_burst(Node& node, const std::vector<std::vector<uint8_t>>& frames);
     /// A frame that reaches `to` after the wire's delay, as if somebody else had sent it.
-    void put_on_wire(Node& to, std::vector<uint8_t> frame);
+    void put_on_wire(Node& to, std::vector<uint8_t> frame) {
+        put_on_wire(to, std::move(frame), now_ + impairments_.delay);
+    }
+    /// The same at a known instant.
+    void put_on_wire(Node& to, std::vector<uint8_t> frame, Instant arrives);
     /// Calls `call` in a turn of that core at `at`, where its application's turn is.
     void schedule(Node& node, uint16_t core, Instant at, std::function<void()> call);
     /// Calls `filter(from, frame)` for each frame sent; false: the wire loses it.
@@ -151,10 +165,8 @@ private:
     void send(Node& from, std::vector<uint8_t> frame);
     void deliver(Node& to, std::vector<uint8_t> frame);
     void distribute(Node& from, std::vector<uint8_t> frame);
-    bool step(Instant end);
     void arrive();
     void turn(Node& node, Node::Core& core);
-    Instant next_event();
     void note(const Node& from, std::span<const uint8_t> frame, std::string_view fate);
 
     Random random_;
@@ -162,6 +174,7 @@ private:
     Instant now_;
     Impairments impairments_;
     std::vector<std::unique_ptr<Node>> nodes_;
+    uint16_t last_node_ = 0;  // the number of the node that was added last, from 1
     std::priority_queue<InFlight> wire_;  // what nobody of ours has sent
     uint64_t order_ = 0;
     std::multimap<Instant, Call> calls_;

@@ -37,7 +37,7 @@ def run(*command, **options):
 
 
 class Install(unittest.TestCase):
-    def test_an_outside_program_builds_against_the_installed_prefix(self):
+    def test_outside_programs_build_against_the_installed_prefix(self):
         with tempfile.TemporaryDirectory() as prefix:
             run("meson", "install", "-C", BUILD, "--no-rebuild", "--destdir", prefix)
             root = os.path.join(prefix, "usr/local")
@@ -61,6 +61,11 @@ class Install(unittest.TestCase):
             flags = run("pkg-config", "--cflags", "--libs", "millrace", env=environment).split()
             program = os.path.join(prefix, "outside")
             run("g++", "-Wall", "-Werror", source, "-o", program, *flags)
+            run(program, env=dict(os.environ, LD_LIBRARY_PATH=library))
+            # One in C, which knows nothing of C++, and needs neither a network nor time.
+            source = os.path.join(TOP, "tests/install/testing.c")
+            in_c = [flag for flag in flags if not flag.startswith("-std=")]
+            run("gcc", "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Werror", source, "-o", program, *in_c)
             run(program, env=dict(os.environ, LD_LIBRARY_PATH=library))
 
     def test_clang_19_compiles_every_source(self):

@@ -13,7 +13,7 @@ TOP = os.path.abspath(sys.argv.pop(1))
 FLOORS = {"base": 0, "wire": 1, "buf": 1, "time": 1, "observe": 1, "config": 1, "congestion": 1.5,
           "ip": 2, "tcp": 2.5, "stack": 3, "port": 3, "runtime": 4, "sim": 4, "api": 5}
 # Values that every room may speak in; the rest of the public headers is the API's.
-VOCABULARY = {"address.h", "buffer.h", "config.h", "error.h", "time.h"}
+VOCABULARY = {"address.h", "buffer.h", "config.h", "error.h", "impairments.h", "time.h"}
 # Only these name packet buffers and ethdev as DPDK knows them.
 MBUF_ROOMS = {"buf", "port", "runtime"}
 # RFC 9293's Appendix B numbers each kind from 1 without a gap: 119 in all. The U's are ours, for
@@ -193,6 +193,10 @@ class Tidy(unittest.TestCase):
         difference = re.sub(r"^(---|\+\+\+) .*\n", "", said, flags=re.M)
         self.assertGreater(difference.count("\n"), 20)
         self.assertIn("```diff\n" + difference + "```", "\n".join(lines("README.md")))
+
+    def test_the_readme_shows_how_a_test_is_written(self):
+        example = "\n".join(lines("apps/examples/syn_times.c"))
+        self.assertIn("```c\n" + example + "```", "\n".join(lines("README.md")))
 
     def test_every_socket_option_of_linux_is_in_the_table(self):
         sections = "\n".join(lines("include/millrace/README.md")).split("\n## ")

@@ -1,6 +1,6 @@
 #include "script.h"
 
-#include "wire/arp.h"
+#include "sim/link_message.h"
 #include "wire/checksum.h"
 #include "wire/icmp.h"
 
@@ -36,43 +36,7 @@ void Script::answer_neighbour() { network.put_on_wire(*node_, neighbour_message(
 
 /// What the peer says of its link address: a question of its own, or an answer.
 std::vector<uint8_t> Script::neighbour_message(bool answer) const {
-    std::vector<uint8_t> frame;
-    wire::Ethernet ethernet;
-    ethernet.source = peer_mac;
-    if (options_.family == Family::ipv4) {
-        frame.resize(14 + wire::Arp::size);
-        ethernet.destination = wire::MacAddress::broadcast();
-        ethernet.type = wire::EtherType::arp;
-        using Operation = wire::Arp::Operation;
-        const wire::Arp arp{answer ? Operation::reply : Operation::request, peer_mac, peer(),
-                            node_->mac(), local()};
-        arp.emit(&frame[14]);
-    } else {
-        frame.resize(14 + 40 + wire::Ndp::size_with_option);
-        const Address group = answer ? local() : wire::solicited_node(local());
-        ethernet.destination = answer ? node_->mac() : wire::multicast_mac(group);
-        ethernet.type = wire::EtherType::ipv6;
-        wire::Ip ip;
-        ip.source = peer();
-        ip.destination = group;
-        ip.protocol = wire::Protocol::icmpv6;
-        ip.ttl = 255;
-        ip.payload_size = wire::Ndp::size_with_option;
-        ip.emit(&frame[14], true);
-        wire::Ndp ndp;
-        ndp.target = answer ? peer() : local();
-        ndp.is_advertisement = answer;
-        ndp.flags = answer ? wire::Ndp::flag_solicited : 0;
-        ndp.link_address = peer_mac;
-        ndp.emit(&frame[54]);
-        wire::Checksum sum;
-        sum.add_pseudo_header(ip.source, ip.destination, 58, ip.payload_size)
-            .add(&frame[54], ip.payload_size);
-        const uint16_t checksum = sum.finish();
-        std::memcpy(&frame[56], &checksum, 2);
-    }
-    ethernet.emit(frame.data());
-    return frame;
+    return sim::link_message({peer(), peer_mac}, {local(), node_->mac()}, answer);
 }
 
 tcp::Listener* Script::listen(uint16_t port, uint32_t backlog) {

@@ -22,6 +22,7 @@
 
 #include <poll.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -47,6 +48,10 @@ void mr_context_destroy(mr_context *context);
 void mr_context_enter(mr_context *context);
 /** One turn of the loop. 1 if there was anything to do, 0 if not, -1: EDEADLK, ENXIO. */
 int mr_turn(void);
+
+/** A counter of the calling thread's context by its name, Linux's where it has one, say
+    "TcpRetransSegs" (lib/observe/counters.h). -1: ENOENT, ENXIO. Cost: a walk over the names. */
+int64_t mr_counter(const char *name);
 
 /** AF_INET and AF_INET6; SOCK_STREAM with SOCK_NONBLOCK and SOCK_CLOEXEC (which has no effect:
     descriptors do not outlive exec). EAFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT, EINVAL,
@@ -105,6 +110,44 @@ ssize_t mr_recvfrom(int socket, void *data, size_t size, int flags, struct socka
                     socklen_t *from_size);
 ssize_t mr_readv(int socket, const struct iovec *pieces, int count);
 ssize_t mr_recvmsg(int socket, struct msghdr *message, int flags);
+
+/** Received data, or data to be sent, where it lies: three words that own a share of it. `data` and
+    `size` may be moved to the part that matters; `owner` is the library's, null in an empty slice.
+    Each is to be sent or released once, on any thread, also when its context is gone. */
+struct mr_slice {
+    const void *data;
+    size_t size;
+    void *owner;
+};
+/** The most that one call hands over. */
+#define MR_SLICES_MAX 64
+
+/** Receives without a copy: into `slices`, at most `*count`, which says how many there are then.
+    The window opens by mr_consumed alone. MSG_DONTWAIT; answers and errors as mr_recv, SO_RCVLOWAT
+    does not count. What ends at an urgent byte may be a copy. EINVAL for no room, EOPNOTSUPP. */
+ssize_t mr_recv_slices(int socket, struct mr_slice *slices, size_t *count, int flags);
+/** So many bytes of what mr_recv_slices has handed over are done with: the window may open. EINVAL
+    for more than that, EBADF, ENOTSOCK. */
+int mr_consumed(int socket, size_t size);
+/** Lets go of a slice, which is empty then. It opens no window. Any thread. */
+void mr_slice_release(struct mr_slice *slice);
+/** Sends without a copy, slice by slice: those that were taken are empty then, the others as they
+    were. The send buffer may be exceeded by less than one slice. MSG_DONTWAIT, MSG_MORE; answers
+    and errors as mr_send. EINVAL for one that lies outside of what it owns, EOPNOTSUPP. */
+ssize_t mr_send_slices(int socket, struct mr_slice *slices, size_t count, int flags);
+
+/** Memory of the program's own, from which slices are cut to be sent; it must stay as it is until
+    `released(argument)` is called: once, on the thread that lets go last, when the region is
+    destroyed and the last slice of it acknowledged or released. `released` may be null. */
+typedef struct mr_region mr_region;
+mr_region *mr_region_create(const void *memory, size_t size, void (*released)(void *argument),
+                            void *argument);
+void mr_region_destroy(mr_region *region);
+/** A slice of at most 32768 bytes. EINVAL, ENOBUFS where no buffer is left to refer to it. */
+int mr_region_slice(const mr_region *region, size_t offset, size_t size, struct mr_slice *slice);
+/** Sends a file of the kernel's, mapped, without a copy: as Linux's, of regular files only. Who
+    truncates the file meanwhile kills the program (SIGBUS). EBADF, EINVAL, as mr_send otherwise. */
+ssize_t mr_sendfile(int socket, int file, off_t *offset, size_t count);
 
 /** F_GETFL and F_SETFL for O_NONBLOCK, F_GETFD and F_SETFD for FD_CLOEXEC (which is always so).
     EINVAL for another command, EBADF. */

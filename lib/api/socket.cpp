@@ -99,6 +99,7 @@ Result<void> Socket::connect(const SocketAddress& address) {
     done_ = more_ = false;
     error_ = 0;
     received_.clear();
+    lent_ = 0;
     read_ = 0;
     urgent_.reset();
     local_ = connection_.local();
@@ -150,6 +151,7 @@ void Socket::reset() {
     error_ = 0;
     more_ = false;
     received_.clear();
+    lent_ = 0;
     urgent_.reset();
     local_ = peer_ = {};
     // getsockname() goes on telling the port, as Linux's does, though it is nobody's any more.

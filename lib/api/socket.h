@@ -46,10 +46,17 @@ public:
     // --- socket_data.cpp
     /// Takes what there is room for; `urgent`: with the mark behind it (MSG_OOB).
     Result<size_t> send(std::span<const std::byte> data, bool urgent);
+    /// The same of a slice, without a copy: all of it, or EAGAIN.
+    Result<size_t> send(Buffer&& data);
     /// MSG_MORE: what fills no segment waits for the next that is sent.
     void hold(bool more);
     /// Copies what has arrived, at most to the urgent mark; null pieces with `discard` (MSG_TRUNC).
     Result<size_t> receive(Pieces into, bool peek, bool discard);
+    /// Slices of what has arrived, at most to the urgent mark, as many as there is room for; says
+    /// how many. The window opens by `consumed`.
+    Result<size_t> receive_slices(std::span<Buffer> into, size_t& count);
+    /// EINVAL for more than was received by `receive_slices` and is not consumed.
+    Result<void> consumed(size_t bytes);
     /// The urgent byte (MSG_OOB).
     Result<size_t> receive_urgent(Pieces into, bool peek, bool discard);
     /// The byte behind the next `peeked` is the urgent one, or was it (SIOCATMARK).
@@ -91,6 +98,9 @@ private:
     }
     tcp::Connection* tcb() const { return connection_.connection_; }
     stack::Stack& stack() const { return context_.stack(); }
+    Result<void> check_sending() const;
+    Result<size_t> nothing_received() const;
+    Buffer copy_received(size_t bytes);
     size_t available() const;
     void copy_available(std::span<std::byte> out, size_t skip) const;
     void drop_received(size_t bytes);
@@ -138,6 +148,7 @@ private:
     int error_ = 0;               ///< SO_ERROR
     SocketAddress local_, peer_;  ///< of the connection that was
     BufferChain received_;        ///< taken from TCP, not read: the rest of what was, or all
+    size_t lent_ = 0;             ///< bytes received in slices and not consumed
     uint64_t read_ = 0;           ///< bytes of the stream that are read, or skipped
     std::optional<Urgent> urgent_;
     bool more_ = false;           ///< MSG_MORE holds back what fills no segment

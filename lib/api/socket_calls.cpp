@@ -115,6 +115,17 @@ int mr_turn(void) {
     });
 }
 
+int64_t mr_counter(const char* name) {
+    return on_context([&](Sockets& sockets) -> Result<size_t> {
+        if (name == nullptr) return error(EFAULT);
+        std::optional<size_t> found;
+        sockets.stack().counters([&](std::string_view known, uint64_t value) {
+            if (known == name) found = value;
+        });
+        return found ? Result<size_t>(*found) : error(ENOENT);
+    });
+}
+
 int mr_socket(int domain, int type, int protocol) {
     return on_context([&](Sockets& sockets) -> Result<int> {
         const int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -11,12 +11,23 @@ namespace millrace::api {
 
 using tcp::State;
 
-Result<size_t> Socket::send(std::span<const std::byte> data, bool urgent) {
+Result<void> Socket::check_sending() const {
     if (is_opening()) return error(EAGAIN);
     if (error_ != 0) return error(error_);
     if (tcb() == nullptr || shut_write_) return error(EPIPE);
+    return {};
+}
+
+Result<size_t> Socket::send(std::span<const std::byte> data, bool urgent) {
+    if (const auto can = check_sending(); !can) return std::unexpected(can.error());
     if (data.empty()) return 0;
     return urgent ? connection_.send_urgent(data) : connection_.send(data);
+}
+
+Result<size_t> Socket::send(Buffer&& data) {
+    if (const auto can = check_sending(); !can) return std::unexpected(can.error());
+    if (data.empty()) return 0;
+    return connection_.send(std::move(data));
 }
 
 void Socket::hold(bool more) {
@@ -83,11 +94,58 @@ Result<size_t> Socket::receive(Pieces into, bool peek, bool discard) {
         // The urgent byte alone: there is nothing, once it has been passed.
         if (here > 0 || into.empty()) return here;
     }
+    return nothing_received();
+}
+
+/// What a call that finds nothing to be read answers.
+Result<size_t> Socket::nothing_received() const {
     if (peer_closed()) return 0;
     if (error_ != 0) return error(error_);
     if (shut_read_) return 0;
     if (tcb() == nullptr) return error(ENOTCONN);
     return error(EAGAIN);
+}
+
+Result<size_t> Socket::receive_slices(std::span<Buffer> into, size_t& count) {
+    count = 0;
+    if (listener_ != nullptr) return error(ENOTCONN);
+    look_for_urgent();
+    if (skips_urgent() && available() > 0) drop_received(1);
+    if (received_.empty() && connection_) received_ = connection_.receive();
+    size_t here = received_.size();
+    if (urgent_ && !is_at_mark()) here = std::min(here, urgent_->at - read_);
+    size_t done = 0;
+    while (done < here && count < into.size()) {
+        Buffer& slice = into[count];
+        const size_t left = here - done;
+        slice = received_.front().size() <= left ? received_.pop_front() : copy_received(left);
+        if (slice.empty()) break;
+        done += slice.size();
+        ++count;
+    }
+    read_ += done;
+    if (urgent_ && read_ > urgent_->at) urgent_.reset();
+    lent_ += done;
+    return done > 0 ? done : nothing_received();
+}
+
+/// The urgent mark lies within a buffer: what is before it has to be one of its own. Empty where
+/// there is none.
+Buffer Socket::copy_received(size_t bytes) {
+    BufferChain copy;
+    const size_t copied =
+        stack().pools().append_copy(copy, received_.front().first(bytes));
+    stack().env().counters.payload_copied += copied;
+    Buffer first = copy.pop_front();
+    received_.trim_front(first.size());
+    return first;
+}
+
+Result<void> Socket::consumed(size_t bytes) {
+    if (bytes > lent_) return error(EINVAL);
+    lent_ -= bytes;
+    if (connection_) return connection_.consumed(bytes);
+    return {};
 }
 
 /// As tcp_recv_urg.

@@ -93,26 +93,63 @@ Result<void> Sockets::connect(Socket& socket, const SocketAddress& address) {
     return answer;
 }
 
-Result<size_t> Sockets::send(Socket& socket, Pieces data, int flags) {
+template <typename Step>
+Result<size_t> Sockets::send_all(Socket& socket, int flags, Step&& step) {
     size_t sent = 0;
     Result<size_t> answer;
     const bool waits = (flags & MSG_DONTWAIT) == 0 && !socket.non_blocking;
     const bool more = (flags & MSG_MORE) != 0;
     if (more) socket.hold(true);
     const auto tried = attempt(waits, socket.options().send_timeout, [&] {
+        bool over = false;
         do {
-            answer = socket.send(data.front(), (flags & MSG_OOB) != 0);
+            answer = step(over);
             if (!answer) return answer.error() != EAGAIN && answer.error() != ENOBUFS;
-            data.advance(*answer);
             sent += *answer;
-        } while (*answer > 0 && !data.empty());
-        return data.empty() || !waits;
+        } while (*answer > 0 && !over);
+        return over || !waits;
     });
     if (!more) socket.hold(false);
     if (!tried && sent == 0) return std::unexpected(tried.error());
     if (sent > 0 || answer) return sent;
     socket.told(answer.error().value);
     return error(answer.error() == ENOBUFS ? EAGAIN : answer.error().value);
+}
+
+Result<size_t> Sockets::send(Socket& socket, Pieces data, int flags) {
+    return send_all(socket, flags, [&](bool& over) {
+        const auto answer = socket.send(data.front(), (flags & MSG_OOB) != 0);
+        if (answer) data.advance(*answer);
+        over = data.empty();
+        return answer;
+    });
+}
+
+Result<size_t> Sockets::send_slices(Socket& socket, SliceSource& source, int flags) {
+    return send_all(socket, flags, [&](bool& over) -> Result<size_t> {
+        auto slice = source.next();
+        if (!slice) return std::unexpected(slice.error());
+        over = slice->empty();
+        const auto answer = socket.send(std::move(*slice));
+        if (!answer)
+            source.refused(std::move(*slice));
+        else
+            source.taken(*answer);
+        return answer;
+    });
+}
+
+Result<size_t> Sockets::receive_slices(Socket& socket, std::span<Buffer> into, size_t& count,
+                                       int flags) {
+    const bool waits = (flags & MSG_DONTWAIT) == 0 && !socket.non_blocking;
+    Result<size_t> answer;
+    const auto tried = attempt(waits, socket.options().receive_timeout, [&] {
+        answer = socket.receive_slices(into, count);
+        return answer || answer.error() != EAGAIN;
+    });
+    if (!tried) return std::unexpected(tried.error());
+    if (!answer) socket.told(answer.error().value);
+    return answer;
 }
 
 Result<size_t> Sockets::receive(Socket& socket, Pieces into, int flags) {

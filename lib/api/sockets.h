@@ -17,6 +17,20 @@ struct Descriptor {
     Epoll* epoll = nullptr;
 };
 
+/// What is sent in slices: one after the other.
+class SliceSource {
+public:
+    /// The next that is to be sent; an empty one at the end. ENOBUFS where it takes a buffer that
+    /// is not there yet.
+    virtual Result<Buffer> next() = 0;
+    /// The slice that `next` gave last has been taken, or comes back.
+    virtual void taken(size_t bytes) = 0;
+    virtual void refused(Buffer slice) = 0;
+
+protected:
+    ~SliceSource() = default;
+};
+
 /// Owned by one context's thread. What waits turns the loop meanwhile; called from within a turn
 /// (a callback of the native API), it would wait for itself: EDEADLK.
 class Sockets {
@@ -38,12 +52,17 @@ public:
     Result<void> connect(Socket& socket, const SocketAddress& address);
     /// MSG_DONTWAIT, MSG_MORE, MSG_OOB.
     Result<size_t> send(Socket& socket, Pieces data, int flags);
+    /// All that `source` has, without a copy: MSG_DONTWAIT, MSG_MORE.
+    Result<size_t> send_slices(Socket& socket, SliceSource& source, int flags);
+    /// MSG_DONTWAIT.
+    Result<size_t> receive_slices(Socket& socket, std::span<Buffer> into, size_t& count, int flags);
     /// MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC, MSG_OOB.
     Result<size_t> receive(Socket& socket, Pieces into, int flags);
     Result<void> close(int descriptor);
     /// The first thread that calls owns the context; false on any other.
     bool own() { return context_.own(); }
     Loop& loop() { return context_.loop(); }
+    Stack& stack() { return context_.facade(); }
     /// Between turns, time has passed for the stack only when it is told.
     void look_at_clock();
     /// EDEADLK.
@@ -63,6 +82,9 @@ private:
         return {};
     }
 
+    /// Calls `step(over)`, which answers what it has sent, until it says that all is over.
+    template <typename Step>
+    Result<size_t> send_all(Socket& socket, int flags, Step&& step);
     Result<int> add(Descriptor descriptor);
 
     static constexpr size_t descriptors_max = size_t{1} << 20;

@@ -187,24 +187,30 @@ Frame Pools::received(std::span<const uint8_t> bytes) {
     return frame;
 }
 
-bool Pools::append_payload(Frame& frame, Cursor& cursor, size_t size) {
-    const bool copy = size <= copy_max && frame.buffers() == 1;
-    if (!copy && size_by_reference(cursor, size) < size) return append_in_one(frame, cursor, size);
+std::optional<size_t> Pools::append_payload(Frame& frame, Cursor& cursor, size_t size) {
+    bool copy = size <= copy_max && frame.buffers() == 1;
+    if (!copy && size_by_reference(cursor, size) < size)
+        return append_in_one(frame, cursor, size) ? std::optional(size) : std::nullopt;
+    size_t copied = 0;
     while (size > 0) {
         rte_mbuf* payload = mbuf_of(cursor.storage);
         const size_t piece = std::min<size_t>(payload->data_len - cursor.offset, size);
         if (piece > 0) {
+            // Whoever wanted no copy gets none; nor is anything written behind a reference.
+            copy = copy && payload->pool == payload_;
             uint8_t* room = copy ? frame.put(piece) : nullptr;
-            if (room != nullptr)
+            if (room != nullptr) {
                 std::memcpy(room, rte_pktmbuf_mtod_offset(payload, const void*, cursor.offset),
                             piece);
-            else if (!append_reference(frame, payload, cursor.offset, piece))
-                return false;
+                copied += piece;
+            } else if (!append_reference(frame, payload, cursor.offset, piece)) {
+                return std::nullopt;
+            }
         }
         size -= piece;
         advance(cursor, piece);
     }
-    return true;
+    return copied;
 }
 
 uint32_t Pools::size_by_reference(const Cursor& cursor, size_t size) {
@@ -406,6 +412,16 @@ void advance(Cursor& cursor, size_t bytes) {
     }
 }
 
+namespace {
+
+/// Memory of somebody else's (a region, a buffer at the other end of a ring) is not counted: its
+/// owner bounds it.
+size_t pinned_by(const rte_mbuf* mbuf) {
+    return mbuf_overhead + (RTE_MBUF_DIRECT(mbuf) ? mbuf->buf_len : 0);
+}
+
+}  // namespace
+
 size_t pinned_bytes(const BufferChain& chain) { return pinned_behind(chain, nullptr); }
 
 size_t pinned_in_front(const BufferChain& chain, size_t bytes) {
@@ -413,7 +429,7 @@ size_t pinned_in_front(const BufferChain& chain, size_t bytes) {
     for (BufferStorage* at = BufferAccess::head(chain); at != nullptr && size_of(at) <= bytes;
          at = next_of(at)) {
         bytes -= size_of(at);
-        pinned += mbuf_of(at)->buf_len + mbuf_overhead;
+        pinned += pinned_by(mbuf_of(at));
     }
     return pinned;
 }
@@ -421,7 +437,7 @@ size_t pinned_in_front(const BufferChain& chain, size_t bytes) {
 size_t pinned_behind(const BufferChain& chain, BufferStorage* tail) {
     size_t bytes = 0;
     BufferStorage* at = tail == nullptr ? BufferAccess::head(chain) : next_of(tail);
-    for (; at != nullptr; at = next_of(at)) bytes += mbuf_of(at)->buf_len + mbuf_overhead;
+    for (; at != nullptr; at = next_of(at)) bytes += pinned_by(mbuf_of(at));
     return bytes;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "buf/frame.h"
@@ -31,8 +32,8 @@ struct Cursor {
 /// object until the last buffer is back. Running dry is answered by null and counted by the caller.
 class Pools {
 public:
-    /// The most payload that is copied behind the headers instead of referred to (DESIGN: a copy
-    /// of a few cache lines is cheaper than another buffer).
+    /// The most copied-in payload that is copied behind the headers instead of referred to (DESIGN:
+    /// a copy of a few cache lines is cheaper than another buffer).
     static constexpr size_t copy_max = 256;
     /// A frame has at most so many pieces; NICs refuse more (i40e: 8). Beyond that, a copy.
     static constexpr size_t pieces_max = 8;
@@ -51,10 +52,11 @@ public:
     /// what one chain may hold.
     Frame received(std::span<const uint8_t> bytes);
 
-    /// Puts `size` bytes of kept payload behind `frame`: small amounts by copy, else by reference.
-    /// Advances the cursor. False where a pool is dry: some of it may be there, the frame is to be
-    /// dropped and the cursor forgotten.
-    bool append_payload(Frame& frame, Cursor& cursor, size_t size);
+    /// Puts `size` bytes of kept payload behind `frame`: by reference, but for small amounts of
+    /// what was copied in, and for too many pieces. Advances the cursor. Answers how much was
+    /// copied; nothing where a pool is dry: some of it may be there, the frame is to be dropped and
+    /// the cursor forgotten.
+    std::optional<size_t> append_payload(Frame& frame, Cursor& cursor, size_t size);
 
     /// How much of it goes into one frame by reference alone.
     static uint32_t size_by_reference(const Cursor& cursor, size_t size);

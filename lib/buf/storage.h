@@ -78,6 +78,21 @@ public:
         mbuf->data_len = static_cast<uint16_t>(buffer.size_);
         return mbuf;
     }
+    /// What a slice owns, out of its hands.
+    static BufferStorage* detach(Buffer&& buffer) {
+        return std::exchange(buffer.storage_, nullptr);
+    }
+    /// A slice again of what was detached: of these bytes, which lie in it.
+    static Buffer attach(BufferStorage* storage, const std::byte* data, uint32_t size) {
+        return {storage, data, size};
+    }
+    /// All these bytes lie within the memory of what was detached.
+    static bool holds(BufferStorage* storage, const void* data, size_t size) {
+        const rte_mbuf* mbuf = buf::mbuf_of(storage);
+        const auto begin = reinterpret_cast<uintptr_t>(mbuf->buf_addr);
+        const auto at = reinterpret_cast<uintptr_t>(data);
+        return at >= begin && size <= mbuf->buf_len && at - begin <= mbuf->buf_len - size;
+    }
     static BufferStorage* head(const BufferChain& chain) { return chain.head_; }
     static BufferStorage* tail(const BufferChain& chain) { return chain.tail_; }
     static void append_segment(BufferChain& chain, rte_mbuf* mbuf) {

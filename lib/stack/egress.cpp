@@ -47,7 +47,10 @@ buf::Frame Stack::payload_frame(buf::Cursor& cursor, uint32_t& size) {
     const auto fill = [&](uint32_t bytes) {
         buf::Frame frame = pools_.frame();
         buf::Cursor next = cursor;
-        if (!frame || !pools_.append_payload(frame, next, bytes)) return buf::Frame();
+        if (!frame) return frame;
+        const auto copied = pools_.append_payload(frame, next, bytes);
+        if (!copied) return buf::Frame();
+        counters_.payload_copied += *copied;
         cursor = next;
         size = bytes;
         return frame;

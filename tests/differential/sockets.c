@@ -525,6 +525,56 @@ static void resets(void) {
     }
 }
 
+/* What sendfile takes out of a file, and where it leaves it. */
+static int file_sent(int fd, int file, off_t from, size_t count) {
+    const int sent = (int)CALL(sendfile)(fd, file, &from, count);
+    printf("  now at %ld\n", (long)from);
+    return sent;
+}
+
+static void files(void) {
+    char name[] = "/tmp/differential.XXXXXX";
+    const int file = mkstemp(name), writing = open(name, O_WRONLY);
+    int pipes[2];
+    unlink(name);
+    heading("sendfile");
+    T((int)write(file, "0123456789", 10));
+    T(pipe(pipes));
+    fresh_pair(AF_INET, 0);
+    T(file_sent(s[1], file, 0, 4));
+    T(got(s[2], 10, 0));
+    T(file_sent(s[1], file, 7, 100));
+    T(got(s[2], 10, 0));
+    T(file_sent(s[1], file, 10, 1));
+    T(file_sent(s[1], file, 11, 1));
+    T(file_sent(s[1], file, 0, 0));
+    T(file_sent(s[1], file, -1, 1));
+    T((int)lseek(file, 2, SEEK_SET));
+    T((int)CALL(sendfile)(s[1], file, NULL, 3));
+    T((int)lseek(file, 0, SEEK_CUR));
+    T(got(s[2], 10, 0));
+    T((int)CALL(sendfile)(s[1], -1, NULL, 3));
+    T((int)CALL(sendfile)(-1, file, NULL, 3));
+    T((int)CALL(sendfile)(s[1], writing, NULL, 3));
+    T((int)CALL(sendfile)(s[1], s[2], NULL, 3));
+    T(ftruncate(file, 40000000));
+    block(s[1], 0);
+    set(s[1], SOL_SOCKET, SO_SNDBUF, 10000);
+    const off_t most = 39000000;
+    off_t from = 0;
+    const ssize_t part = CALL(sendfile)(s[1], file, &from, most);
+    T(part > 0 && part < most && part == from);
+    T(ok(1 - (CALL(sendfile)(s[1], file, &from, most) > 0)));
+    CALL(shutdown)(s[1], SHUT_WR);
+    T((int)CALL(sendfile)(s[1], file, NULL, 3));
+    close_pair();
+    fresh(1, AF_INET);
+    T((int)CALL(sendfile)(s[1], file, NULL, 3));
+    closed(s[1]);
+    close(file);
+    close(writing);
+}
+
 int main(void) {
     if (!begin(32768, 60999)) return 1;
     server(0, a1, 6000, 1);
@@ -535,6 +585,7 @@ int main(void) {
     options();
     half_closes();
     resets();
+    files();
     end();
     return 0;
 }

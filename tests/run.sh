@@ -99,7 +99,7 @@ if [ "$sim" != 0 ]; then
     exit 0
 fi
 
-suites="unit eal wire attack sim"
+suites="unit eal coroutine wire attack sim"
 optimised=$MILLRACE_TOP/build
 build "$optimised" "" --buildtype=release
 for name in $suites; do suite "$name (optimised)" "$optimised/tests/${name}_tests"; done

@@ -8,3 +8,4 @@
 #include <millrace/runtime.h>
 #include <millrace/stack.h>
 #include <millrace/time.h>
+#include <millrace/timer.h>

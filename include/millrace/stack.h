@@ -190,6 +190,8 @@ public:
     SocketAddress local() const;
     SocketAddress remote() const;
     ConnectionInfo info() const;
+    /// SO_ERROR: in `on_closed`, the errno of its end; 0 where it was in good order, and before.
+    int socket_error() const;
     /// For the application's own bookkeeping: the same for all handles of one connection, and
     /// unique among those that live on this stack.
     const void* id() const { return connection_; }

@@ -24,6 +24,8 @@ Result<void> Connection::consumed(size_t bytes) {
     return {};
 }
 
+int Connection::socket_error() const { return check() == 0 ? connection_->error : 0; }
+
 bool Connection::at_end() const { return check() == 0 && tcp::at_end(*connection_); }
 
 Result<size_t> Connection::send(BufferChain& data) {

@@ -19,6 +19,7 @@ public:
     stack::Stack& stack() { return stack_; }
     Loop& loop() { return loop_; }
     Stack& facade() { return facade_; }
+    static Context& of(Stack& stack) { return stack.context_; }
 
     /// The calling thread runs this stack from now on; false if another does.
     bool own();
@@ -39,6 +40,9 @@ public:
 
     void on_events(tcp::Connection& connection, uint8_t events) override;
     void on_acceptable(tcp::Listener& listener) override;
+    void on_timer(time::WheelEntry& entry) override;
+    /// A timer of the application's begins to run, or anew. EPERM.
+    Result<void> start(time::WheelEntry& entry, Duration time);
 
 private:
     stack::Stack& stack_;

@@ -71,6 +71,11 @@ void TestHost::on_acceptable(tcp::Listener& listener) {
     context_.on_acceptable(listener);
 }
 
+void TestHost::on_timer(time::WheelEntry& entry) {
+    const Context::StandIn stand_in(context_);
+    context_.on_timer(entry);
+}
+
 TestNetwork::TestNetwork(uint64_t seed) : wire_(seed) {
     wire_.set_filter([this](const sim::Node& from, std::span<const uint8_t> frame) {
         return on_frame(from, frame);

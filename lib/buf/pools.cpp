@@ -124,7 +124,10 @@ uint64_t PoolSizes::memory() const {
 Started<Pools> Pools::create(const std::string& name, const PoolSizes& sizes) {
     retired().collect();
     auto pools = try_create(name, sizes);
-    if (pools || pools.error().code != ENOMEM || !retired().collect_patiently()) return pools;
+    const auto short_of_memory = [&] {  // or of the mappings that it takes
+        return pools.error().code == ENOMEM || pools.error().code == ENOBUFS;
+    };
+    if (pools || !short_of_memory() || !retired().collect_patiently()) return pools;
     return try_create(name, sizes);
 }
 

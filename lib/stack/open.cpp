@@ -412,7 +412,7 @@ void Stack::retire(tcp::Connection& c) {
     if (c.attached) return;  // run_application comes back here
     // Whoever takes it out of a list it is still in comes back here, too.
     if (c.tcp::DirtyHook::is_linked() || c.tcp::ReadyHook::is_linked() || c.starved) return;
-    finished_.push_back(&c);
+    finished_.push_back(c);
 }
 
 }  // namespace millrace::stack

@@ -176,11 +176,17 @@ void Stack::expire_timer(time::WheelEntry& entry) {
             return;
         }
         case tcp::timer_neighbour: neighbours_.on_timer(entry, env_.now); return;
+        case tcp::timer_application: expired_.push_back(entry); return;
         default: MILLRACE_ASSERT(false);
     }
 }
 
 void Stack::run_application(Application& application) {
+    while (!expired_.empty()) {
+        time::WheelEntry& entry = expired_.front();
+        expired_.pop_front();
+        application.on_timer(entry);
+    }
     while (!acceptable_.empty()) {
         tcp::Listener& listener = *acceptable_.back();
         acceptable_.pop_back();
@@ -212,11 +218,12 @@ void Stack::run_application(Application& application) {
 
 void Stack::end_turn() {
     flush();
-    for (tcp::Connection* c : finished_) {
-        tcp::release(env_, *c);
-        connections_.give_back(c);
+    while (!finished_.empty()) {
+        tcp::Connection& c = finished_.front();
+        finished_.pop_front();
+        tcp::release(env_, c);
+        connections_.give_back(&c);
     }
-    finished_.clear();
 }
 
 bool Stack::has_work() const {

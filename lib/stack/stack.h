@@ -44,6 +44,8 @@ class Application {
 public:
     virtual void on_events(tcp::Connection& connection, uint8_t events) = 0;
     virtual void on_acceptable(tcp::Listener& listener) = 0;
+    /// A timer of its own (`tcp::timer_application`) that it has armed on `env().wheel`.
+    virtual void on_timer(time::WheelEntry&) {}
 
 protected:
     ~Application() = default;
@@ -288,7 +290,11 @@ private:
     uint64_t flows_changed_ = 0;  ///< hints of the second pass are good while this stands still
     tcp::HalfOpen* half_open_due_ = nullptr;
     std::vector<tcp::Listener*> acceptable_;
-    std::vector<tcp::Connection*> finished_;  ///< reclaimed at the end of the turn
+    boost::intrusive::list<time::WheelEntry, boost::intrusive::constant_time_size<false>>
+        expired_;  ///< the application's timers, until its turn
+    /// Reclaimed at the end of the turn; they have nothing to send any more, so that their place in
+    /// the dirty list is free.
+    tcp::DirtyList finished_;
     /// RFC 6056 section 3.3.4 (double-hash): counters of their own for groups of destinations, so
     /// that none can count what we open to others.
     std::array<uint16_t, 1024> port_counters_{};

@@ -29,6 +29,7 @@ enum TimerKind : uint8_t {
     timer_connection = 1,
     timer_half_open = 2,
     timer_neighbour = 3,
+    timer_application = 4,
 };
 
 /// What happened that the application has not been told yet; a set.

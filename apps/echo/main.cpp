@@ -5,17 +5,45 @@
 
 using namespace millrace;
 
-struct Echo final : ConnectionHandler, ListenHandler {
-    void on_acceptable(Listener listener) override {
-        while (listener.accept(*this)) {
-        }
-    }
+/// One client, who deletes itself with its connection.
+class Client final : public ConnectionHandler {
+public:
     void on_readable(Connection c) override {
-        BufferChain data = c.receive();
-        const size_t size = data.size();
-        if (size > 0 && !c.send(data)) c.abort();  // more is in flight than a send buffer holds
-        c.consumed(size);
-        if (c.at_end()) c.close();
+        if (held_.empty()) held_ = c.receive();
+        forward(c);
+    }
+    void on_writable(Connection c) override { forward(c); }
+    void on_closed(Connection, CloseReason) override { delete this; }
+
+private:
+    /// The window opens for what the client's own takes: who reads nothing can send no more.
+    void forward(Connection c) {
+        while (!held_.empty()) {
+            const auto sent = c.send(held_);
+            if (!sent) {
+                if (sent.error() == EAGAIN) return;
+                c.abort();
+                delete this;
+                return;
+            }
+            c.consumed(*sent);
+            held_ = c.receive();
+        }
+        if (!c.at_end()) return;
+        c.close();
+        delete this;
+    }
+
+    BufferChain held_;  // what has not gone back yet
+};
+
+struct Echo final : ListenHandler {
+    void on_acceptable(Listener listener) override {
+        auto client = std::make_unique<Client>();
+        while (listener.accept(*client)) {
+            client.release();  // its own from now on
+            client = std::make_unique<Client>();
+        }
     }
 };
 

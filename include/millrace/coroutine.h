@@ -39,6 +39,7 @@
 
 namespace millrace::coro {
 
+class Join;
 class Operation;
 class Scope;
 template <typename T = void>
@@ -169,15 +170,19 @@ public:
     void spawn(Task<void> task);
     /// Destroys what is left.
     void clear();
+    /// Waits until all have ended.
+    Join join(Stack& stack);
     /// How many have not ended.
     size_t size() const { return size_; }
 
 private:
     friend class detail::PromiseBase;
+    friend class Join;
     void remove(detail::PromiseBase& promise);
 
     detail::PromiseBase* first_ = nullptr;
     size_t size_ = 0;
+    Operation* joiner_ = nullptr;
 };
 
 /// Ends operations that name it, those that wait and those that come: ECANCELED.
@@ -227,6 +232,7 @@ private:
     friend class Cancellation;
     friend class Connection;
     friend class Listener;
+    friend class detail::PromiseBase;
     /// Something has happened: it may be done now.
     void notify() {
         if (waiting_ && attempt()) resume();
@@ -420,6 +426,19 @@ private:
     Connection connection_;
     int error_ = 0;
 };
+
+class [[nodiscard]] Join final : public Awaitable<Join> {
+public:
+    Result<void> result();
+
+private:
+    friend class Scope;
+    Join(Stack& stack, Scope& scope) : Awaitable(&stack, &scope.joiner_), scope_(scope) {}
+    bool attempt() override { return scope_.size() == 0; }
+
+    Scope& scope_;
+};
+inline Join Scope::join(Stack& stack) { return {stack, *this}; }
 
 /// `co_await sleep(stack, 100_ms)`; ECANCELED, EPERM.
 class [[nodiscard]] Sleep final : public Awaitable<Sleep> {

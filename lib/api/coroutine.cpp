@@ -69,9 +69,10 @@ void detail::release_frame(void* frame, size_t size) noexcept {
 
 std::coroutine_handle<> detail::PromiseBase::end(std::coroutine_handle<> ended) noexcept {
     if (continuation_) return continuation_;
-    if (scope_ != nullptr) {
-        scope_->remove(*this);
+    if (Scope* const scope = scope_) {
+        scope->remove(*this);
         ended.destroy();
+        if (scope->joiner_ != nullptr) scope->joiner_->notify();
     }
     return std::noop_coroutine();
 }
@@ -347,6 +348,11 @@ bool Accept::attempt() {
 Result<Connection> Accept::result() {
     if (const int why = interrupted() != 0 ? interrupted() : error_) return error(why);
     return std::move(connection_);
+}
+
+Result<void> Join::result() {
+    if (interrupted() != 0) return error(interrupted());
+    return {};
 }
 
 Result<void> Sleep::result() {

@@ -21,6 +21,23 @@ BIG = 100 * 1024 * 1024
 counter = 0
 
 
+# The same server in callbacks, in coroutines, and on sockets with epoll.
+STYLES = {"echo": ("millrace-echo", "echo_coroutines", "epoll_echo_millrace"),
+          "proxy": ("proxy_callbacks", "proxy_coroutines", "proxy_epoll")}
+# Says more than all buffers hold before it listens, and half closes.
+ECHO_CLIENT = """
+import os, socket, sys, threading
+said = os.urandom(20_000_000)
+link = socket.create_connection((sys.argv[1], 7), timeout=50)
+def say():
+    link.sendall(said)
+    link.shutdown(socket.SHUT_WR)
+threading.Thread(target=say).start()
+heard = b"".join(iter(lambda: link.recv(65536), b""))
+sys.exit(heard != said)
+"""
+
+
 class Link(Programs):
     """A namespace with the kernel's end of a link; the stack has 10.79.0.1 and fd79::1."""
 
@@ -84,6 +101,15 @@ class Link(Programs):
                                       check=False).returncode == 0, process)
         return process
 
+    def serve_example(self, program, port):
+        """One of apps/examples, or a program that is told the same way."""
+        config = self.config()
+        told = ("-c", config, "-p", port) if program.startswith("millrace-") else (config, port)
+        process = self.start(program, *told)
+        self.wait(lambda: self.inside("ping", "-c", "1", "-W", "1", "10.79.0.1",
+                                      check=False).returncode == 0, process)
+        return process
+
     def close(self):
         self.end_all()
         run("ip", "link", "del", self.stack_end, check=False)
@@ -106,7 +132,7 @@ class Interop(unittest.TestCase):
         if not os.path.exists(cls.big):
             with open(cls.big, "wb") as file:
                 file.write(os.urandom(BIG))
-            for size in (0, 1, 1023, 1025, 5000, 65537):
+            for size in (0, 1, 1023, 1025, 5000, 65537, 8388608):
                 with open(os.path.join(cls.root, f"f{size}.txt"), "wb") as file:
                     file.write(os.urandom(size))
 
@@ -114,6 +140,49 @@ class Interop(unittest.TestCase):
         link = Link(kind, queues)
         self.addCleanup(link.close)
         return link
+
+    def test_styles_of_an_echo(self):
+        for program in STYLES["echo"]:
+            with self.subTest(program):
+                link = Link("af_packet")
+                try:
+                    process = link.serve_example(program, "7")
+                    for address in ("10.79.0.1", "fd79::1"):
+                        link.inside("python3", "-c", ECHO_CLIENT, address)
+                    self.assertIsNone(process.poll(), link.output(process))
+                finally:
+                    link.close()
+
+    def test_styles_of_a_proxy(self):
+        for program in STYLES["proxy"]:
+            with self.subTest(program):
+                link = Link("af_packet")
+                try:
+                    process = link.serve_example(program, "3128")
+                    link.launch("ip", "netns", "exec", link.namespace, "nginx", "-c",
+                                nginx_config(WORK, self.root))
+                    self.use_proxy(link)
+                    self.assertIsNone(process.poll(), link.output(process))
+                finally:
+                    link.close()
+
+    def use_proxy(self, link):
+        def curl(*arguments, proxy="10.79.0.1"):
+            return link.inside("curl", "-sS", "-g", "--max-time", "60", "--retry", "5",
+                               "--retry-connrefused", "-x", f"http://{proxy}:3128", *arguments,
+                               check=False)
+        got = os.path.join(WORK, "proxied")
+        for url in ("http://10.79.0.2/", "http://[fd79::2]/"):
+            for proxy in ("10.79.0.1", "[fd79::1]"):
+                for name, tunnel in (("f0.txt", ()), ("f1025.txt", ()), ("f65537.txt", ("-p",)),
+                                     ("f8388608.txt", ()), ("f8388608.txt", ("-p",))):
+                    done = curl("-f", "-o", got, *tunnel, url + name, proxy=proxy)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertTrue(filecmp.cmp(got, os.path.join(self.root, name), shallow=False))
+        status = ("-o", got, "-w", "%{http_code}")
+        self.assertEqual(curl(*status, "http://10.79.0.2:81/").stdout, "502")
+        self.assertEqual(curl(*status, "http://no.such.name/").stdout, "400")
+        self.assertEqual(curl(*status, "--request-target", "/", "http://10.79.0.2/").stdout, "400")
 
     def fetch_and_compare(self, link, url, path):
         got = os.path.join(WORK, "got")
@@ -134,7 +203,7 @@ class Interop(unittest.TestCase):
         process = link.serve("-r", self.root, "-q")
         for host in ("10.79.0.1", "[fd79::1]"):
             self.fetch_and_compare(link, f"http://{host}/big.bin", self.big)
-            for size in (0, 1, 1023, 1025, 5000, 65537):
+            for size in (0, 1, 1023, 1025, 5000, 65537, 8388608):
                 self.fetch_and_compare(link, f"http://{host}/f{size}.txt",
                                        os.path.join(self.root, f"f{size}.txt"))
         link.inside("ping", "-c", "3", "-i", "0.2", "10.79.0.1")

@@ -23,39 +23,51 @@ namespace millrace {
 struct BufferStorage;  // a packet buffer; known to the library only
 
 namespace detail {
+/// Gives a buffer's storage back to its pool. Any thread.
 void release(BufferStorage* storage) noexcept;
 }
 
+/// One contiguous piece of packet memory, or nothing.
 class Buffer {
 public:
     /// The most that one buffer holds, in bytes.
     static constexpr size_t max_size = 32768;
 
+    /// Empty; owns nothing.
     Buffer() = default;
+    /// What was its is this one's; `other` is empty then.
     Buffer(Buffer&& other) noexcept
         : storage_(std::exchange(other.storage_, nullptr)),
           data_(std::exchange(other.data_, nullptr)),
           size_(std::exchange(other.size_, 0)) {}
+    /// Likewise; what was held is dropped.
     Buffer& operator=(Buffer&& other) noexcept {
         Buffer(std::move(other)).swap(*this);
         return *this;
     }
+    /// Any thread, also after its stack is gone.
     ~Buffer() {
         if (storage_ != nullptr) detail::release(storage_);
     }
 
+    /// The first byte. It stays where it is when the buffer is moved, until that is dropped.
     const std::byte* data() const { return data_; }
+    /// Bytes.
     size_t size() const { return size_; }
+    /// There are no bytes.
     bool empty() const { return size_ == 0; }
+    /// What `data` and `size` say.
     std::span<const std::byte> bytes() const { return {data_, size_}; }
 
-    /// Drops bytes at the front or the back; at most `size()`.
+    /// Drops bytes at the front; at most `size()`.
     void trim_front(size_t bytes) {
         data_ += bytes;
         size_ -= static_cast<uint32_t>(bytes);
     }
+    /// Drops bytes at the back; at most `size()`.
     void trim_back(size_t bytes) { size_ -= static_cast<uint32_t>(bytes); }
 
+    /// No byte is copied.
     void swap(Buffer& other) noexcept {
         std::swap(storage_, other.storage_);
         std::swap(data_, other.data_);
@@ -76,23 +88,29 @@ private:
 /// and allocate nothing.
 class BufferChain {
 public:
+    /// Empty; owns nothing.
     BufferChain() = default;
+    /// What was its is this one's; `other` is empty then.
     BufferChain(BufferChain&& other) noexcept
         : head_(std::exchange(other.head_, nullptr)),
           tail_(std::exchange(other.tail_, nullptr)),
           size_(std::exchange(other.size_, 0)) {}
+    /// Likewise; what was held is dropped.
     BufferChain& operator=(BufferChain&& other) noexcept {
         BufferChain(std::move(other)).swap(*this);
         return *this;
     }
+    /// Drops all buffers. Any thread.
     ~BufferChain() { clear(); }
 
     /// Bytes in all buffers.
     size_t size() const { return size_; }
+    /// There is no buffer.
     bool empty() const { return head_ == nullptr; }
 
     /// Appends; an empty buffer is dropped.
     void append(Buffer buffer);
+    /// Appends all of its buffers, in their order.
     void append(BufferChain chain);
     /// Takes the first buffer; an empty one where there is none.
     Buffer pop_front();
@@ -104,8 +122,10 @@ public:
     void trim_back(size_t bytes);
     /// Copies the bytes behind the first `skip` out, without taking them; answers how many.
     size_t copy_to(std::span<std::byte> out, size_t skip = 0) const;
+    /// Drops all buffers.
     void clear();
 
+    /// No byte is copied.
     void swap(BufferChain& other) noexcept {
         std::swap(head_, other.head_);
         std::swap(tail_, other.tail_);
@@ -125,9 +145,11 @@ private:
 /// A buffer of a region is made by `Stack::buffer_from`.
 class Region {
 public:
+    /// Copies share one end: the last to go calls `released`, which may be empty.
     Region(std::span<const std::byte> memory, std::function<void()> released)
         : memory_(memory), life_(std::make_shared<Life>(std::move(released))) {}
 
+    /// What it was made from.
     std::span<const std::byte> memory() const { return memory_; }
 
 private:

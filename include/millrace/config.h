@@ -26,8 +26,8 @@ enum class CongestionControl : uint8_t {
     bbr,    ///< version 3, paced
 };
 
-/// Tunables of TCP, under Linux's names (`net.ipv4.` left out). Times are in the unit that the
-/// comment says.
+/// Tunables of TCP, under Linux's names less the leading "net.ipv4."; times are in the unit that
+/// the comment says.
 struct TcpTunables {
     uint32_t tcp_syn_retries = 6;            ///< SYN retransmissions before ETIMEDOUT; 1..127
     uint32_t tcp_syn_linear_timeouts = 4;    ///< of these, how many come without backoff; 0..127
@@ -100,16 +100,18 @@ struct IpTunables {
     uint32_t path_mtu_max = 4096;           ///< paths remembered so, per core; 1..1000000
 };
 
+/// A network behind a next hop; in TOML "10.0.0.0/8 via 192.0.2.254".
 struct Route {
-    Prefix destination;
-    Address gateway;
+    Prefix destination;  ///< of length 0: the default route
+    Address gateway;     ///< of the same family, in a subnet of the port
 };
 
+/// A port, and who we are on its link.
 struct PortConfig {
     /// A DPDK device: "net_tap0,iface=mr0", "net_memif0,...", a PCI address, or "ring:NAME:0" and
     /// "ring:NAME:1" for the two ends of a link within the process.
     std::string device;
-    std::vector<Prefix> addresses;
+    std::vector<Prefix> addresses;          ///< ours, each with the length of its subnet
     std::vector<Route> routes;              ///< "default" stands for 0.0.0.0/0 or ::/0
     std::string mac;                        ///< empty: the port's own, or one made up
     uint16_t mtu = 1500;                    ///< bytes of an IP packet; 576..16000
@@ -121,20 +123,23 @@ struct PortConfig {
     bool software_checksums = false;        ///< use none of the port's checksum offloads
 };
 
+/// What a loop does while nothing comes; in TOML by these names.
 enum class IdlePolicy : uint8_t {
     spin,   ///< poll on: lowest latency, a whole processor
     yield,  ///< after `idle_turns` empty turns give the processor away until the next turn
     sleep,  ///< after `idle_turns` empty turns sleep for `idle_sleep_us`, or until a timer is due
 };
 
+/// A loop with its stack; its number is its place in `Config::cores`.
 struct CoreConfig {
     /// The CPU to which the loop is pinned; none: not pinned (a caller's own thread never is).
     std::optional<uint16_t> cpu;
-    IdlePolicy idle = IdlePolicy::spin;
+    IdlePolicy idle = IdlePolicy::spin;  ///< of the threads that `run` starts
     uint32_t idle_turns = 1000;  ///< empty turns before yielding or sleeping; 1..1000000000
     uint32_t idle_sleep_us = 50;  ///< the most that a frame waits for a sleeper; 1..1000000
 };
 
+/// How many packet buffers there are.
 struct PoolConfig {
     uint32_t receive = 8192;  ///< receive buffers per core and port that it polls; 512..16777216
     uint32_t header = 8192;   ///< frames to be sent, per core; 512..16777216
@@ -142,19 +147,21 @@ struct PoolConfig {
     uint32_t payload = 8192;  ///< buffers for copied-in payload, per core; 512..16777216
 };
 
+/// What DPDK's environment layer starts with: once a process, so the first runtime's counts.
 struct EalConfig {
     uint32_t memory_mb = 0;      ///< for EAL; 0: what the pools need; 0..1048576
     bool huge_pages = true;      ///< false: never use them; true: when there are any
     std::vector<std::string> arguments;  ///< passed through to rte_eal_init
 };
 
+/// All that a runtime is made from.
 struct Config {
-    std::vector<PortConfig> ports;
-    std::vector<CoreConfig> cores = std::vector<CoreConfig>(1);
-    PoolConfig pools;
-    TcpTunables tcp;
-    IpTunables ip;
-    EalConfig eal;
+    std::vector<PortConfig> ports;  ///< at most 32; "port" in TOML
+    std::vector<CoreConfig> cores = std::vector<CoreConfig>(1);  ///< 1..64; "core" in TOML
+    PoolConfig pools;               ///< of every core
+    TcpTunables tcp;                ///< of every core
+    IpTunables ip;                  ///< of every core
+    EalConfig eal;                  ///< of the process
 };
 
 /// Reads TOML text; `name` stands for the file in what goes wrong.

@@ -20,7 +20,8 @@
 // application's turn of the loop. One operation of a kind (a read, a write, an accept) at a time;
 // a second one answers EALREADY.
 // Lifetime: an operation lives in the frame that awaits it; destroying the frame (a `Task`, a
-// `Scope`) takes it back. Objects must outlive the operations on them.
+// `Scope`) takes it back. Objects must outlive the operations on them, and end on their stack's
+// thread, before the stack does.
 // Cost: frames come from a pool of the thread, which keeps what it has had; nothing is allocated
 // for an operation.
 // Exceptions are the program's own: they pass to who awaits the task, and end the program where
@@ -47,8 +48,8 @@ class Task;
 
 namespace detail {
 
-/// Frames of up to 4 KiB are kept for the next ones of their size. Any thread; a frame may end on
-/// another than it began on.
+/// Frames of up to 4 KiB are kept for the next ones of their size, by the thread on which they
+/// end, as long as that lives. Any thread.
 void* allocate_frame(size_t size);
 void release_frame(void* frame, size_t size) noexcept;
 
@@ -166,11 +167,12 @@ public:
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
-    /// Begins at once; returns when it waits for the first time, or has ended.
+    /// Begins at once; returns when it waits for the first time, or has ended. On the thread of
+    /// the stack that the task uses.
     void spawn(Task<void> task);
     /// Destroys what is left.
     void clear();
-    /// Waits until all have ended.
+    /// Waits until all have ended, or were destroyed. For one who is not in it.
     Join join(Stack& stack);
     /// How many have not ended.
     size_t size() const { return size_; }
@@ -190,15 +192,20 @@ class Cancellation {
 public:
     Cancellation() = default;
     /// Operations that name it must have ended.
-    ~Cancellation() = default;
+    ~Cancellation() {
+        if (destroyed_ != nullptr) *destroyed_ = true;
+    }
     Cancellation(const Cancellation&) = delete;
     Cancellation& operator=(const Cancellation&) = delete;
 
+    /// Who waits goes on within this call, with ECANCELED; it may destroy this.
     void cancel();
+    /// It was called.
     bool is_cancelled() const { return cancelled_; }
 
 private:
     friend class Operation;
+    bool* destroyed_ = nullptr;  ///< told when it is, while `cancel` runs
     Operation* first_ = nullptr;
     bool cancelled_ = false;
 };
@@ -232,6 +239,7 @@ private:
     friend class Cancellation;
     friend class Connection;
     friend class Listener;
+    friend class Scope;
     friend class detail::PromiseBase;
     /// Something has happened: it may be done now.
     void notify() {
@@ -254,7 +262,7 @@ private:
 template <typename Derived>
 class Awaitable : public Operation {
 public:
-    /// At most so long: ETIMEDOUT. What was under way is taken back.
+    /// At most so long: ETIMEDOUT, and nobody waits any more. An attempt to connect is given up.
     Derived& within(Duration time) {
         set_timeout(time);
         return static_cast<Derived&>(*this);
@@ -293,17 +301,23 @@ public:
     /// What has arrived, without a copy; an empty chain: the peer has closed its side. The window
     /// opens for what a read has answered when the next one begins. ECONNRESET and the other ends.
     Read read();
-    /// Takes all of it, without a copy but for the last. Waits while the send buffer is full.
-    /// EPIPE, ECONNRESET and the other ends.
+    /// Takes all of it, without a copy. Waits while the send buffer is full. EPIPE, ECONNRESET and
+    /// the other ends.
     Write write(BufferChain data);
+    /// The same of one slice.
     Write write(Buffer data);
+    /// Copies, as there is room. One that ends before all was taken has sent a part: see `written`.
     Write write(std::span<const std::byte> data);
+    /// The same of text.
     Write write(std::string_view data);
+    /// How many bytes have been taken by all writes so far.
+    uint64_t written() const { return written_; }
 
     /// A FIN follows what was written. ENOTCONN.
     Result<void> shutdown();
-    /// As those of the native API; an operation that waits ends with EBADF.
+    /// Lets go: what was written still arrives. An operation that waits ends with EBADF.
     void close();
+    /// Resets. An operation that waits ends with EBADF.
     void abort();
     /// For options and addresses; null after its end.
     millrace::Connection native() const { return connection_; }
@@ -324,7 +338,8 @@ private:
     millrace::Connection connection_;
     BufferChain rest_;         ///< what had arrived when it ended
     size_t unconsumed_ = 0;    ///< of what the last read has answered
-    int error_ = 0;            ///< errno of its end
+    uint64_t written_ = 0;
+    int error_ = EBADF;        ///< errno of its end; there is none yet where it has not begun
     Operation* opener_ = nullptr;
     Operation* reader_ = nullptr;
     Operation* writer_ = nullptr;
@@ -395,12 +410,13 @@ public:
     Listener(const Listener&) = delete;
     Listener& operator=(const Listener&) = delete;
 
-    /// Errors as `Stack::listen`.
+    /// Errors as `Stack::listen`; EINVAL where it listens already.
     Result<void> listen(Stack& stack, const SocketAddress& local, uint32_t backlog = 4096);
     /// The connection that has waited longest. EBADF where nobody listens (any more).
     Accept accept();
     /// Connections that nobody has accepted are reset.
     void close();
+    /// For options and its address; null where nobody listens.
     millrace::Listener native() const { return listener_; }
 
 private:
@@ -443,7 +459,10 @@ inline Join Scope::join(Stack& stack) { return {stack, *this}; }
 /// `co_await sleep(stack, 100_ms)`; ECANCELED, EPERM.
 class [[nodiscard]] Sleep final : public Awaitable<Sleep> {
 public:
-    Sleep(Stack& stack, Duration time) : Awaitable(&stack, nullptr) { within(time); }
+    Sleep(Stack& stack, Duration time) : Awaitable(&stack, nullptr) { set_timeout(time); }
+    /// It has a time already.
+    Sleep& within(Duration) = delete;
+    /// What the await answers.
     Result<void> result();
 
 private:

@@ -21,6 +21,7 @@
 
 namespace millrace {
 
+/// Ports, cores and the threads that run them.
 class Runtime {
 public:
     /// Starts EAL if need be, makes pools, opens ports. What cannot be is said with cause and
@@ -31,7 +32,9 @@ public:
     Runtime(const Runtime&) = delete;
     Runtime& operator=(const Runtime&) = delete;
 
+    /// How many cores there are.
     uint16_t cores() const;
+    /// The stack of a core; it lives as long as the runtime. `index` is not checked.
     Stack& core(uint16_t index);
 
     /// Starts a thread per core, pinned where the configuration says so; `setup` runs on each
@@ -48,10 +51,14 @@ public:
 
     /// One line per port: what it does itself and what is done in software.
     std::vector<std::string> port_descriptions() const;
-    /// Frames that were lost between stack and wire: receive ring full, pool dry, transmit full.
+    /// Frames that were lost between stack and wire.
     struct PortLosses {
-        uint64_t missed = 0, no_buffer = 0, errors = 0, transmit_full = 0;
+        uint64_t missed = 0,    ///< receive ring full
+            no_buffer = 0,      ///< receive pool dry
+            errors = 0,         ///< told by the port as such, of both directions
+            transmit_full = 0;  ///< transmit ring full
     };
+    /// Since the start, of all ports and cores together.
     PortLosses losses() const;
 
     /// Messages of EAL and its drivers on standard error; off by default. Before `create`.

@@ -11,6 +11,7 @@
 // EAGAIN; `mr_turn` turns it for a program that is busy elsewhere.
 // Descriptors: dense from `MR_DESCRIPTOR_MIN` on, the lowest that is free; none is ever one of the
 // kernel's (which end below it, see /proc/sys/fs/nr_open).
+// In a turn (a callback of the native API) what would wait or turn answers EDEADLK.
 // Signals: SIGPIPE is never raised, all calls behave as with MSG_NOSIGNAL; a signal handler does
 // not end a wait (there is no EINTR).
 //
@@ -42,7 +43,7 @@ mr_context *mr_context_create(const char *toml, char *why, size_t why_size);
 /** The same from a file. */
 mr_context *mr_context_load(const char *path, char *why, size_t why_size);
 /** Closes its sockets and ends it: what was sent has a tenth of a second to leave, then it is lost
-    without a word. Nothing happens on another thread than its own. */
+    without a word. Nothing happens on another thread than its own, or within a turn. */
 void mr_context_destroy(mr_context *context);
 /** The calling thread's calls are about this context from now on; null: about none. */
 void mr_context_enter(mr_context *context);
@@ -111,15 +112,14 @@ ssize_t mr_recvfrom(int socket, void *data, size_t size, int flags, struct socka
 ssize_t mr_readv(int socket, const struct iovec *pieces, int count);
 ssize_t mr_recvmsg(int socket, struct msghdr *message, int flags);
 
-/** Received data, or data to be sent, where it lies: three words that own a share of it. `data` and
-    `size` may be moved to the part that matters; `owner` is the library's, null in an empty slice.
-    Each is to be sent or released once, on any thread, also when its context is gone. */
+/** Received data, or data to be sent, where it lies: three words that own a share of it. Each is to
+    be sent or released once; it may be released on any thread, also when its context is gone. */
 struct mr_slice {
-    const void *data;
-    size_t size;
-    void *owner;
+    const void *data; /**< it and `size` may be moved to the part that matters */
+    size_t size;      /**< bytes */
+    void *owner;      /**< the library's; null in an empty slice */
 };
-/** The most that one call hands over. */
+/** The most slices that one call hands over. */
 #define MR_SLICES_MAX 64
 
 /** Receives without a copy: into `slices`, at most `*count`, which says how many there are then.
@@ -133,20 +133,26 @@ int mr_consumed(int socket, size_t size);
 void mr_slice_release(struct mr_slice *slice);
 /** Sends without a copy, slice by slice: those that were taken are empty then, the others as they
     were. The send buffer may be exceeded by less than one slice. MSG_DONTWAIT, MSG_MORE; answers
-    and errors as mr_send. EINVAL for one that lies outside of what it owns, EOPNOTSUPP. */
+    and errors as mr_send. EINVAL for one that lies outside of what it owns, EOPNOTSUPP. Copied
+    after all is what comes in more than eight pieces a segment, what was received while receive
+    buffers are short, and memory of regions where a port reads by DMA. */
 ssize_t mr_send_slices(int socket, struct mr_slice *slices, size_t count, int flags);
 
 /** Memory of the program's own, from which slices are cut to be sent; it must stay as it is until
     `released(argument)` is called: once, on the thread that lets go last, when the region is
-    destroyed and the last slice of it acknowledged or released. `released` may be null. */
+    destroyed and the last slice of it acknowledged or released. `released` may be null. Any
+    thread. */
 typedef struct mr_region mr_region;
 mr_region *mr_region_create(const void *memory, size_t size, void (*released)(void *argument),
                             void *argument);
+/** Slices of it live on. Any thread. */
 void mr_region_destroy(mr_region *region);
 /** A slice of at most 32768 bytes. EINVAL, ENOBUFS where no buffer is left to refer to it. */
 int mr_region_slice(const mr_region *region, size_t offset, size_t size, struct mr_slice *slice);
 /** Sends a file of the kernel's, mapped, without a copy: as Linux's, of regular files only. Who
-    truncates the file meanwhile kills the program (SIGBUS). EBADF, EINVAL, as mr_send otherwise. */
+    truncates the file meanwhile kills the program (SIGBUS). A file that tells no size, as those of
+    /proc, has nothing to be sent. EBADF, EINVAL, what mmap answers (ENOMEM, EACCES, ENODEV as
+    EINVAL), else as mr_send. */
 ssize_t mr_sendfile(int socket, int file, off_t *offset, size_t count);
 
 /** F_GETFL and F_SETFL for O_NONBLOCK, F_GETFD and F_SETFD for FD_CLOEXEC (which is always so).

@@ -58,11 +58,12 @@ enum class CloseReason : uint8_t {
     unreachable,  ///< no way to the peer (EHOSTUNREACH, ENETUNREACH and what else ICMP says), or
                   ///< another core has the tuple that `connect` was given (EADDRNOTAVAIL)
 };
+/// In words, for people: "timed out".
 std::string_view to_string(CloseReason reason);
 
 /// What a connection is doing; a copy, for people and tools. Names as in Linux's tcp_info.
 struct ConnectionInfo {
-    std::string_view state;
+    std::string_view state;      ///< as `ss` names it: "ESTAB"; empty where there is none
     uint32_t snd_mss = 0;        ///< bytes
     uint32_t snd_cwnd = 0;       ///< bytes
     uint32_t snd_wnd = 0;        ///< bytes
@@ -91,11 +92,14 @@ struct Keepalive {
     uint32_t probes = 0;  ///< unanswered ones that end it, to 127: TCP_KEEPCNT
 };
 
+/// A handle of a TCP connection; copies stand for the same one.
 class Connection {
 public:
     /// A null handle; every call on it answers EBADF.
     Connection() = default;
+    /// Of the same connection, or both null.
     bool operator==(const Connection&) const = default;
+    /// Not null; whether the connection still lives it does not say.
     explicit operator bool() const { return connection_ != nullptr; }
 
     /// Takes all that has arrived in order, without a copy; empty where there is nothing. The
@@ -112,10 +116,12 @@ public:
     /// no buffer is left for that or the handshake is not over (`on_writable` follows; `data` is
     /// left as it was), EPIPE after `shutdown`, else the connection's errno.
     Result<size_t> send(BufferChain& data);
+    /// Likewise; `data` is taken whole, or left as it was.
     Result<size_t> send(Buffer&& data);
     /// Copies; answers how many bytes were taken. EAGAIN and the rest as above; ENOBUFS where no
     /// packet buffer is left.
     Result<size_t> send(std::span<const std::byte> data);
+    /// Likewise.
     Result<size_t> send(std::string_view data);
 
     /// Sends a copy as urgent data (RFC 9293 section 3.8.5), of any length: the peer is told that
@@ -187,8 +193,11 @@ public:
     /// Events go to another handler from now on.
     Result<void> set_handler(ConnectionHandler& handler);
 
+    /// This side's end.
     SocketAddress local() const;
+    /// The peer's end.
     SocketAddress remote() const;
+    /// A copy of what it is doing now.
     ConnectionInfo info() const;
     /// SO_ERROR: in `on_closed`, the errno of its end; 0 where it was in good order, and before.
     int socket_error() const;
@@ -209,9 +218,12 @@ private:
     tcp::Connection* connection_ = nullptr;
 };
 
+/// A handle of a listener; copies stand for the same one.
 class Listener {
 public:
+    /// A null handle; calls that answer a Result answer EBADF.
     Listener() = default;
+    /// Not null; whether the listener still lives it does not say.
     explicit operator bool() const { return listener_ != nullptr; }
 
     /// The connection that has waited longest, or nothing (also on a thread that does not own the
@@ -219,6 +231,7 @@ public:
     std::optional<Connection> accept(ConnectionHandler& handler);
     /// Stops listening; connections that nobody has accepted are reset. The handle is dead.
     Result<void> close();
+    /// What `listen` was given.
     SocketAddress local() const;
     /// DSCP of SYN-ACKs and of the connections that begin from now on, 0..63. EINVAL, EBADF,
     /// EPERM.
@@ -240,6 +253,7 @@ private:
 /// the connections that it was given to.
 class ConnectionHandler {
 public:
+    /// The library deletes no handler.
     virtual ~ConnectionHandler() = default;
     /// A `connect` has succeeded; not called for accepted connections.
     virtual void on_connected(Connection) {}
@@ -263,6 +277,7 @@ public:
 /// Told that connections wait to be accepted. Owned by the application; must outlive the listener.
 class ListenHandler {
 public:
+    /// The library deletes no handler.
     virtual ~ListenHandler() = default;
     /// At least one connection waits. Those that are left are not announced again until another
     /// arrives.
@@ -273,11 +288,11 @@ public:
 /// answers by.
 struct RawSegment {
     SocketAddress source;       ///< need not be one of ours
-    SocketAddress destination;
-    uint32_t seq = 0;
-    uint32_t ack = 0;
+    SocketAddress destination;  ///< of the same family
+    uint32_t seq = 0;           ///< host byte order, like all numbers here
+    uint32_t ack = 0;           ///< sent as it is, also without the flag
     uint8_t flags = 0;          ///< RFC 9293 section 3.1: FIN 1, SYN 2, RST 4, PSH 8, ACK 16, ...
-    uint16_t window = 65535;
+    uint16_t window = 65535;    ///< bytes, not scaled
     uint16_t mss = 0;           ///< the option, on a SYN; 0: without
 };
 
@@ -288,6 +303,7 @@ using CounterVisitor = std::function<void(std::string_view, uint64_t)>;
 /// One core's stack, as its application sees it.
 class Stack {
 public:
+    /// For the library: programs have their stacks from `Runtime` or `testing.h`.
     explicit Stack(api::Context& context) : context_(context) {}
     Stack(const Stack&) = delete;
     Stack& operator=(const Stack&) = delete;
@@ -324,16 +340,21 @@ public:
 
     /// The loop's clock, now.
     Instant now() const;
+    /// Its core's index in the runtime. Any thread.
     uint16_t core() const;
     /// Calls `visit` with every counter of this core.
     void counters(const CounterVisitor& visit) const;
     /// Connections, half-open and TIME-WAIT entries there are now.
     struct Population {
-        size_t connections, half_open, time_wait;
+        size_t connections,  ///< orphans and those that `connect` has begun, too
+            half_open,       ///< a SYN has come, the handshake is not over
+            time_wait;       ///< with most of the orphans in FIN-WAIT-2
     };
+    /// O(1).
     Population population() const;
-    /// Packet buffers that lie in the pools now, and how many there are.
+    /// Packet buffers that lie in the pools now.
     size_t buffers_available() const;
+    /// How many there are in all; never changes.
     size_t buffers_capacity() const;
 
 private:

@@ -10,7 +10,14 @@
 // calls. In C++ everything is for that thread. In C a context may be another thread's, whose calls
 // wait while the driver moves the time: it goes on in the driver's call that brings what they wait
 // for, which returns when all such threads wait again or have left (by mr_context_enter of another
-// context or of none, or by their end). The driver's own calls that wait move the time themselves.
+// context or of none, or by their end); one that waits for the driver in another way waits for
+// ever. Several are let go in the order in which they began to wait, which mr_test_await_caller
+// makes certain. The driver's own calls that wait move the time themselves; where nothing will ever
+// happen, they answer EDEADLK. A thread ends its own context, and the 100 ms that this may take
+// pass when the driver lets them.
+// A filter is asked in the midst of a turn: of these calls, it may make set_filter and those that
+// only tell. The loops of hosts (poll_once) turn all that is due in the network; next_deadline
+// tells of a host's own timers, next_event of everything; no descriptor wakes them.
 // Lifetime: a network outlives what was made in it.
 // Time: begins at 1 s; a stack's timers fire up to 65.5 us after they are due (their wheel's tick).
 //
@@ -47,12 +54,14 @@ namespace millrace::testing {
 
 /// An IP packet that a host has sent.
 struct Packet {
-    Instant at;
+    Instant at;                    ///< when it was sent
     std::vector<std::byte> bytes;  ///< from the IP header on
 };
 
+/// Hosts on one wire.
 class Network {
 public:
+    /// All that is random follows from the seed.
     explicit Network(uint64_t seed);
     ~Network();
     Network(const Network&) = delete;
@@ -63,16 +72,22 @@ public:
     /// Refused are several ports or cores, VLANs, and what a runtime would refuse. Cost: the pools'
     /// memory; by default some 50 MiB.
     Started<Stack*> add(const Config& config);
-    /// It is gone without a word, with all its handles.
-    void remove(Stack& host);
+    /// It is gone without a word, with all its handles; coroutines of its own end before. EDEADLK
+    /// within a turn.
+    Result<void> remove(Stack& host);
 
+    /// The wire's clock.
     Instant now() const;
     /// When something happens next: a packet arrives, a timer fires, a call has waited long enough.
     /// `Instant::never()` where nothing will.
     Instant next_event() const;
     /// To the present or a later instant: what is due by then has happened when this returns.
+    /// `Instant::never()`: until nothing more will happen. Within a turn, nothing.
     void advance_to(Instant at);
-    void advance(Duration time) { advance_to(now() + time); }
+    /// The same, so much later.
+    void advance(Duration time) {
+        advance_to(time < Instant::never() - now() ? now() + time : Instant::never());
+    }
     /// False where nothing will ever happen.
     bool advance_to_next_event();
 
@@ -80,6 +95,7 @@ public:
     void impair(const Stack& from, const Impairments& impairments);
     /// Asked about each packet that a host sends, before impairments: false loses it.
     using Filter = std::function<bool(const Stack& from, std::span<const std::byte> packet)>;
+    /// In the place of the one before; none: nothing is lost.
     void set_filter(Filter filter);
 
     /// The oldest packet that a host has sent and nobody has taken, lost or not: the latest 1024
@@ -114,10 +130,10 @@ mr_context *mr_test_context_create(mr_test_network *network, const char *toml, c
 
 /** In nanoseconds, as all times here. */
 int64_t mr_test_now(const mr_test_network *network);
-/** When something happens next; -1 where nothing will. */
+/** When something happens next; -1 where nothing will. Any thread, as mr_test_now. */
 int64_t mr_test_next_event(mr_test_network *network);
-/** What is due by then has happened when this returns. EINVAL for the past, EDEADLK within a
-    turn. */
+/** What is due by then has happened when this returns; INT64_MAX: until nothing more will happen.
+    EINVAL for the past, EDEADLK within a turn. */
 int mr_test_advance_to(mr_test_network *network, int64_t at);
 /** 1, or 0 where nothing will ever happen. EDEADLK. */
 int mr_test_advance_to_next_event(mr_test_network *network);
@@ -136,28 +152,29 @@ typedef bool mr_test_filter(void *argument, const mr_context *from, const void *
                             size_t size);
 int mr_test_set_filter(mr_test_network *network, mr_test_filter *filter, void *argument);
 
-/** What happens to what a host sends. Chances in parts per million of packets; the rest as in
-    `impairments.h`, which explains each. All zero: nothing, not even a delay. */
+/** What happens to what a host sends: see `impairments.h`. Chances in parts per million of packets.
+    All zero: nothing, not even a delay. */
 struct mr_test_impairments {
-    int64_t delay_ns;
-    int64_t jitter_ns;
-    uint32_t loss_ppm;
-    uint32_t ack_loss_ppm;
-    uint32_t lose_every;
-    uint32_t burst_enter_ppm;
-    uint32_t burst_leave_ppm;
-    uint32_t burst_loss_ppm;
-    uint32_t reorder_ppm;
-    int64_t reorder_by_ns;
-    uint32_t duplicate_ppm;
-    uint32_t corrupt_ppm;
-    uint32_t truncate_ppm;
-    uint64_t bits_per_second;
-    int64_t queue_max_ns;
-    uint32_t queue_bytes;
-    uint32_t mark_bytes;
-    uint32_t mtu;
+    int64_t delay_ns;         /**< each way takes so long */
+    int64_t jitter_ns;        /**< and up to so much more, at random */
+    uint32_t loss_ppm;        /**< each for itself */
+    uint32_t ack_loss_ppm;    /**< of segments without payload only */
+    uint32_t lose_every;      /**< every n-th; 0: none */
+    uint32_t burst_enter_ppm; /**< a burst of loss begins */
+    uint32_t burst_leave_ppm; /**< and ends */
+    uint32_t burst_loss_ppm;  /**< while it lasts */
+    uint32_t reorder_ppm;     /**< held back */
+    int64_t reorder_by_ns;    /**< by so much */
+    uint32_t duplicate_ppm;   /**< arrives twice */
+    uint32_t corrupt_ppm;     /**< one bit is flipped */
+    uint32_t truncate_ppm;    /**< cut somewhere */
+    uint64_t bits_per_second; /**< 0: no limit */
+    int64_t queue_max_ns;     /**< the longest wait behind that */
+    uint32_t queue_bytes;     /**< or the most that waits; 0: no such bound */
+    uint32_t mark_bytes;      /**< CE behind so many; 0: never */
+    uint32_t mtu;             /**< longer IP packets vanish; 0: none does */
 };
+/** From the next packet on. EFAULT, EINVAL. */
 int mr_test_impair(mr_context *from, const struct mr_test_impairments *impairments);
 
 #ifdef __cplusplus

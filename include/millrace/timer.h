@@ -3,8 +3,7 @@
 // Purpose: what has to happen later, or not at all: timeouts, pauses, periods.
 // Owner: the thread of the stack that it was started on; it may be made and destroyed anywhere
 // while it does not run. It may outlive its stack, which cancels it.
-// Cost: 64 bytes; starting and cancelling are O(1) and allocate nothing. A function of more than
-// two words is kept on the heap, and copied there when it expires.
+// Cost: 72 bytes; starting and cancelling are O(1) and allocate nothing.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +19,7 @@ class Context;
 }
 class Stack;
 
+/// Calls a function once, later.
 class Timer {
 public:
     /// `expired` is called once for each `start`; it may start the timer again, or destroy it.
@@ -35,11 +35,15 @@ public:
     Result<void> start(Stack& stack, Duration time);
     /// It does not expire any more. Nothing where it does not run.
     void cancel();
+    /// Started, and neither expired nor cancelled; false already while `expired` runs.
     bool is_running() const;
 
 private:
     friend class api::Context;
+    void expire();
+
     std::function<void()> expired_;
+    bool* destroyed_ = nullptr;           ///< told when it is, while its function runs
     alignas(void*) std::byte entry_[32];  ///< its place on the wheel
 };
 

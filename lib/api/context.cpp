@@ -123,7 +123,10 @@ Instant Stack::next_deadline() { return context_.loop().next_deadline(); }
 int Stack::wakeup_fd() const { return context_.loop().wakeup_fd(); }
 bool Stack::prepare_sleep() { return context_.loop().prepare_sleep(); }
 
-Instant Stack::now() const { return context_.stack().env().now; }
+Instant Stack::now() const {
+    api::Loop& loop = context_.loop();
+    return loop.is_turning() ? context_.stack().env().now : loop.now();
+}
 uint16_t Stack::core() const { return context_.stack().core(); }
 
 void Stack::counters(const CounterVisitor& visit) const {

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <new>
 
+#include "api/context.h"
 #include "base/poison.h"
 
 namespace millrace::coro {
@@ -104,15 +105,28 @@ void Scope::clear() {
         remove(*first_);
         frame.destroy();
     }
+    if (joiner_ != nullptr) joiner_->notify();
 }
 
 void Cancellation::cancel() {
     cancelled_ = true;
+    bool destroyed = false;
+    bool* const outer = std::exchange(destroyed_, &destroyed);
     // Whoever goes on may begin another operation, which ends at once, or destroy others.
-    while (first_ != nullptr) first_->interrupt(ECANCELED);
+    while (!destroyed && first_ != nullptr) first_->interrupt(ECANCELED);
+    if (!destroyed)
+        destroyed_ = outer;
+    else if (outer != nullptr)
+        *outer = true;
 }
 
 bool Operation::begin() {
+    interrupted_ = 0;
+    next_ = previous_ = nullptr;
+    if (stack_ != nullptr && api::Context::of(*stack_).check_thread() != 0) {
+        interrupted_ = EPERM;
+        return true;
+    }
     if (place_ != nullptr && *place_ != nullptr) {
         interrupted_ = EALREADY;
         return true;
@@ -133,7 +147,7 @@ void Operation::wait(std::coroutine_handle<> by) {
     }
     if (!timeout_) return;
     timer_.emplace([this] { interrupt(ETIMEDOUT); });
-    if (!timer_->start(*stack_, std::max(*timeout_, Duration()))) interrupt(EPERM);
+    static_cast<void>(timer_->start(*stack_, std::max(*timeout_, Duration())));
 }
 
 void Operation::set_timeout(Duration time) { timeout_ = time; }
@@ -168,7 +182,8 @@ Connection& Connection::operator=(Connection&& other) noexcept {
     connection_ = std::exchange(other.connection_, {});
     rest_ = std::move(other.rest_);
     unconsumed_ = std::exchange(other.unconsumed_, 0);
-    error_ = other.error_;
+    written_ = other.written_;
+    error_ = std::exchange(other.error_, EBADF);
     if (connection_) static_cast<void>(connection_.set_handler(*this));
     return *this;
 }
@@ -181,6 +196,7 @@ Connection::~Connection() {
 void Connection::adopt(Stack& stack, millrace::Connection connection) {
     stack_ = &stack;
     connection_ = connection;
+    error_ = 0;
 }
 
 Read Connection::read() { return Read(*this); }
@@ -282,6 +298,7 @@ bool Write::attempt() {
             error_ = taken.error().value;
             return error_ != EAGAIN && error_ != ENOBUFS;
         }
+        c.written_ += *taken;
         if (copies) copied_ = copied_.subspan(*taken);
     }
     error_ = 0;
@@ -315,9 +332,9 @@ Result<Connection> Connect::result() {
 }
 
 Result<void> Listener::listen(Stack& stack, const SocketAddress& local, uint32_t backlog) {
+    if (listener_) return error(EINVAL);
     const auto made = stack.listen(local, *this, backlog);
     if (!made) return std::unexpected(made.error());
-    close();
     stack_ = &stack;
     listener_ = *made;
     return {};

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 
 #include "api/c_calls.h"
 #include "buf/storage.h"
@@ -178,11 +179,13 @@ int mr_region_slice(const mr_region* region, size_t offset, size_t size, mr_slic
 ssize_t mr_sendfile(int socket, int file, off_t* offset, size_t count) {
     const auto found = current_context == nullptr ? error(ENXIO) : look_at_file(file, offset);
     if (!found) return fail(found.error().value);
+    if (count > SSIZE_MAX) return fail(EINVAL);
     const auto [begin, size] = *found;
     constexpr size_t count_max = 0x7ffff000;  // Linux's MAX_RW_COUNT
     const auto most = static_cast<off_t>(std::min(count, count_max));
     const off_t end = begin >= size ? begin : begin + std::min(size - begin, most);
     return on_socket(socket, [&](Socket& s, Sockets& sockets) -> Result<size_t> {
+        if (begin == end) return 0;  // whatever the socket is
         MappedFile source(sockets.stack(), file, begin, end);
         const auto sent = sockets.send_slices(s, source, 0);
         if (!sent) return sent;

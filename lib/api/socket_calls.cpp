@@ -96,7 +96,7 @@ void mr_context_destroy(mr_context* context) {
     if (context == nullptr) return;
     {
         const Turnstile::Visit visit(context->sockets.loop().turnstile());
-        if (!context->sockets.own()) return;
+        if (!context->sockets.own() || context->sockets.loop().is_turning()) return;
         delete context;
     }
     if (context == current_context) mr_context_enter(nullptr);

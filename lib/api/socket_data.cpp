@@ -126,17 +126,17 @@ Result<size_t> Socket::receive_slices(std::span<Buffer> into, size_t& count) {
     read_ += done;
     if (urgent_ && read_ > urgent_->at) urgent_.reset();
     lent_ += done;
-    return done > 0 ? done : nothing_received();
+    if (done > 0) return done;
+    return here > 0 ? error(EAGAIN) : nothing_received();  // no buffer for what ends at the mark
 }
 
 /// The urgent mark lies within a buffer: what is before it has to be one of its own. Empty where
 /// there is none.
 Buffer Socket::copy_received(size_t bytes) {
     BufferChain copy;
-    const size_t copied =
-        stack().pools().append_copy(copy, received_.front().first(bytes));
-    stack().env().counters.payload_copied += copied;
+    stack().pools().append_copy(copy, received_.front().first(bytes));
     Buffer first = copy.pop_front();
+    stack().env().counters.payload_copied += first.size();
     received_.trim_front(first.size());
     return first;
 }

@@ -83,6 +83,7 @@ TestNetwork::TestNetwork(uint64_t seed) : wire_(seed) {
 }
 
 Started<TestHost*> TestNetwork::add(const Config& config) {
+    if (turning_) return failure("a host cannot be added within a turn", EDEADLK);
     if (auto valid = validate(config); !valid) return std::unexpected(valid.error());
     if (config.ports.size() != 1 || config.cores.size() != 1)
         return failure("a test's host has one [[port]] and one [[core]]", EINVAL);
@@ -130,7 +131,8 @@ bool TestNetwork::on_frame(const sim::Node& from, std::span<const uint8_t> frame
     const auto ethernet = wire::Ethernet::parse(frame);
     const auto packet = frame.subspan(ethernet->size);
     sender.note_sent(wire_.now(), packet);
-    if (filter_ && !filter_(sender.context().facade(), std::as_bytes(packet))) return false;
+    const auto filter = filter_;  // which may set another
+    if (filter && !(*filter)(sender.context().facade(), std::as_bytes(packet))) return false;
     return ethernet->destination != world_mac;
 }
 
@@ -163,11 +165,13 @@ Instant TestNetwork::next_event() {
 
 void TestNetwork::advance_to(Instant at) {
     turnstile_->settle();
-    turnstile_->serve(wire_.now());
-    do {
-        step(std::min(next_event(), at));
+    while (true) {
         turnstile_->serve(wire_.now());
-    } while (wire_.now() < at || next_event() <= at);
+        const Instant next = next_event();
+        const bool nothing = next == Instant::never() || next > at;
+        if (nothing && (at == Instant::never() || wire_.now() >= at)) return;
+        step(nothing ? at : std::max(next, wire_.now()));
+    }
 }
 
 bool TestNetwork::advance_to_next_event() {

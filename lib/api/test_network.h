@@ -73,7 +73,10 @@ public:
     /// As `Loop::wait`, of the driver.
     Result<bool> drive(Duration limit, const std::function<bool()>& done);
     Result<void> push(TestHost& to, std::span<const std::byte> packet);
-    void set_filter(testing::Network::Filter filter) { filter_ = std::move(filter); }
+    void set_filter(testing::Network::Filter filter) {
+        filter_.reset();
+        if (filter) filter_ = std::make_shared<testing::Network::Filter>(std::move(filter));
+    }
 
 private:
     bool on_frame(const sim::Node& from, std::span<const uint8_t> frame);
@@ -83,7 +86,7 @@ private:
     const std::shared_ptr<Turnstile> turnstile_ = std::make_shared<Turnstile>();
     sim::Network wire_;
     std::vector<std::unique_ptr<TestHost>> hosts_;
-    testing::Network::Filter filter_;
+    std::shared_ptr<const testing::Network::Filter> filter_;
     bool turning_ = false;
 };
 

@@ -19,9 +19,11 @@ Started<Stack*> Network::add(const Config& config) {
     return &(*host)->context().facade();
 }
 
-void Network::remove(Stack& host) {
+Result<void> Network::remove(Stack& host) {
     const Turnstile::Visit visit(&network_->turnstile());
+    if (network_->is_turning()) return error(EDEADLK);
     network_->remove(network_->host(host));
+    return {};
 }
 
 Instant Network::now() const { return network_->wire().now(); }

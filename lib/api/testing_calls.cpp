@@ -2,6 +2,7 @@
 #include <millrace/testing.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -36,6 +37,17 @@ auto on_host(mr_context* context, Call&& with)
     Loop& loop = context->sockets.loop();
     if (loop.turnstile() == nullptr) return fail(EINVAL);
     return as_driver(*loop.turnstile(), [&] { return with(static_cast<TestHost&>(loop)); });
+}
+
+bool is_possible(const mr_test_impairments& in) {
+    const auto is_chance = [](uint32_t ppm) { return ppm <= 1'000'000; };
+    const auto is_time = [](int64_t ns) { return ns >= 0; };
+    return std::ranges::all_of(std::array{in.loss_ppm, in.ack_loss_ppm, in.burst_enter_ppm,
+                                          in.burst_leave_ppm, in.burst_loss_ppm, in.reorder_ppm,
+                                          in.duplicate_ppm, in.corrupt_ppm, in.truncate_ppm},
+                               is_chance) &&
+           std::ranges::all_of(
+               std::array{in.delay_ns, in.jitter_ns, in.reorder_by_ns, in.queue_max_ns}, is_time);
 }
 
 Impairments impairments_of(const mr_test_impairments& in) {
@@ -167,6 +179,7 @@ int mr_test_set_filter(mr_test_network* network, mr_test_filter* filter, void* a
 int mr_test_impair(mr_context* from, const mr_test_impairments* impairments) {
     return on_host(from, [&](TestHost& host) -> Result<void> {
         if (impairments == nullptr) return error(EFAULT);
+        if (!is_possible(*impairments)) return error(EINVAL);
         host.network().wire().set_impairments(host.node(), impairments_of(*impairments));
         return {};
     });

@@ -25,10 +25,24 @@ Timer::Timer(std::function<void()> expired) : expired_(std::move(expired)) {
     new (entry_) Entry(*this);
 }
 
-Timer::~Timer() { std::destroy_at(&entry_in(entry_)); }
+Timer::~Timer() {
+    std::destroy_at(&entry_in(entry_));
+    if (destroyed_ != nullptr) *destroyed_ = true;
+}
+
+/// The function is not the timer's while it runs: it may destroy that.
+void Timer::expire() {
+    bool destroyed = false;
+    destroyed_ = &destroyed;
+    auto function = std::move(expired_);
+    function();
+    if (destroyed) return;
+    destroyed_ = nullptr;
+    expired_ = std::move(function);
+}
 
 Result<void> Timer::start(Stack& stack, Duration time) {
-    if (time < Duration()) return error(EINVAL);
+    if (time < Duration() || (!expired_ && destroyed_ == nullptr)) return error(EINVAL);
     return api::Context::of(stack).start(entry_in(entry_), time);
 }
 
@@ -50,9 +64,7 @@ Result<void> Context::start(time::WheelEntry& entry, Duration time) {
 }
 
 void Context::on_timer(time::WheelEntry& entry) {
-    // Destroying the timer in its own function destroys that.
-    const auto expired = static_cast<Entry&>(entry).timer.expired_;
-    expired();
+    static_cast<Entry&>(entry).timer.expire();
 }
 
 }  // namespace api

@@ -120,11 +120,18 @@ public:
         size_ = 0;
     }
 
-    /// For drivers: the raw array. `filled(n)` after a receive, `sent(n)` after a transmit.
+    /// For drivers: the raw array. `filled(n)` after a receive; `to_be_sent()` before, `sent(n)`
+    /// after a transmit.
     rte_mbuf** raw() { return mbufs_.data(); }
     void filled(size_t n) {
         size_ = n;
-        for (size_t i = 0; i < n; ++i) unpoison_received(mbufs_[i]);
+        for (size_t i = 0; i < n; ++i) {
+            happens_after(mbufs_[i]);
+            unpoison_received(mbufs_[i]);
+        }
+    }
+    void to_be_sent() const {
+        for (size_t i = 0; i < size_; ++i) happens_before(mbufs_[i]);
     }
     /// Only the first `n` places are left; the others were emptied by the caller.
     void shrink(size_t n) { size_ = n; }

@@ -37,6 +37,7 @@ void drop_hold(void*, void* opaque) {
     auto* hold = static_cast<Hold*>(opaque);
     rte_mempool* pool = hold->pool;
     std::destroy_at(hold);
+    happens_before(pool);
     rte_mempool_put(pool, hold);
 }
 
@@ -55,10 +56,12 @@ public:
     }
     /// Where memory is short: waits until what has come back can be freed. False: nothing was.
     bool collect_patiently() {
-        const std::lock_guard lock(mutex_);
+        std::unique_lock lock(mutex_);
         const size_t before = pools_.size();
         sweep();
+        lock.unlock();
         std::this_thread::sleep_for(apart);
+        lock.lock();
         sweep();
         return pools_.size() < before;
     }
@@ -124,8 +127,9 @@ uint64_t PoolSizes::memory() const {
 Started<Pools> Pools::create(const std::string& name, const PoolSizes& sizes) {
     retired().collect();
     auto pools = try_create(name, sizes);
-    const auto short_of_memory = [&] {  // or of the mappings that it takes
-        return pools.error().code == ENOMEM || pools.error().code == ENOBUFS;
+    const auto short_of_memory = [&] {  // or of EAL's zones for it
+        const int code = pools.error().code;
+        return code == ENOMEM || code == ENOBUFS || code == ENOSPC;
     };
     if (pools || !short_of_memory() || !retired().collect_patiently()) return pools;
     return try_create(name, sizes);
@@ -191,7 +195,7 @@ Frame Pools::received(std::span<const uint8_t> bytes) {
 }
 
 std::optional<size_t> Pools::append_payload(Frame& frame, Cursor& cursor, size_t size) {
-    bool copy = size <= copy_max && frame.buffers() == 1;
+    const bool copy = size <= copy_max && frame.buffers() == 1 && is_copied_in(cursor, size);
     if (!copy && size_by_reference(cursor, size) < size)
         return append_in_one(frame, cursor, size) ? std::optional(size) : std::nullopt;
     size_t copied = 0;
@@ -199,8 +203,6 @@ std::optional<size_t> Pools::append_payload(Frame& frame, Cursor& cursor, size_t
         rte_mbuf* payload = mbuf_of(cursor.storage);
         const size_t piece = std::min<size_t>(payload->data_len - cursor.offset, size);
         if (piece > 0) {
-            // Whoever wanted no copy gets none; nor is anything written behind a reference.
-            copy = copy && payload->pool == payload_;
             uint8_t* room = copy ? frame.put(piece) : nullptr;
             if (room != nullptr) {
                 std::memcpy(room, rte_pktmbuf_mtod_offset(payload, const void*, cursor.offset),
@@ -214,6 +216,18 @@ std::optional<size_t> Pools::append_payload(Frame& frame, Cursor& cursor, size_t
         advance(cursor, piece);
     }
     return copied;
+}
+
+/// The next `size` bytes lie in this core's payload pool: whoever wanted no copy gets none.
+bool Pools::is_copied_in(const Cursor& cursor, size_t size) const {
+    size_t offset = cursor.offset;
+    for (const rte_mbuf* at = mbuf_of(cursor.storage); size > 0; at = at->next) {
+        const size_t piece = std::min<size_t>(at->data_len - offset, size);
+        if (piece > 0 && at->pool != payload_) return false;
+        size -= piece;
+        offset = 0;
+    }
+    return true;
 }
 
 uint32_t Pools::size_by_reference(const Cursor& cursor, size_t size) {
@@ -317,6 +331,7 @@ Result<Buffer> Pools::region_buffer(const Region& region, size_t offset, size_t 
         return error(EINVAL);
     void* element = nullptr;
     if (rte_mempool_get(holds_, &element) != 0) return error(ENOBUFS);
+    happens_after(holds_);
     rte_mbuf* mbuf = allocate(region_);
     if (mbuf == nullptr) {
         rte_mempool_put(holds_, element);
@@ -417,10 +432,9 @@ void advance(Cursor& cursor, size_t bytes) {
 
 namespace {
 
-/// Memory of somebody else's (a region, a buffer at the other end of a ring) is not counted: its
-/// owner bounds it.
+/// Memory of the application's own (a region) is not counted: of that, each slice is a part.
 size_t pinned_by(const rte_mbuf* mbuf) {
-    return mbuf_overhead + (RTE_MBUF_DIRECT(mbuf) ? mbuf->buf_len : 0);
+    return mbuf_overhead + (RTE_MBUF_HAS_EXTBUF(mbuf) ? 0 : mbuf->buf_len);
 }
 
 }  // namespace

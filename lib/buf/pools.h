@@ -101,6 +101,7 @@ public:
 private:
     Pools() = default;
     static Started<Pools> try_create(const std::string& name, const PoolSizes& sizes);
+    bool is_copied_in(const Cursor& cursor, size_t size) const;
     bool append_in_one(Frame& frame, Cursor& cursor, size_t size);
     bool append_reference(Frame& frame, rte_mbuf* payload, size_t offset, size_t size);
 

@@ -7,6 +7,7 @@
 
 #include <millrace/buffer.h>
 
+#include "base/happens_before.h"
 #include "base/poison.h"
 
 namespace millrace::buf {
@@ -27,6 +28,7 @@ inline void free_segment(rte_mbuf* mbuf) {
     if (free == nullptr) return;
     rte_mempool* pool = free->pool;
     poison(free, element_size(pool));
+    happens_before(pool);
     rte_mempool_put(pool, free);
 }
 
@@ -42,6 +44,7 @@ inline void free_chain(rte_mbuf* mbuf) {
 inline rte_mbuf* allocate(rte_mempool* pool) {
     void* element = nullptr;
     if (rte_mempool_get(pool, &element) != 0) return nullptr;
+    happens_after(pool);
     unpoison(element, element_size(pool));
     auto* mbuf = static_cast<rte_mbuf*>(element);
     rte_pktmbuf_reset(mbuf);
@@ -86,12 +89,12 @@ public:
     static Buffer attach(BufferStorage* storage, const std::byte* data, uint32_t size) {
         return {storage, data, size};
     }
-    /// All these bytes lie within the memory of what was detached.
+    /// All these bytes are part of what was detached.
     static bool holds(BufferStorage* storage, const void* data, size_t size) {
         const rte_mbuf* mbuf = buf::mbuf_of(storage);
-        const auto begin = reinterpret_cast<uintptr_t>(mbuf->buf_addr);
+        const auto begin = reinterpret_cast<uintptr_t>(rte_pktmbuf_mtod(mbuf, const void*));
         const auto at = reinterpret_cast<uintptr_t>(data);
-        return at >= begin && size <= mbuf->buf_len && at - begin <= mbuf->buf_len - size;
+        return at >= begin && size <= mbuf->data_len && at - begin <= mbuf->data_len - size;
     }
     static BufferStorage* head(const BufferChain& chain) { return chain.head_; }
     static BufferStorage* tail(const BufferChain& chain) { return chain.tail_; }

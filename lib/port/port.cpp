@@ -212,6 +212,7 @@ bool Port::receive(uint16_t queue, buf::FrameBatch& batch) const {
 void Port::transmit(uint16_t queue, buf::FrameBatch& batch, buf::Pools& pools) const {
     if (!multi_segment_ || reads_by_dma_) linearise(batch, pools);
     const auto size = static_cast<uint16_t>(batch.size());
+    batch.to_be_sent();
     batch.sent(rte_eth_tx_burst(id_, queue, batch.raw(), size));
 }
 

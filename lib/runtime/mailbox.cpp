@@ -40,6 +40,7 @@ Mailbox::~Mailbox() {
 }
 
 bool Mailbox::post(buf::Frame frame) {
+    happens_before(frame.get());
     if (rte_ring_mp_enqueue(frames_, frame.get()) != 0) return false;
     frame.release();
     wake();
@@ -48,6 +49,7 @@ bool Mailbox::post(buf::Frame frame) {
 
 bool Mailbox::post(Letter letter) {
     auto item = std::make_unique<Letter>(std::move(letter));
+    happens_before(item.get());
     if (rte_ring_mp_enqueue(letters_, item.get()) != 0) return false;
     (void)item.release();  // the ring owns it now
     wake();

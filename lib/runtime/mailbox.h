@@ -43,6 +43,7 @@ public:
         size_t count = 0;
         void* item = nullptr;
         while (count < budget && rte_ring_sc_dequeue(letters_, &item) == 0) {
+            happens_after(item);
             const std::unique_ptr<Letter> letter(static_cast<Letter*>(item));
             open(*letter);
             ++count;

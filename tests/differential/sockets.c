@@ -553,6 +553,7 @@ static void files(void) {
     T((int)CALL(sendfile)(s[1], file, NULL, 3));
     T((int)lseek(file, 0, SEEK_CUR));
     T(got(s[2], 10, 0));
+    T((int)CALL(sendfile)(s[1], file, NULL, (size_t)-1));
     T((int)CALL(sendfile)(s[1], -1, NULL, 3));
     T((int)CALL(sendfile)(-1, file, NULL, 3));
     T((int)CALL(sendfile)(s[1], writing, NULL, 3));
@@ -570,6 +571,8 @@ static void files(void) {
     close_pair();
     fresh(1, AF_INET);
     T((int)CALL(sendfile)(s[1], file, NULL, 3));
+    T((int)CALL(sendfile)(s[1], file, NULL, 0));
+    T(file_sent(s[1], file, 40000000, 5));
     closed(s[1]);
     close(file);
     close(writing);

@@ -166,7 +166,7 @@ TEST(Testing, a_host_that_is_removed_answers_no_more) {
     EXPECT_TRUE(b.listen({Address(), 7}, server));
     EXPECT_TRUE(a.connect({Address::v4(10, 0, 0, 2), 7}, client));
     network.advance_to_next_event();
-    network.remove(b);
+    EXPECT_TRUE(network.remove(b));
     network.advance(600_s);
     EXPECT_EQ(client.closed, CloseReason::timed_out);
     Stack& again = **network.add(host("10.0.0.2/24"));
@@ -174,6 +174,29 @@ TEST(Testing, a_host_that_is_removed_answers_no_more) {
     EXPECT_TRUE(a.connect({Address::v4(10, 0, 0, 2), 7}, client));
     network.advance(20_s);  // as anywhere, the old link address is doubted after five seconds
     EXPECT_TRUE(client.connected);
+}
+
+TEST(Testing, a_filter_may_set_another_and_changes_no_hosts) {
+    Network network(1);
+    Stack& a = **network.add(host("10.0.0.1/24"));
+    Stack& b = **network.add(host("10.0.0.2/24"));
+    Events client, server;
+    EXPECT_TRUE(b.listen({Address(), 7}, server));
+    int asked = 0;
+    network.set_filter([&](const Stack&, std::span<const std::byte>) {
+        ++asked;
+        EXPECT_EQ(network.remove(b).error(), EDEADLK);
+        EXPECT_FALSE(network.add(host("10.0.0.3/24")));
+        EXPECT_FALSE(network.advance_to_next_event());
+        network.set_filter({});
+        return false;
+    });
+    EXPECT_TRUE(a.connect({Address::v4(10, 0, 0, 2), 7}, client));
+    network.advance_to(Instant::never());
+    EXPECT_TRUE(client.connected);
+    EXPECT_EQ(asked, 1);
+    EXPECT_EQ(network.next_event(), Instant::never());
+    EXPECT_EQ(a.now(), network.now());
 }
 
 TEST(Testing, a_configuration_that_no_wire_can_be_is_refused) {
@@ -329,6 +352,10 @@ TEST_F(TestingC, bad_calls_are_told_what_is_wrong) {
     EXPECT_ERRNO(mr_test_advance_to(network_, mr_test_now(network_) - 1), EINVAL);
     EXPECT_ERRNO(mr_test_network_destroy(network_), EBUSY);
     EXPECT_ERRNO(mr_test_push(a_, "", 0), EINVAL);
+    const mr_test_impairments surely{.loss_ppm = 1'000'001}, back{.delay_ns = -1};
+    EXPECT_ERRNO(mr_test_impair(a_, &surely), EINVAL);
+    EXPECT_ERRNO(mr_test_impair(a_, &back), EINVAL);
+    EXPECT_EQ(mr_test_advance_to(network_, INT64_MAX), 0);
     EXPECT_EQ(mr_test_take(a_, nullptr, 0, nullptr), 0);
     std::thread([&] {
         EXPECT_ERRNO(mr_test_advance_to(network_, INT64_MAX), EPERM);

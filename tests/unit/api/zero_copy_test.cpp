@@ -165,7 +165,8 @@ protected:
     static void send_all(int socket, Source& source) {
         while (!source.empty()) {
             mr_slice slice = source.next();
-            EXPECT_EQ(mr_send_slices(socket, &slice, 1, 0), static_cast<ssize_t>(slice.size));
+            const auto size = static_cast<ssize_t>(slice.size);
+            EXPECT_EQ(mr_send_slices(socket, &slice, 1, 0), size);
         }
     }
     /// To the end of the stream.
@@ -373,6 +374,19 @@ TEST_F(Sockets, a_slice_may_be_trimmed_and_never_widened) {
     char bytes[1000];
     EXPECT_EQ(mr_recv(b, bytes, sizeof(bytes), 0), 980);
     EXPECT_EQ(std::memcmp(bytes, &pattern()[10], 980), 0);
+    // Nor one that was received: what lies beside it in the packet's buffer is nobody's to send.
+    EXPECT_EQ(mr_send(a, "hello", 5, 0), 5);
+    size_t count = 1;
+    EXPECT_EQ(mr_recv_slices(b, &slice, &count, 0), 5);
+    slice.data = static_cast<const std::byte*>(slice.data) - 1;
+    EXPECT_ERRNO(mr_send_slices(b, &slice, 1, 0), EINVAL);
+    slice.data = static_cast<const std::byte*>(slice.data) + 1;
+    slice.size = 6;
+    EXPECT_ERRNO(mr_send_slices(b, &slice, 1, 0), EINVAL);
+    slice.size = 4;
+    EXPECT_EQ(mr_send_slices(b, &slice, 1, 0), 4);
+    EXPECT_EQ(mr_recv(a, bytes, sizeof(bytes), 0), 4);
+    EXPECT_EQ(std::memcmp(bytes, "hell", 4), 0);
     mr_close(a);
     mr_close(b);
 }

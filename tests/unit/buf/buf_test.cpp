@@ -149,6 +149,25 @@ TEST(Pools, many_pieces_are_copied_whatever_their_size) {
     EXPECT_EQ(pools.available(), pools.capacity());
 }
 
+/// Little payload in many pieces, none of which may be copied for being little.
+TEST(Pools, a_frame_has_few_pieces_however_little_they_hold) {
+    Pools pools = make("little_pieces");
+    const auto bytes = numbers(200);
+    const Region region(std::as_bytes(std::span(bytes)), {});
+    for (const size_t pieces : {size_t{8}, size_t{100}}) {
+        BufferChain chain;
+        for (size_t i = 0; i < pieces; ++i) chain.append(*pools.region_buffer(region, 2 * i, 2));
+        Frame frame = pools.frame();
+        Cursor cursor{BufferAccess::head(chain), 0};
+        EXPECT_EQ(pools.append_payload(frame, cursor, 2 * pieces), pieces > 8 ? 2 * pieces : 0);
+        EXPECT_LE(frame.buffers(), Pools::pieces_max + 1);
+        EXPECT_EQ(contents(frame),
+                  std::vector<uint8_t>(bytes.begin(),
+                                       bytes.begin() + static_cast<ptrdiff_t>(2 * pieces)));
+    }
+    EXPECT_EQ(pools.available(), pools.capacity());
+}
+
 TEST(Pools, what_somebody_else_holds_is_not_written) {
     Pools pools = make("shared_tail");
     BufferChain kept;

@@ -108,12 +108,24 @@ python "tidy" python3 -W ignore "$MILLRACE_TOP/tests/tidy/tidy.py" "$MILLRACE_TO
 
 if [ $quick = 0 ]; then
     sanitized=$MILLRACE_TOP/build-asan
-    targets=$(for name in $suites; do printf 'tests/%s_tests ' "$name"; done)
+    targets=$(for name in $suites; do printf 'tests/%s_tests ' "$name"; done
+              printf 'apps/%s ' millrace-echo echo_coroutines epoll_echo_millrace \
+                  proxy_callbacks proxy_coroutines proxy_epoll)
     build "$sanitized" "$targets" --buildtype=debug -Doptimization=1 -Ddefault_library=static \
         -Db_sanitize=address,undefined -Db_lundef=false
     # EAL keeps memory to its end; what the tests leak they find themselves, by counting buffers.
     export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     for name in $suites; do suite "$name (ASan, UBSan)" "$sanitized/tests/${name}_tests"; done
+    python "styles (ASan, UBSan)" python3 -W ignore "$MILLRACE_TOP/tests/interop/interop.py" "$sanitized" -k styles
+    # What has threads: contexts on several, networks that several share, cores and mailboxes.
+    threaded=$MILLRACE_TOP/build-tsan
+    build "$threaded" "tests/unit_tests tests/coroutine_tests" --buildtype=debug -Doptimization=1 \
+        -Ddefault_library=static -Db_sanitize=thread -Db_lundef=false
+    export TSAN_OPTIONS="halt_on_error=1:suppressions=$MILLRACE_TOP/tests/tsan.supp"
+    # Where the kernel spreads addresses wide, GCC 12's ThreadSanitizer does not start.
+    suite "unit (TSan)" setarch -R "$threaded/tests/unit_tests" \
+        --gtest_filter='Api*:Core*:Epoll*:Mailbox*:Runtime*:Sockets*:Testing*:ZeroCopy*'
+    suite "coroutine (TSan)" setarch -R "$threaded/tests/coroutine_tests"
     python "install" python3 -W ignore "$MILLRACE_TOP/tests/install/install.py" "$optimised"
     python "differential" python3 -W ignore "$MILLRACE_TOP/tests/differential/differential.py" "$optimised"
     python "interop" python3 -W ignore "$MILLRACE_TOP/tests/interop/interop.py" "$optimised"

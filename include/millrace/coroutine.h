@@ -125,9 +125,12 @@ public:
 template <typename T>
 class [[nodiscard]] Task {
 public:
+    /// For the compiler.
     using promise_type = detail::Promise<T>;
 
+    /// The frame changes hands.
     Task(Task&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+    /// The frames change hands.
     Task& operator=(Task&& other) noexcept {
         std::swap(frame_, other.frame_);
         return *this;
@@ -136,11 +139,14 @@ public:
         if (frame_) frame_.destroy();
     }
 
+    /// It has not begun.
     bool await_ready() const noexcept { return false; }
+    /// It begins; `by` goes on when it has ended.
     std::coroutine_handle<> await_suspend(std::coroutine_handle<> by) noexcept {
         frame_.promise().continuation_ = by;
         return frame_;
     }
+    /// What it has answered, or thrown.
     T await_resume() { return frame_.promise().take(); }
 
 private:
@@ -226,14 +232,18 @@ protected:
     /// Ends it with an errno, unless it is done.
     void interrupt(int error);
 
+    /// True where there is nothing to wait for.
     bool begin();
+    /// `by` goes on when it is done.
     void wait(std::coroutine_handle<> by);
+    /// How long it may wait.
     void set_timeout(Duration time);
+    /// What else ends it.
     void set_cancellation(Cancellation& cancellation) { cancellation_ = &cancellation; }
     /// What has ended it before it was done; 0: nothing.
     int interrupted() const { return interrupted_; }
 
-    Stack* const stack_;
+    Stack* const stack_;  ///< null where it belongs to none
 
 private:
     friend class Cancellation;
@@ -275,11 +285,12 @@ public:
 
     /// Looks at the operation where it is: it cannot be moved.
     struct Awaiter {
-        Awaitable& operation;
-        bool await_ready() { return operation.begin(); }
-        void await_suspend(std::coroutine_handle<> by) { operation.wait(by); }
-        auto await_resume() { return static_cast<Derived&>(operation).result(); }
+        Awaitable& operation;                                   ///< it
+        bool await_ready() { return operation.begin(); }        ///< tries
+        void await_suspend(std::coroutine_handle<> by) { operation.wait(by); }  ///< waits
+        auto await_resume() { return static_cast<Derived&>(operation).result(); }  ///< answers
     };
+    /// `co_await`.
     Awaiter operator co_await() { return {*this}; }
 
 protected:
@@ -294,7 +305,9 @@ class Write;
 class Connection final : private ConnectionHandler {
 public:
     Connection() = default;
+    /// Takes it over, with what it has not read; the other is none then.
     Connection(Connection&& other) noexcept;
+    /// Closes its own, and takes the other's over.
     Connection& operator=(Connection&& other) noexcept;
     ~Connection() override;
 
@@ -346,8 +359,10 @@ private:
     bool* destroyed_ = nullptr;  ///< told when it is, while coroutines go on
 };
 
+/// `co_await connection.read()`.
 class [[nodiscard]] Read final : public Awaitable<Read> {
 public:
+    /// What the await answers.
     Result<BufferChain> result();
 
 private:
@@ -360,8 +375,10 @@ private:
     Result<BufferChain> result_;
 };
 
+/// `co_await connection.write(...)`.
 class [[nodiscard]] Write final : public Awaitable<Write> {
 public:
+    /// What the await answers.
     Result<void> result();
 
 private:
@@ -383,8 +400,10 @@ private:
 /// and those of the attempt: ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH and what else ICMP says.
 class [[nodiscard]] Connect final : public Awaitable<Connect> {
 public:
+    /// `local` may name an address, a port, both or neither.
     Connect(Stack& stack, const SocketAddress& remote, const SocketAddress& local = {})
         : Awaitable(&stack, nullptr), remote_(remote), local_(local) {}
+    /// What the await answers.
     Result<Connection> result();
 
 private:
@@ -428,8 +447,10 @@ private:
     Operation* acceptor_ = nullptr;
 };
 
+/// `co_await listener.accept()`.
 class [[nodiscard]] Accept final : public Awaitable<Accept> {
 public:
+    /// What the await answers.
     Result<Connection> result();
 
 private:
@@ -443,8 +464,10 @@ private:
     int error_ = 0;
 };
 
+/// `co_await scope.join(stack)`.
 class [[nodiscard]] Join final : public Awaitable<Join> {
 public:
+    /// What the await answers.
     Result<void> result();
 
 private:
@@ -459,6 +482,7 @@ inline Join Scope::join(Stack& stack) { return {stack, *this}; }
 /// `co_await sleep(stack, 100_ms)`; ECANCELED, EPERM.
 class [[nodiscard]] Sleep final : public Awaitable<Sleep> {
 public:
+    /// Not shorter than `time`, and up to 65.5 us longer.
     Sleep(Stack& stack, Duration time) : Awaitable(&stack, nullptr) { set_timeout(time); }
     /// It has a time already.
     Sleep& within(Duration) = delete;

@@ -28,15 +28,15 @@ constexpr size_t mbuf_overhead = sizeof(rte_mbuf) + 64;  // with the pool's own 
 /// Keeps a region alive while one buffer of it, or a copy of that buffer in flight, exists. It
 /// cannot live in the buffer itself, which may go back to its pool before its copies do.
 struct Hold {
-    rte_mbuf_ext_shared_info shared;
-    BufferAccess::RegionLife life;
+    rte_mbuf_ext_shared_info shared;  // whose count is written by atomic operations alone
     rte_mempool* pool;
+    alignas(BufferAccess::RegionLife) std::byte life[sizeof(BufferAccess::RegionLife)];
 };
 
 void drop_hold(void*, void* opaque) {
     auto* hold = static_cast<Hold*>(opaque);
     rte_mempool* pool = hold->pool;
-    std::destroy_at(hold);
+    std::destroy_at(std::launder(reinterpret_cast<BufferAccess::RegionLife*>(hold->life)));
     happens_before(pool);
     rte_mempool_put(pool, hold);
 }
@@ -83,6 +83,7 @@ private:
             }
             if (!waiting.full_since) waiting.full_since = now;
             if (now - *waiting.full_since < apart) return false;
+            happens_after(pool);
             rte_mempool_mem_iter(
                 pool,
                 [](rte_mempool*, void*, rte_mempool_memhdr* memory, unsigned) {
@@ -337,8 +338,8 @@ Result<Buffer> Pools::region_buffer(const Region& region, size_t offset, size_t 
         rte_mempool_put(holds_, element);
         return error(ENOBUFS);
     }
-    auto* hold = std::construct_at(static_cast<Hold*>(element));
-    hold->life = BufferAccess::life(region);
+    auto* hold = static_cast<Hold*>(element);
+    new (hold->life) BufferAccess::RegionLife(BufferAccess::life(region));
     hold->pool = holds_;
     hold->shared.free_cb = drop_hold;
     hold->shared.fcb_opaque = hold;

@@ -1,7 +1,7 @@
 #include "runtime/world.h"
 
 #include <algorithm>
-#include <atomic>
+#include <mutex>
 
 #include <fmt/format.h>
 #include <rte_ethdev.h>
@@ -13,6 +13,12 @@ namespace millrace::runtime {
 namespace {
 
 constexpr uint64_t mib = 1 << 20;
+
+/// EAL's lists of devices know nothing of threads; worlds may be made and ended on several.
+std::mutex& devices() {
+    static std::mutex mutex;
+    return mutex;
+}
 
 /// Which cores poll a port.
 std::vector<uint16_t> cores_of(const Config& config, const PortConfig& port) {
@@ -52,8 +58,9 @@ Started<std::unique_ptr<World>> World::create(const Config& config) {
     // Rings, driver queues, EAL's own tables, and what alignment costs the pools.
     const uint64_t memory_mb = memory * 5 / 4 / mib + 64 + 16 * config.ports.size();
     if (auto eal = start_eal(config.eal, memory_mb); !eal) return std::unexpected(eal.error());
-    static std::atomic<unsigned> worlds{0};
     std::unique_ptr<World> world(new World(config));
+    const std::lock_guard lock(devices());  // let go before a world that could not be made ends
+    static unsigned worlds = 0;
     world->name_ = fmt::format("mr{}", worlds++);
     if (auto made = world->make_cores(); !made) return std::unexpected(made.error());
     if (auto opened = world->open_ports(); !opened) return std::unexpected(opened.error());
@@ -62,6 +69,7 @@ Started<std::unique_ptr<World>> World::create(const Config& config) {
 }
 
 World::~World() {
+    const std::lock_guard lock(devices());
     // Stacks give their buffers back before ports and pools go; ports theirs before pools.
     for (auto& core : cores_) {
         core->stack_.reset();

@@ -2,8 +2,10 @@
 """The house rules that a machine can check. Usage: tidy.py TOP"""
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 
 TOP = os.path.abspath(sys.argv.pop(1))
@@ -209,6 +211,18 @@ class Tidy(unittest.TestCase):
                      if re.match(pattern, name) and not re.match(NO_OPTIONS, name)}
             self.assertGreater(len(named), 30)
             self.assertEqual(named - listed, set())
+
+    def test_everything_in_the_public_headers_is_documented(self):
+        options = {"INPUT": os.path.join(TOP, "include/millrace"), "FILE_PATTERNS": "*.h",
+                   "OUTPUT_DIRECTORY": tempfile.mkdtemp(), "GENERATE_LATEX": "NO", "QUIET": "YES",
+                   "JAVADOC_AUTOBRIEF": "YES", "EXTRACT_ALL": "NO", "HAVE_DOT": "NO",
+                   "MACRO_EXPANSION": "YES", "PREDEFINED": "__cplusplus",
+                   "EXCLUDE_SYMBOLS": "millrace::api::* millrace::tcp::* millrace::detail::* "
+                                      "millrace::coro::detail::*"}
+        self.addCleanup(shutil.rmtree, options["OUTPUT_DIRECTORY"])
+        said = subprocess.run(["doxygen", "-"], capture_output=True, text=True,
+                              input="".join(f"{k} = {v}\n" for k, v in options.items()))
+        self.assertEqual((said.returncode, said.stderr), (0, ""))
 
     def test_every_requirement_of_rfc_9293_has_a_test_or_a_reason(self):
         self.assertEqual(sum(n for kind, n in REQUIREMENTS.items() if kind != "U"), 119)

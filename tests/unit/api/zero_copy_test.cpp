@@ -21,7 +21,7 @@ namespace millrace {
 namespace {
 
 constexpr size_t mebi = 1 << 20;
-#ifdef MILLRACE_ASAN
+#if defined(MILLRACE_ASAN) || defined(MILLRACE_TSAN)
 constexpr size_t whole = 64 * mebi;  // a tenth of the speed
 #else
 constexpr size_t whole = 1024 * mebi;

@@ -22,15 +22,15 @@ private:
             const auto sent = c.send(held_);
             if (!sent) {
                 if (sent.error() == EAGAIN) return;
-                c.abort();
+                static_cast<void>(c.abort());
                 delete this;
                 return;
             }
-            c.consumed(*sent);
+            static_cast<void>(c.consumed(*sent));
             held_ = c.receive();
         }
         if (!c.at_end()) return;
-        c.close();
+        static_cast<void>(c.close());
         delete this;
     }
 
@@ -41,7 +41,7 @@ struct Echo final : ListenHandler {
     void on_acceptable(Listener listener) override {
         auto client = std::make_unique<Client>();
         while (listener.accept(*client)) {
-            client.release();  // its own from now on
+            static_cast<void>(client.release());  // its own from now on
             client = std::make_unique<Client>();
         }
     }

@@ -153,7 +153,7 @@ int main(int argc, char** argv) {
         static thread_local std::unique_ptr<Proxy> proxy = std::make_unique<Proxy>(stack);
         if (const auto made = stack.listen({Address(), port}, *proxy); !made) {
             std::fprintf(stderr, "port %d: %s\n", port, made.error().message());
-            std::exit(1);
+            std::_Exit(1);
         }
     });
     if (!running) return std::fprintf(stderr, "%s\n", running.error().what.c_str()), 1;

@@ -59,7 +59,7 @@ static Task<> serve(Stack& stack, coro::Scope& scope, uint16_t port) {
     coro::Listener listener;
     if (const auto done = listener.listen(stack, {Address(), port}); !done) {
         std::fprintf(stderr, "port %d: %s\n", port, done.error().message());
-        std::exit(1);
+        std::_Exit(1);
     }
     while (auto c = co_await listener.accept()) scope.spawn(serve_one(stack, std::move(*c)));
 }

@@ -293,8 +293,9 @@ public:
     /// `co_await`.
     Awaiter operator co_await() { return {*this}; }
 
-protected:
-    using Operation::Operation;
+private:
+    friend Derived;
+    Awaitable(Stack* stack, Operation** place) : Operation(stack, place) {}
 };
 
 class Read;

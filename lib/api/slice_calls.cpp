@@ -180,7 +180,8 @@ ssize_t mr_sendfile(int socket, int file, off_t* offset, size_t count) {
     const auto found = current_context == nullptr ? error(ENXIO) : look_at_file(file, offset);
     if (!found) return fail(found.error().value);
     if (count > SSIZE_MAX) return fail(EINVAL);
-    const auto [begin, size] = *found;
+    const off_t begin = found->first;
+    const off_t size = found->second;
     constexpr size_t count_max = 0x7ffff000;  // Linux's MAX_RW_COUNT
     const auto most = static_cast<off_t>(std::min(count, count_max));
     const off_t end = begin >= size ? begin : begin + std::min(size - begin, most);

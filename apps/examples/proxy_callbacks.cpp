@@ -23,12 +23,14 @@ public:
     void on_connected(Connection) override {
         const std::string first = request_.head + head_.substr(request_.taken);
         if (request_.is_tunnel && !client_.open.send(PROXY_ESTABLISHED)) return give_up();
-        if (!server_.open.send(first)) return give_up();
+        // The first that is sent: there is room, unless buffers are short.
+        if (!first.empty() && server_.open.send(first) != first.size()) return give_up();
         connected_ = true;
         forward(client_, server_);
     }
     void on_readable(Connection c) override {
-        if (!connected_) return c == client_.open ? read_head() : void();
+        // What follows the head waits until the server is there.
+        if (!connected_) return c == client_.open && !server_.open ? read_head() : void();
         c == client_.open ? forward(client_, server_) : forward(server_, client_);
     }
     void on_writable(Connection c) override {

@@ -31,6 +31,8 @@ static inline int read_proxy_request(const char *data, size_t size, struct proxy
     if (end == NULL) return size < PROXY_HEAD_MAX ? 0 : -1;
     int line = 0;
     if (sscanf(text, "%15s %8191s HTTP/1.1%n", method, target, &line) != 2 || line == 0) return -1;
+    /* White space is anything to sscanf: the line has to end where it seems to. */
+    if (text + line > end || strncmp(text + line, "\r\n", 2) != 0) return -1;
     out->is_tunnel = strcmp(method, "CONNECT") == 0;
     const char *host = target;
     if (!out->is_tunnel) {
@@ -39,12 +41,11 @@ static inline int read_proxy_request(const char *data, size_t size, struct proxy
     }
     const size_t length = strcspn(host, "/");
     const char *const path = host[length] == '/' ? host + length : "/";
-    const char *const bracket = strchr(host, ']');
-    const char *const colon = strrchr(bracket != NULL ? bracket : host, ':');
-    const int has_port = colon != NULL && colon < host + length;
     if (length == 0 || length > 60) return -1;
-    snprintf(out->authority, sizeof(out->authority), "%.*s%s", (int)length, host,
-             has_port ? "" : ":80");
+    snprintf(out->authority, sizeof(out->authority), "%.*s", (int)length, host);
+    const char *const bracket = strchr(out->authority, ']');
+    if (strchr(bracket != NULL ? bracket : out->authority, ':') == NULL)
+        strcat(out->authority, ":80");
     out->taken = out->is_tunnel ? (size_t)(end - text) + 4 : (size_t)line + 2;
     out->head[0] = '\0';
     if (!out->is_tunnel)

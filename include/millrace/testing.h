@@ -123,8 +123,8 @@ mr_test_network *mr_test_network_create(uint64_t seed);
 int mr_test_network_destroy(mr_test_network *network);
 /** A host's context, and enters it: of a configuration as for mr_context_create, with one port; the
     wire stands in for its device. It is its first caller's: another thread that enters it before
-    this one has made a call. Null where that cannot be; then `why` says cause and remedy. Ended by
-    mr_context_destroy. */
+    this one has made a call. Null where that cannot be, as on another thread than the network's;
+    then `why` says cause and remedy. Ended by mr_context_destroy. */
 mr_context *mr_test_context_create(mr_test_network *network, const char *toml, char *why,
                                    size_t why_size);
 

@@ -31,7 +31,7 @@ public:
 
     /// Expires after `time`, in the application's turn: not before, and at most 65.5 us later as
     /// far as the loop turns in time. One that runs begins anew. EPERM on another thread than the
-    /// stack's, EINVAL for a negative time.
+    /// stack's, EINVAL for a negative time, or where there is no function.
     Result<void> start(Stack& stack, Duration time);
     /// It does not expire any more. Nothing where it does not run.
     void cancel();

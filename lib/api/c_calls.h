@@ -53,7 +53,6 @@ mr_context* make_context(const Started<Config>& config, char* why, size_t why_si
     if (config->cores.size() != 1) return say("a context has one core: one [[core]], no more");
     auto hosted = host(*config);
     if (!hosted) return say(hosted.error().what);
-    Turnstile::leave();
     current_context = new mr_context(std::move(hosted->first), hosted->second);
     return current_context;
 }

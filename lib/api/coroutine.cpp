@@ -327,8 +327,11 @@ bool Connect::attempt() {
 
 Result<Connection> Connect::result() {
     connection_.opener_ = nullptr;
-    if (const int why = interrupted() != 0 ? interrupted() : error_) return error(why);
-    return std::move(connection_);
+    begun_ = false;
+    const int why = interrupted() != 0 ? interrupted() : std::exchange(error_, 0);
+    if (why == 0) return std::move(connection_);
+    connection_.close();  // an attempt that nobody waits for any more
+    return error(why);
 }
 
 Result<void> Listener::listen(Stack& stack, const SocketAddress& local, uint32_t backlog) {

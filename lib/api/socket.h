@@ -48,6 +48,8 @@ public:
     Result<size_t> send(std::span<const std::byte> data, bool urgent);
     /// The same of a slice, without a copy: all of it, or EAGAIN.
     Result<size_t> send(Buffer&& data);
+    /// There was no buffer for what was to be sent: a wake-up says when to try again.
+    void wait_for_buffers();
     /// MSG_MORE: what fills no segment waits for the next that is sent.
     void hold(bool more);
     /// Copies what has arrived, at most to the urgent mark; null pieces with `discard` (MSG_TRUNC).

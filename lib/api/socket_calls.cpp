@@ -72,6 +72,7 @@ bool is_unspecified(const sockaddr* address, socklen_t size) {
 
 mr_context* start(const Started<Config>& config, char* why, size_t why_size) {
     using Hosted = std::pair<std::shared_ptr<void>, Stack&>;
+    Turnstile::leave();
     return make_context(config, why, why_size, [](const Config& valid) -> Started<Hosted> {
         auto runtime = Runtime::create(valid);
         if (!runtime) return std::unexpected(runtime.error());

@@ -30,6 +30,13 @@ Result<size_t> Socket::send(Buffer&& data) {
     return connection_.send(std::move(data));
 }
 
+void Socket::wait_for_buffers() {
+    tcp::Connection* const c = tcb();
+    if (c == nullptr || is_opening()) return;
+    c->want_writable = true;
+    stack().env().starve(*c);
+}
+
 void Socket::hold(bool more) {
     if (std::exchange(more_, more) == more || options_.cork || !connection_) return;
     static_cast<void>(connection_.set_cork(more));

@@ -128,7 +128,10 @@ Result<size_t> Sockets::send(Socket& socket, Pieces data, int flags) {
 Result<size_t> Sockets::send_slices(Socket& socket, SliceSource& source, int flags) {
     return send_all(socket, flags, [&](bool& over) -> Result<size_t> {
         auto slice = source.next();
-        if (!slice) return std::unexpected(slice.error());
+        if (!slice) {
+            socket.wait_for_buffers();
+            return std::unexpected(slice.error());
+        }
         over = slice->empty();
         const auto answer = socket.send(std::move(*slice));
         if (!answer)

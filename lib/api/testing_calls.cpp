@@ -92,10 +92,14 @@ int mr_test_network_destroy(mr_test_network* network) {
 mr_context* mr_test_context_create(mr_test_network* network, const char* toml, char* why,
                                    size_t why_size) {
     using Hosted = std::pair<std::shared_ptr<void>, Stack&>;
-    const Turnstile::Visit visit(&network->network.turnstile());
+    Turnstile& turnstile = network->network.turnstile();
+    Turnstile::leave();
     mr_context* const context = make_context(
         parse_config(toml, "mr_test_context_create"), why, why_size,
         [&](const Config& config) -> Started<Hosted> {
+            if (!turnstile.is_driver())
+                return failure("hosts are added by the thread that made the network", EPERM);
+            const Turnstile::Visit visit(&turnstile);
             const auto host = network->network.add(config);
             if (!host) return std::unexpected(host.error());
             const auto remove = [network](TestHost* gone) {

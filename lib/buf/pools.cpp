@@ -37,8 +37,7 @@ void drop_hold(void*, void* opaque) {
     auto* hold = static_cast<Hold*>(opaque);
     rte_mempool* pool = hold->pool;
     std::destroy_at(std::launder(reinterpret_cast<BufferAccess::RegionLife*>(hold->life)));
-    happens_before(pool);
-    rte_mempool_put(pool, hold);
+    give_back(pool, hold);
 }
 
 /// Pools whose owner is gone while buffers of theirs are still out. They are freed when the next
@@ -57,13 +56,13 @@ public:
     /// Where memory is short: waits until what has come back can be freed. False: nothing was.
     bool collect_patiently() {
         std::unique_lock lock(mutex_);
-        const size_t before = pools_.size();
+        const size_t before = freed_;
         sweep();
         lock.unlock();
         std::this_thread::sleep_for(apart);
         lock.lock();
         sweep();
-        return pools_.size() < before;
+        return freed_ > before;
     }
 
 private:
@@ -75,7 +74,7 @@ private:
     /// it was full at two looks well apart.
     void sweep() {
         const auto now = std::chrono::steady_clock::now();
-        std::erase_if(pools_, [now](Waiting& waiting) {
+        std::erase_if(pools_, [&](Waiting& waiting) {
             rte_mempool* pool = waiting.pool;
             if (!rte_mempool_full(pool)) {
                 waiting.full_since.reset();
@@ -91,11 +90,13 @@ private:
                 },
                 nullptr);
             rte_mempool_free(pool);
+            ++freed_;
             return true;
         });
     }
     static constexpr auto apart = std::chrono::milliseconds(100);
     std::mutex mutex_;
+    size_t freed_ = 0;  ///< so far
     std::vector<Waiting> pools_;
 };
 
@@ -335,7 +336,7 @@ Result<Buffer> Pools::region_buffer(const Region& region, size_t offset, size_t 
     happens_after(holds_);
     rte_mbuf* mbuf = allocate(region_);
     if (mbuf == nullptr) {
-        rte_mempool_put(holds_, element);
+        give_back(holds_, element);
         return error(ENOBUFS);
     }
     auto* hold = static_cast<Hold*>(element);

@@ -21,6 +21,12 @@ inline BufferStorage* storage_of(rte_mbuf* mbuf) {
 /// its private area and, where it has a data room of its own, that.
 inline size_t element_size(const rte_mempool* pool) { return pool->elt_size; }
 
+inline void give_back(rte_mempool* pool, void* element) {
+    happens_before(pool);
+    rte_mempool_put(pool, element);
+    happens_before(pool);  // for who frees the pool, long after this has ended
+}
+
 /// Gives one segment back (or drops one reference to it). Poisoned before it is in the pool, since
 /// another core may take it at once.
 inline void free_segment(rte_mbuf* mbuf) {
@@ -28,8 +34,7 @@ inline void free_segment(rte_mbuf* mbuf) {
     if (free == nullptr) return;
     rte_mempool* pool = free->pool;
     poison(free, element_size(pool));
-    happens_before(pool);
-    rte_mempool_put(pool, free);
+    give_back(pool, free);
 }
 
 inline void free_chain(rte_mbuf* mbuf) {

@@ -38,6 +38,15 @@ sys.exit(heard != said)
 """
 
 
+# Says something and tells what it hears, in hexadecimal.
+RAW_CLIENT = """
+import socket, sys
+link = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=20)
+link.sendall(sys.argv[3].encode())
+print(b"".join(iter(lambda: link.recv(65536), b"")).hex())
+"""
+
+
 class Link(Programs):
     """A namespace with the kernel's end of a link; the stack has 10.79.0.1 and fd79::1."""
 
@@ -179,7 +188,15 @@ class Interop(unittest.TestCase):
                     done = curl("-f", "-o", got, *tunnel, url + name, proxy=proxy)
                     self.assertEqual(done.returncode, 0, done.stderr)
                     self.assertTrue(filecmp.cmp(got, os.path.join(self.root, name), shallow=False))
+        # A head that ends before it begins must neither crash it nor get through.
+        self.assertIn(b"400", bytes.fromhex(
+            link.inside("python3", "-c", RAW_CLIENT, "10.79.0.1", "3128",
+                        "\r\n\r\nGET http://10.79.0.2/ HTTP/1.1").stdout))
         status = ("-o", got, "-w", "%{http_code}")
+        posted = "@" + os.path.join(self.root, "f65537.txt")
+        self.assertEqual(curl(*status, "--data-binary", posted, "http://10.79.0.2/f0.txt").stdout,
+                         "405")  # nginx's answer to what it only serves
+        self.assertEqual(curl(*status, "http://10.79.0.2:80/f0.txt?t=1:2]").stdout, "200")
         self.assertEqual(curl(*status, "http://10.79.0.2:81/").stdout, "502")
         self.assertEqual(curl(*status, "http://no.such.name/").stdout, "400")
         self.assertEqual(curl(*status, "--request-target", "/", "http://10.79.0.2/").stdout, "400")

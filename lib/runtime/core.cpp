@@ -10,8 +10,7 @@ namespace {
 
 // News of who owns a tuple must not fall behind the tuple's frames: all letters, then frames.
 constexpr size_t letters_per_turn = Mailbox::letters_max;
-// What may wait behind a full transmit ring, and from when on connections wait instead.
-constexpr size_t waiting_max = 4096;
+// So much behind a full transmit ring, and connections wait instead.
 constexpr size_t congested_at = 256;
 // A handed-over frame's tag: its interface, whether its new core is to keep it, or to send it.
 constexpr uint16_t settled_bit = 0x8000;

@@ -17,6 +17,9 @@ class World;
 /// Every function but `mailbox()` is called by the one thread that runs this core.
 class Core final : public stack::Host {
 public:
+    /// Frames that may wait behind a full transmit ring.
+    static constexpr size_t waiting_max = 4096;
+
     Core(World& world, uint16_t index, buf::Pools pools, std::unique_ptr<Mailbox> mailbox);
     ~Core();
 

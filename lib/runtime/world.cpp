@@ -116,6 +116,7 @@ Started<void> World::open_ports() {
         for (uint16_t i = 0; i < polled_by.size(); ++i) {
             Core::Outlet& outlet = cores_[polled_by[i]]->outlets_[p];
             outlet.port = port->get();
+            outlet.waiting.reserve(Core::waiting_max);
             outlet.queue = static_cast<uint16_t>(i % (*port)->transmit_queues());
         }
         ports_.push_back(std::move(*port));

@@ -151,9 +151,9 @@ void Stack::count_receive_buffers() {
 
 void Stack::retry_starved() {
     env_.retry_starved_at = Instant::never();
-    std::vector<tcp::Connection*> starved;
-    starved.swap(env_.starved);
-    for (tcp::Connection* c : starved) {
+    retried_.clear();
+    retried_.swap(env_.starved);
+    for (tcp::Connection* c : retried_) {
         c->starved = false;
         env_.mark_dirty(*c);
         if (c->want_writable && c->attached && c->send_charge() < c->snd_buf)

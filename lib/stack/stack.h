@@ -290,6 +290,7 @@ private:
     uint64_t flows_changed_ = 0;  ///< hints of the second pass are good while this stands still
     tcp::HalfOpen* half_open_due_ = nullptr;
     std::vector<tcp::Listener*> acceptable_;
+    std::vector<tcp::Connection*> retried_;  ///< of `env_.starved`; kept for its memory
     boost::intrusive::list<time::WheelEntry, boost::intrusive::constant_time_size<false>>
         expired_;  ///< the application's timers, until its turn
     /// Reclaimed at the end of the turn; they have nothing to send any more, so that their place in

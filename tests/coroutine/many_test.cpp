@@ -29,6 +29,7 @@ Config end_of(uint16_t side) {
     config.tcp.tcp_max_tw_buckets = 0;  // the same ports again, at once
     config.tcp.somaxconn = 65536;
     config.tcp.ip_local_port_range_min = 10'000;
+    config.ip.neighbour_reachable_s = 3600;  // what waits for a next hop that is asked again allocates
     config.eal.huge_pages = false;
     return config;
 }

@@ -55,32 +55,33 @@ static int watch(struct side *side) {
     return mr_epoll_ctl(epoll, EPOLL_CTL_ADD, side->fd, &event);
 }
 
-/* Into its buffer, as far as there is room. 0: it has failed. */
-static int take(struct side *from) {
+/* Into its buffer, as far as there is room. A reset is the end of what it sends, too. */
+static void take(struct side *from) {
     if (from->begin == from->end) from->begin = from->end = 0;
     while (!from->ended && from->end < BUFFER) {
         const ssize_t got = mr_read(from->fd, from->data + from->end, BUFFER - from->end);
-        if (got < 0) return errno == EAGAIN;
-        if (got == 0) from->ended = 1;
-        from->end += (size_t)got;
+        if (got < 0 && errno == EAGAIN) return;
+        if (got <= 0)
+            from->ended = 1;
+        else
+            from->end += (size_t)got;
     }
-    return 1;
 }
 
-/* One direction, until neither goes on. 0: one of them has failed. */
-static int forward(struct side *from, struct side *to) {
+/* One direction, until it does not go on. What one that hears no more is sent is dropped: what he
+   has said himself may still be under way. */
+static void forward(struct side *from, struct side *to) {
     for (;;) {
-        if (!take(from)) return 0;
+        take(from);
         if (from->begin == from->end) break;
         const ssize_t put = mr_write(to->fd, from->data + from->begin, from->end - from->begin);
-        if (put < 0) return errno == EAGAIN;
-        from->begin += (size_t)put;
+        if (put < 0 && errno == EAGAIN) return;
+        from->begin = put < 0 ? from->end : from->begin + (size_t)put;
     }
     if (from->ended && !from->finished) {
         from->finished = 1;
         mr_shutdown(to->fd, SHUT_WR);
     }
-    return 1;
 }
 
 /* "10.0.0.1:80" or "[fd00::1]:80". */
@@ -132,10 +133,7 @@ static const char *reach(struct session *s, struct proxy_request *request) {
 
 static void read_head(struct session *s) {
     static struct proxy_request request;
-    if (!take(&s->client)) {
-        end_session(s);
-        return;
-    }
+    take(&s->client);
     const int complete = read_proxy_request(s->client.data, s->client.end, &request);
     const char *const answered = complete < 0 ? PROXY_BAD_REQUEST
                                  : complete > 0 ? reach(s, &request)
@@ -164,9 +162,9 @@ static void serve(struct side *side, uint32_t events) {
         }
         s->connected = 1;
     }
-    if (!forward(&s->client, &s->server) || !forward(&s->server, &s->client) ||
-        (s->client.finished && s->server.finished))
-        end_session(s);
+    forward(&s->client, &s->server);
+    forward(&s->server, &s->client);
+    if (s->client.finished && s->server.finished) end_session(s);
 }
 
 static void welcome(void) {

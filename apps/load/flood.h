@@ -42,6 +42,8 @@ public:
     /// As much as is due at `now`, or one burst where there is no rate.
     void burst(Instant now);
     FloodCounters counters(Instant now) const;
+    /// Some honest attempt has no answer yet.
+    bool is_waiting() const { return !waiting_.empty(); }
 
     void on_connected(Connection c) override;
     void on_closed(Connection c, CloseReason reason) override;

@@ -76,6 +76,11 @@ int flood(Runtime& runtime, const apps::FloodOptions& options, double duration,
         before = now;
         if (signals.wait(0)) break;
     }
+    // Those who came last have as much time as the others.
+    const Instant end = stack.now();
+    while (source.is_waiting() && stack.now() - end <= apps::Flood::honest_patience)
+        stack.poll_once();
+    before = source.counters(stack.now());
     fmt::print("{} segments; {} honest attempts: {} established within {} s, {} later or not yet, "
                "{} failed\n",
                before.segments, before.honest_attempted, before.honest_in_time,

@@ -19,8 +19,6 @@ public:
     int wakeup_fd() const override { return core_.mailbox().wakeup_fd(); }
     bool prepare_sleep() override;
 
-    runtime::Core& core() { return core_; }
-
 private:
     runtime::Core& core_;
     bool turning_ = false;

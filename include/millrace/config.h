@@ -98,6 +98,16 @@ struct IpTunables {
     uint32_t ipfrag_max = 256;              ///< datagrams in reassembly per core; 0..65536
     uint32_t mtu_expires = 600;             ///< s that ICMP's word on a path counts; 1..86400
     uint32_t path_mtu_max = 4096;           ///< paths remembered so, per core; 1..1000000
+    uint32_t icmp_msgs_per_sec = 1000;      ///< errors/s a core sends; 0: all; 0..100000000
+    uint32_t igmp_max_memberships = 20;     ///< groups that one socket may join; 1..1024
+    uint32_t max_udp_sockets = 65536;       ///< per core; 1..1000000
+    /// Bytes that may wait to be read from a datagram socket, 512 more for each datagram. More than
+    /// Linux's: a turn of the loop brings hundreds of frames before anyone can read. 4096..2^30
+    uint32_t rmem_default = 1048576;
+    uint32_t rmem_max = 4194304;            ///< what it may be set to, bytes; 4096..2^30
+    /// Bytes that a datagram socket may send in one turn of the loop, counted likewise; 4096..2^30
+    uint32_t wmem_default = 212992;
+    uint32_t wmem_max = 4194304;            ///< what it may be set to, bytes; 4096..2^30
 };
 
 /// A network behind a next hop; in TOML "10.0.0.0/8 via 192.0.2.254".

@@ -54,22 +54,26 @@ int mr_turn(void);
     "TcpRetransSegs" (lib/observe/counters.h). -1: ENOENT, ENXIO. Cost: a walk over the names. */
 int64_t mr_counter(const char *name);
 
-/** AF_INET and AF_INET6; SOCK_STREAM with SOCK_NONBLOCK and SOCK_CLOEXEC (which has no effect:
-    descriptors do not outlive exec). EAFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT, EINVAL,
-    EMFILE. */
+/** AF_INET and AF_INET6; SOCK_STREAM (TCP) or SOCK_DGRAM (UDP), with SOCK_NONBLOCK and SOCK_CLOEXEC
+    (which has no effect: descriptors do not outlive exec). EAFNOSUPPORT, EPROTONOSUPPORT,
+    ESOCKTNOSUPPORT, EINVAL, EMFILE, ENOBUFS (max_udp_sockets). */
 int mr_socket(int domain, int type, int protocol);
-/** Linux's rules of SO_REUSEADDR, SO_REUSEPORT and IPV6_V6ONLY. Port 0: any of
-    ip_local_port_range. EADDRINUSE, EADDRNOTAVAIL, EINVAL, EAFNOSUPPORT, EBADF. */
+/** Linux's rules of SO_REUSEADDR, SO_REUSEPORT and IPV6_V6ONLY; TCP and UDP have ports of their
+    own. Port 0: any of ip_local_port_range. EADDRINUSE, EADDRNOTAVAIL, EINVAL, EAFNOSUPPORT,
+    EBADF. */
 int mr_bind(int socket, const struct sockaddr *address, socklen_t size);
-/** The backlog is bounded by somaxconn. EADDRINUSE, EINVAL, EBADF. */
+/** The backlog is bounded by somaxconn. EADDRINUSE, EINVAL, EOPNOTSUPP (datagrams), EBADF. */
 int mr_listen(int socket, int backlog);
-/** EAGAIN, EINVAL (it does not listen), EMFILE (the connection stays in the queue), EBADF. */
+/** EAGAIN, EINVAL (it does not listen), EMFILE (the connection stays in the queue), EOPNOTSUPP
+    (datagrams), EBADF. */
 int mr_accept(int socket, struct sockaddr *address, socklen_t *size);
 /** The same, with SOCK_NONBLOCK and SOCK_CLOEXEC for the new socket. */
 int mr_accept4(int socket, struct sockaddr *address, socklen_t *size, int flags);
 /** Waits for the handshake, at most SO_SNDTIMEO; EINPROGRESS on a non-blocking socket, EALREADY
-    while that lasts. AF_UNSPEC ends what there is. ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH,
-    ENETUNREACH, EADDRNOTAVAIL, EISCONN, EAFNOSUPPORT, EINVAL, EBADF. */
+    while that lasts. AF_UNSPEC ends what there is. A datagram socket is connected at once: it hears
+    that peer alone, sends to it by default and is told of ICMP's errors. ECONNREFUSED, ETIMEDOUT,
+    EHOSTUNREACH, ENETUNREACH, EADDRNOTAVAIL, EISCONN, EACCES (broadcast without SO_BROADCAST),
+    EAFNOSUPPORT, EINVAL, EBADF. */
 int mr_connect(int socket, const struct sockaddr *address, socklen_t size);
 /** SHUT_RD, SHUT_WR, SHUT_RDWR. ENOTCONN, EINVAL, EBADF. */
 int mr_shutdown(int socket, int how);
@@ -80,25 +84,34 @@ int mr_getsockname(int socket, struct sockaddr *address, socklen_t *size);
 /** ENOTCONN. */
 int mr_getpeername(int socket, struct sockaddr *address, socklen_t *size);
 
-/** Options of SOL_SOCKET, IPPROTO_TCP, IPPROTO_IP and IPPROTO_IPV6: the table in README.md beside
-    this file says what becomes of each. ENOPROTOOPT for what is not honoured. EINVAL, EDOM,
-    ENOENT (TCP_CONGESTION), EBADF, ENOTSOCK. */
+/** Options of SOL_SOCKET, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_IP and IPPROTO_IPV6: the table in
+    README.md beside this file says what becomes of each. ENOPROTOOPT for what is not honoured.
+    EINVAL, EDOM, ENOENT (TCP_CONGESTION), EBADF, ENOTSOCK. */
 int mr_setsockopt(int socket, int level, int name, const void *value, socklen_t size);
 /** Those, and SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN, SO_INCOMING_CPU, TCP_INFO,
     IP_MTU, IPV6_MTU. ENOTCONN, ENOPROTOOPT, EBADF, ENOTSOCK. */
 int mr_getsockopt(int socket, int level, int name, void *value, socklen_t *size);
 
-/** MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_OOB; another flag: EOPNOTSUPP. A blocking socket sends
-    all of it. EAGAIN, EPIPE, ENOTCONN, the connection's error, EBADF, ENOTSOCK. Copies. */
+/** MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_OOB; another flag: EOPNOTSUPP. A blocking socket
+    sends all of it; a datagram socket makes one datagram of it, with MSG_MORE (and UDP_CORK)
+    together with what is sent next. EAGAIN, EPIPE, ENOTCONN, the connection's error, EBADF,
+    ENOTSOCK; of datagrams EDESTADDRREQ, EMSGSIZE, EACCES, ENETUNREACH, EADDRNOTAVAIL, ENODEV,
+    ENOBUFS, and no MSG_OOB. Copies. A datagram leaves when the loop turns. */
 ssize_t mr_send(int socket, const void *data, size_t size, int flags);
 ssize_t mr_write(int socket, const void *data, size_t size);
-/** A stream goes where it is connected to: the address is not looked at, as in Linux. */
+/** A stream goes where it is connected to: the address is not looked at, as in Linux. A scope
+    (sin6_scope_id, the number of a port in the configuration from 1 on) is that of a group. */
 ssize_t mr_sendto(int socket, const void *data, size_t size, int flags, const struct sockaddr *to,
                   socklen_t to_size);
 /** EINVAL for more than 1024 pieces. */
 ssize_t mr_writev(int socket, const struct iovec *pieces, int count);
-/** EMSGSIZE for more than 1024 pieces, EOPNOTSUPP for control data. */
+/** EMSGSIZE for more than 1024 pieces. Control data of datagrams: IP_PKTINFO, IP_TTL, IP_TOS,
+    IPV6_PKTINFO, IPV6_HOPLIMIT, IPV6_TCLASS, else EINVAL; of streams: EOPNOTSUPP. */
 ssize_t mr_sendmsg(int socket, const struct msghdr *message, int flags);
+/** Several messages, at most 1024; answers how many were sent, each `msg_len` says how much of it.
+    The error of the first alone. */
+struct mmsghdr;
+int mr_sendmmsg(int socket, struct mmsghdr *messages, unsigned count, int flags);
 
 /** MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC (drops instead of copying), MSG_OOB (EINVAL where
     there is no urgent byte), MSG_ERRQUEUE (EAGAIN: it is always empty); another flag: EOPNOTSUPP.
@@ -106,11 +119,20 @@ ssize_t mr_sendmsg(int socket, const struct msghdr *message, int flags);
     came before a reset can be read after it. Copies. */
 ssize_t mr_recv(int socket, void *data, size_t size, int flags);
 ssize_t mr_read(int socket, void *data, size_t size);
-/** A stream names no sender: `from_size` becomes 0. */
+/** A stream names no sender: `from_size` becomes 0. Of a datagram, what there is no room for is
+    lost; with MSG_TRUNC its whole size is answered. */
 ssize_t mr_recvfrom(int socket, void *data, size_t size, int flags, struct sockaddr *from,
                     socklen_t *from_size);
 ssize_t mr_readv(int socket, const struct iovec *pieces, int count);
+/** Control data of datagrams: IP_PKTINFO, IP_TTL, IP_TOS, IPV6_PKTINFO, IPV6_HOPLIMIT, IPV6_TCLASS,
+    as the options of their names ask for; MSG_TRUNC and MSG_CTRUNC say what was cut. */
 ssize_t mr_recvmsg(int socket, struct msghdr *message, int flags);
+struct timespec;
+/** Several messages; answers how many came, each `msg_len` says how large it is. MSG_WAITFORONE: as
+    many as there are behind the first. `timeout` (or null) is looked at behind each, as in Linux:
+    it ends no wait. The error of the first alone; EINVAL. */
+int mr_recvmmsg(int socket, struct mmsghdr *messages, unsigned count, int flags,
+                const struct timespec *timeout);
 
 /** Received data, or data to be sent, where it lies: three words that own a share of it. Each is to
     be sent or released once; it may be released on any thread, also when its context is gone. */
@@ -127,7 +149,7 @@ struct mr_slice {
     does not count. What ends at an urgent byte may be a copy. EINVAL for no room, EOPNOTSUPP. */
 ssize_t mr_recv_slices(int socket, struct mr_slice *slices, size_t *count, int flags);
 /** So many bytes of what mr_recv_slices has handed over are done with: the window may open. EINVAL
-    for more than that, EBADF, ENOTSOCK. */
+    for more than that, EOPNOTSUPP (datagrams), EBADF, ENOTSOCK. */
 int mr_consumed(int socket, size_t size);
 /** Lets go of a slice, which is empty then. It opens no window. Any thread. */
 void mr_slice_release(struct mr_slice *slice);
@@ -158,8 +180,8 @@ ssize_t mr_sendfile(int socket, int file, off_t *offset, size_t count);
 /** F_GETFL and F_SETFL for O_NONBLOCK, F_GETFD and F_SETFD for FD_CLOEXEC (which is always so).
     EINVAL for another command, EBADF. */
 int mr_fcntl(int descriptor, int command, ...);
-/** FIONBIO, FIONREAD (SIOCINQ), SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK; an `int *` follows. EINVAL,
-    EFAULT, ENOTTY, EBADF, ENOTSOCK. */
+/** FIONBIO, FIONREAD (SIOCINQ; of datagrams: the next one's size), SIOCOUTQ, and of streams
+    SIOCOUTQNSD and SIOCATMARK; an `int *` follows. EINVAL, EFAULT, ENOTTY, EBADF, ENOTSOCK. */
 int mr_ioctl(int socket, unsigned long request, ...);
 
 /** Sockets and epoll sets of this context; other descriptors: POLLNVAL. POLLIN, POLLPRI, POLLOUT,

@@ -36,8 +36,8 @@ namespace millrace {
 
 namespace api {
 class Context;
-class Socket;
 class Sockets;
+class StreamSocket;
 }
 namespace tcp {
 struct Connection;
@@ -207,7 +207,7 @@ public:
 
 private:
     friend class api::Context;
-    friend class api::Socket;
+    friend class api::StreamSocket;
     friend class Listener;
     friend class Stack;
     Connection(api::Context* context, tcp::Connection* connection)

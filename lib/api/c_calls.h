@@ -75,4 +75,15 @@ auto on_socket(int descriptor, Call&& with) {
     });
 }
 
+/// Of streams alone: EOPNOTSUPP.
+template <typename Call>
+auto on_stream(int descriptor, Call&& with) {
+    return on_socket(descriptor, [&](Socket& socket, Sockets& sockets)
+                                     -> decltype(with(std::declval<StreamSocket&>(), sockets)) {
+        StreamSocket* const stream = socket.stream();
+        if (stream == nullptr) return error(EOPNOTSUPP);
+        return with(*stream, sockets);
+    });
+}
+
 }  // namespace millrace::api

@@ -23,6 +23,10 @@ public:
 
     /// The calling thread runs this stack from now on; false if another does.
     bool own();
+    /// Between turns, time has passed for the stack only when it is told.
+    void look_at_clock() {
+        if (!loop_.is_turning()) stack_.begin_turn(loop_.now());
+    }
     /// 0, or EPERM on a thread that does not own it. Before anybody does, everybody may.
     int check_thread() const;
     /// While it lives, the calling thread stands in for the owner, who waits for it.
@@ -40,6 +44,7 @@ public:
 
     void on_events(tcp::Connection& connection, uint8_t events) override;
     void on_acceptable(tcp::Listener& listener) override;
+    void on_datagrams(udp::Endpoint& endpoint, uint8_t events) override;
     void on_timer(time::WheelEntry& entry) override;
     /// A timer of the application's begins to run, or anew. EPERM.
     Result<void> start(time::WheelEntry& entry, Duration time);

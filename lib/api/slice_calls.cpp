@@ -124,7 +124,7 @@ Result<std::pair<off_t, off_t>> look_at_file(int file, const off_t* offset) {
 extern "C" {
 
 ssize_t mr_recv_slices(int socket, mr_slice* slices, size_t* count, int flags) {
-    return on_socket(socket, [&](Socket& s, Sockets& sockets) -> Result<size_t> {
+    return on_stream(socket, [&](StreamSocket& s, Sockets& sockets) -> Result<size_t> {
         if ((flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) != 0) return error(EOPNOTSUPP);
         if (count == nullptr || (slices == nullptr && *count > 0)) return error(EFAULT);
         std::array<Buffer, MR_SLICES_MAX> buffers;
@@ -138,7 +138,7 @@ ssize_t mr_recv_slices(int socket, mr_slice* slices, size_t* count, int flags) {
 }
 
 int mr_consumed(int socket, size_t size) {
-    return on_socket(socket, [&](Socket& s, Sockets&) { return s.consumed(size); });
+    return on_stream(socket, [&](StreamSocket& s, Sockets&) { return s.consumed(size); });
 }
 
 void mr_slice_release(mr_slice* slice) {
@@ -146,7 +146,7 @@ void mr_slice_release(mr_slice* slice) {
 }
 
 ssize_t mr_send_slices(int socket, mr_slice* slices, size_t count, int flags) {
-    return on_socket(socket, [&](Socket& s, Sockets& sockets) -> Result<size_t> {
+    return on_stream(socket, [&](StreamSocket& s, Sockets& sockets) -> Result<size_t> {
         if ((flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE)) != 0) return error(EOPNOTSUPP);
         if (slices == nullptr && count > 0) return error(EFAULT);
         const std::span all(slices, count);
@@ -185,7 +185,7 @@ ssize_t mr_sendfile(int socket, int file, off_t* offset, size_t count) {
     constexpr size_t count_max = 0x7ffff000;  // Linux's MAX_RW_COUNT
     const auto most = static_cast<off_t>(std::min(count, count_max));
     const off_t end = begin >= size ? begin : begin + std::min(size - begin, most);
-    return on_socket(socket, [&](Socket& s, Sockets& sockets) -> Result<size_t> {
+    return on_stream(socket, [&](StreamSocket& s, Sockets& sockets) -> Result<size_t> {
         if (begin == end) return 0;  // whatever the socket is
         MappedFile source(sockets.stack(), file, begin, end);
         const auto sent = sockets.send_slices(s, source, 0);

@@ -1,160 +1,73 @@
-// One socket: what stands between the calls of `millrace/socket.h` and a connection or listener.
+// What the sockets of `millrace/socket.h` share, whatever goes through them.
 #pragma once
 
 #include <sys/socket.h>
 
 #include <optional>
+#include <span>
+
+#include <millrace/error.h>
 
 #include "api/context.h"
-#include "api/pieces.h"
 #include "api/pollable.h"
-#include "api/socket_options.h"
 
 namespace millrace::api {
 
-/// State of a socket as Linux's `struct socket` and `struct sock` keep it. It looks at its
-/// connection when it is asked; the events of the loop only save what the connection loses when it
-/// ends. Owned by one context's `Sockets`.
-class Socket final : public Pollable, private ConnectionHandler, private ListenHandler {
+class DatagramSocket;
+class StreamSocket;
+
+/// State of a socket as Linux's `struct socket` and `struct sock` keep it. Owned by one context's
+/// `Sockets`. None of these functions waits: EAGAIN or EINPROGRESS where the caller might.
+class Socket : public Pollable {
 public:
     Socket(Context& context, int family) : context_(context), family_(family) {}
-    ~Socket() override;
 
-    // --- none of these waits: EAGAIN or EINPROGRESS where the caller might
-    Result<void> bind(const SocketAddress& address);
-    Result<void> listen(int backlog);
-    /// Fills `accepted`, which is fresh, with the connection that has waited longest.
-    Result<void> accept(Socket& accepted);
-    Result<void> connect(const SocketAddress& address);
+    /// One of the two is this one.
+    virtual StreamSocket* stream() { return nullptr; }
+    virtual DatagramSocket* datagrams() { return nullptr; }
+
+    virtual Result<void> bind(const SocketAddress& address) = 0;
+    /// Of streams: EOPNOTSUPP.
+    virtual Result<void> listen(int) { return error(EOPNOTSUPP); }
+    virtual Result<void> connect(const SocketAddress& address) = 0;
     /// Whether an attempt is over: EINPROGRESS until then; its error, once.
-    Result<void> finish_connect();
-    Result<void> disconnect();
-    Result<void> shutdown(int how);
-    uint32_t poll_events() override;
-    /// The application lets go. True: SO_LINGER asks to wait, at most so long, until `is_flushed`.
-    std::optional<Duration> begin_close();
-    bool is_flushed() const;
-
-    Result<SocketAddress> local() const;
-    Result<SocketAddress> peer() const;
-    int take_error();
-    /// The error that a call has been answered with is told.
-    void told(int error) {
-        if (error == error_) error_ = 0;
-    }
-
-    // --- socket_data.cpp
-    /// Takes what there is room for; `urgent`: with the mark behind it (MSG_OOB).
-    Result<size_t> send(std::span<const std::byte> data, bool urgent);
-    /// The same of a slice, without a copy: all of it, or EAGAIN.
-    Result<size_t> send(Buffer&& data);
-    /// There was no buffer for what was to be sent: a wake-up says when to try again.
-    void wait_for_buffers();
-    /// MSG_MORE: what fills no segment waits for the next that is sent.
-    void hold(bool more);
-    /// Copies what has arrived, at most to the urgent mark; null pieces with `discard` (MSG_TRUNC).
-    Result<size_t> receive(Pieces into, bool peek, bool discard);
-    /// Slices of what has arrived, at most to the urgent mark, as many as there is room for; says
-    /// how many. The window opens by `consumed`.
-    Result<size_t> receive_slices(std::span<Buffer> into, size_t& count);
-    /// EINVAL for more than was received by `receive_slices` and is not consumed.
-    Result<void> consumed(size_t bytes);
-    /// The urgent byte (MSG_OOB).
-    Result<size_t> receive_urgent(Pieces into, bool peek, bool discard);
-    /// The byte behind the next `peeked` is the urgent one, or was it (SIOCATMARK).
-    bool is_at_mark(size_t peeked = 0) const { return urgent_ && urgent_->at == read_ + peeked; }
-    /// Nothing more will arrive; what has may still be read.
-    bool is_ended() const;
-    Result<int> unread_bytes() const;          ///< SIOCINQ
-    Result<int> unacknowledged_bytes() const;  ///< SIOCOUTQ
-    Result<int> unsent_bytes() const;          ///< SIOCOUTQNSD
-
-    // --- socket_options.cpp, tcp_options.cpp, ip_options.cpp
-    Result<void> set_option(int level, int name, std::span<const std::byte> value);
-    Result<void> get_option(int level, int name, std::span<std::byte> value, socklen_t& size);
-
-    const SocketOptions& options() const { return options_; }
-    int family() const { return family_; }
+    virtual Result<void> finish_connect() { return {}; }
+    virtual Result<void> disconnect() = 0;
     /// connect() does not look at the address: it listens, or has a connection or an attempt.
-    bool is_taken() const { return connecting_ || connected_ || listener_ != nullptr; }
-    /// Of the connection that there is, or was.
-    const SocketAddress& last_peer() const { return peer_; }
+    virtual bool is_taken() const { return false; }
+    virtual Result<void> shutdown(int how) = 0;
+    /// The application lets go. Some time: SO_LINGER asks to wait, at most so long, until
+    /// `is_flushed`.
+    virtual std::optional<Duration> begin_close() { return std::nullopt; }
+    virtual bool is_flushed() const { return true; }
+
+    virtual Result<SocketAddress> local() const = 0;
+    virtual Result<SocketAddress> peer() const = 0;
+
+    virtual Result<int> unread_bytes() const = 0;          ///< SIOCINQ
+    virtual Result<int> unacknowledged_bytes() const = 0;  ///< SIOCOUTQ
+    /// SIOCOUTQNSD and SIOCATMARK, of streams.
+    virtual Result<int> unsent_bytes() const { return error(ENOTTY); }
+    virtual Result<int> at_mark() const { return error(ENOTTY); }
+
+    virtual Result<void> set_option(int level, int name, std::span<const std::byte> value) = 0;
+    virtual Result<void> get_option(int level, int name, std::span<std::byte> value,
+                                    socklen_t& size) = 0;
+    /// SO_RCVTIMEO and SO_SNDTIMEO; zero: none; negative: no waiting.
+    virtual Duration receive_timeout() const = 0;
+    virtual Duration send_timeout() const = 0;
+
+    int family() const { return family_; }
     bool non_blocking = false;
 
-private:
-    void on_connected(Connection) override { wake(0); }
-    void on_urgent(Connection) override;
-    void on_readable(Connection) override;
-    void on_writable(Connection) override;
-    void on_closed(Connection, CloseReason) override;
-    void on_acceptable(Listener) override;
-
-    /// Urgent data, of which one byte is out of band (Linux's urg_data and urg_seq).
-    struct Urgent {
-        uint64_t at;        ///< which byte of the stream it is
-        bool told = false;  ///< MSG_OOB has fetched it
-    };
-
+protected:
     Address any_address() const {
         return Address::any(family_ == AF_INET ? Family::ipv4 : Family::ipv6);
     }
-    tcp::Connection* tcb() const { return connection_.connection_; }
     stack::Stack& stack() const { return context_.stack(); }
-    Result<void> check_sending() const;
-    Result<size_t> nothing_received() const;
-    Buffer copy_received(size_t bytes);
-    size_t available() const;
-    void copy_available(std::span<std::byte> out, size_t skip) const;
-    void drop_received(size_t bytes);
-    void look_for_urgent();
-    bool is_urgent_here() const;
-    /// The urgent byte is the next, and not part of the stream.
-    bool skips_urgent() const { return is_at_mark() && !options_.urgent_inline; }
-    bool is_readable() const;
-    bool peer_closed() const;
-    bool is_opening() const;
-    void apply_options();
-    Result<void> set_socket_option(int name, std::span<const std::byte> value);
-    Result<void> set_tcp_option(int name, std::span<const std::byte> value);
-    Result<void> set_congestion(std::span<const std::byte> value);
-    Result<void> set_ip_option(int name, std::span<const std::byte> value);
-    Result<void> set_ipv6_option(int name, std::span<const std::byte> value);
-    Result<void> set_mtu_discover(int how);
-    Result<void> get_socket_option(int name, std::span<std::byte> value, socklen_t& size);
-    Result<void> get_tcp_option(int name, std::span<std::byte> value, socklen_t& size);
-    Result<void> get_tcp_info(std::span<std::byte> value, socklen_t& size) const;
-    Result<void> get_ip_option(int name, std::span<std::byte> value, socklen_t& size);
-    Result<void> get_ipv6_option(int name, std::span<std::byte> value, socklen_t& size);
-    Result<void> get_path_mtu(std::span<std::byte> value, socklen_t& size) const;
-    uint8_t ttl_of(uint8_t set) const;
-    void apply_ip_options();
-    void apply_linger2();
-    void apply_keepalive();
-    void make_room_for_low_water();
-    void apply_to_listener();
-    void reset();
-    void release_binding();
-    void set_reuse();
 
     Context& context_;
     const int family_;
-    stack::Binding* binding_ = nullptr;
-    tcp::Listener* listener_ = nullptr;
-    Connection connection_;       ///< null before connect, and after its end
-    bool connecting_ = false;     ///< SS_CONNECTING: nobody has been told how the attempt ended
-    bool connected_ = false;      ///< SS_CONNECTED
-    bool implicit_ = false;       ///< `binding_` is listen()'s own choice
-    bool done_ = false;           ///< SOCK_DONE: the stream ended in good order, or was shut
-    bool shut_read_ = false;
-    bool shut_write_ = false;
-    int error_ = 0;               ///< SO_ERROR
-    SocketAddress local_, peer_;  ///< of the connection that was
-    BufferChain received_;        ///< taken from TCP, not read: the rest of what was, or all
-    size_t lent_ = 0;             ///< bytes received in slices and not consumed
-    uint64_t read_ = 0;           ///< bytes of the stream that are read, or skipped
-    std::optional<Urgent> urgent_;
-    bool more_ = false;           ///< MSG_MORE holds back what fills no segment
-    SocketOptions options_;
 };
 
 }  // namespace millrace::api

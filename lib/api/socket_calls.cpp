@@ -13,49 +13,12 @@
 #include <millrace/runtime.h>
 
 #include "api/c_calls.h"
+#include "api/socket_address.h"
 
 using namespace millrace;
 using namespace millrace::api;
 
 namespace {
-
-/// Linux's checks, in its order: size, then family.
-Result<SocketAddress> read_address(const Socket& socket, const sockaddr* from, socklen_t size) {
-    if (from == nullptr) return error(EFAULT);
-    if (socket.family() == AF_INET) {
-        if (size < sizeof(sockaddr_in)) return error(EINVAL);
-        sockaddr_in in;
-        std::memcpy(&in, from, sizeof(in));
-        if (in.sin_family != AF_INET) return error(EAFNOSUPPORT);
-        return SocketAddress{Address::v4(&in.sin_addr), ntohs(in.sin_port)};
-    }
-    sockaddr_in6 in6;
-    if (size < offsetof(sockaddr_in6, sin6_scope_id)) return error(EINVAL);  // RFC 2133's length
-    std::memcpy(&in6, from, std::min<size_t>(size, sizeof(in6)));
-    if (in6.sin6_family != AF_INET6) return error(EAFNOSUPPORT);
-    return SocketAddress{Address::v6(&in6.sin6_addr), ntohs(in6.sin6_port)};
-}
-
-/// As much as there is room for; `size` says how long it is.
-void write_address(int family, const SocketAddress& is, sockaddr* to, socklen_t* size) {
-    sockaddr_storage storage{};
-    socklen_t length = 0;
-    if (family == AF_INET) {
-        auto& in = reinterpret_cast<sockaddr_in&>(storage);
-        in.sin_family = AF_INET;
-        in.sin_port = htons(is.port);
-        std::memcpy(&in.sin_addr, is.address.wire(), 4);
-        length = sizeof(in);
-    } else {
-        auto& in6 = reinterpret_cast<sockaddr_in6&>(storage);
-        in6.sin6_family = AF_INET6;
-        in6.sin6_port = htons(is.port);
-        std::memcpy(&in6.sin6_addr, is.address.bytes().data(), 16);
-        length = sizeof(in6);
-    }
-    std::memcpy(to, &storage, std::min(*size, length));
-    *size = length;
-}
 
 Result<void> give_address(const Socket& socket, const Result<SocketAddress>& is, sockaddr* to,
                           socklen_t* size) {
@@ -132,15 +95,16 @@ int mr_socket(int domain, int type, int protocol) {
         const int kind = type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (domain != AF_INET && domain != AF_INET6) return error(EAFNOSUPPORT);
         if (kind < 0 || kind > SOCK_PACKET) return error(EINVAL);
-        if (kind != SOCK_STREAM) return error(ESOCKTNOSUPPORT);
-        if (protocol != 0 && protocol != IPPROTO_TCP) return error(EPROTONOSUPPORT);
-        return sockets.open(domain, (type & SOCK_NONBLOCK) != 0);
+        if (kind != SOCK_STREAM && kind != SOCK_DGRAM) return error(ESOCKTNOSUPPORT);
+        const int usual = kind == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
+        if (protocol != 0 && protocol != usual) return error(EPROTONOSUPPORT);
+        return sockets.open(domain, kind, (type & SOCK_NONBLOCK) != 0);
     });
 }
 
 int mr_bind(int socket, const sockaddr* address, socklen_t size) {
     return on_socket(socket, [&](Socket& s, Sockets&) -> Result<void> {
-        const auto local = read_address(s, address, size);
+        const auto local = read_address(s.family(), address, size);
         if (!local) return std::unexpected(local.error());
         return s.bind(*local);
     });
@@ -161,7 +125,7 @@ int mr_accept4(int socket, sockaddr* address, socklen_t* size, int flags) {
         if (address != nullptr && static_cast<int>(*size) < 0) return error(EINVAL);
         const auto accepted = sockets.accept(socket, (flags & SOCK_NONBLOCK) != 0);
         if (!accepted || address == nullptr) return accepted;
-        const Socket& peer = **sockets.find(*accepted);
+        const StreamSocket& peer = *(*sockets.find(*accepted))->stream();
         // One that has ended meanwhile has no peer any more; its address is told all the same.
         write_address(peer.family(), peer.last_peer(), address, size);
         return accepted;
@@ -173,7 +137,7 @@ int mr_connect(int socket, const sockaddr* address, socklen_t size) {
         if (size < sizeof(sa_family_t)) return error(EINVAL);
         if (is_unspecified(address, size)) return s.disconnect();
         if (s.is_taken()) return sockets.connect(s, {});
-        const auto remote = read_address(s, address, size);
+        const auto remote = read_address(s.family(), address, size);
         if (!remote) return std::unexpected(remote.error());
         return sockets.connect(s, *remote);
     });
@@ -252,7 +216,7 @@ int mr_ioctl(int socket, unsigned long request, ...) {
             case SIOCINQ: is = s.unread_bytes(); break;  // FIONREAD
             case SIOCOUTQ: is = s.unacknowledged_bytes(); break;
             case SIOCOUTQNSD: is = s.unsent_bytes(); break;
-            case SIOCATMARK: is = s.is_at_mark(); break;
+            case SIOCATMARK: is = s.at_mark(); break;
             default: return error(ENOTTY);
         }
         if (!is) return std::unexpected(is.error());

@@ -22,8 +22,15 @@ Result<int> Sockets::add(Descriptor descriptor) {
     return MR_DESCRIPTOR_MIN + static_cast<int>(lowest_free_);
 }
 
-Result<int> Sockets::open(int family, bool non_blocking) {
-    auto socket = std::make_unique<Socket>(context_, family);
+Result<int> Sockets::open(int family, int type, bool non_blocking) {
+    std::unique_ptr<Socket> socket;
+    if (type == SOCK_DGRAM) {
+        auto datagrams = DatagramSocket::open(context_, family);
+        if (!datagrams) return std::unexpected(datagrams.error());
+        socket = std::move(*datagrams);
+    } else {
+        socket = std::make_unique<StreamSocket>(context_, family);
+    }
     socket->non_blocking = non_blocking;
     Socket* const known = socket.get();
     return add({.pollable = std::move(socket), .socket = known});
@@ -50,11 +57,6 @@ Result<Socket*> Sockets::find(int descriptor) const {
     return (*entry)->socket;
 }
 
-void Sockets::look_at_clock() {
-    Loop& loop = context_.loop();
-    if (!loop.is_turning()) context_.stack().begin_turn(loop.now());
-}
-
 Result<bool> Sockets::turn() {
     if (context_.loop().is_turning()) return error(EDEADLK);
     return context_.facade().poll_once();
@@ -67,13 +69,14 @@ Result<bool> Sockets::wait(Duration limit, const std::function<bool()>& done) {
 Result<int> Sockets::accept(int descriptor, bool non_blocking) {
     const auto found = find(descriptor);
     if (!found) return std::unexpected(found.error());
-    Socket& listener = **found;
-    const auto accepted = open(listener.family(), non_blocking);
+    StreamSocket* const listener = (*found)->stream();
+    if (listener == nullptr) return error(EOPNOTSUPP);
+    const auto accepted = open(listener->family(), SOCK_STREAM, non_blocking);
     if (!accepted) return accepted;
-    Socket& socket = **find(*accepted);
+    StreamSocket& socket = *(*find(*accepted))->stream();
     Result<void> answer;
-    const auto tried = attempt(!listener.non_blocking, listener.options().receive_timeout, [&] {
-        return (answer = listener.accept(socket)).has_value() || answer.error() != EAGAIN;
+    const auto tried = attempt(!listener->non_blocking, listener->receive_timeout(), [&] {
+        return (answer = listener->accept(socket)).has_value() || answer.error() != EAGAIN;
     });
     if (!tried) answer = tried;
     if (answer) return accepted;
@@ -86,7 +89,7 @@ Result<void> Sockets::connect(Socket& socket, const SocketAddress& address) {
     const bool pending = !begun && (begun.error() == EINPROGRESS || begun.error() == EALREADY);
     if (!pending || socket.non_blocking) return begun;
     Result<void> answer;
-    const auto over = wait(socket.options().send_timeout, [&] {
+    const auto over = wait(socket.send_timeout(), [&] {
         return (answer = socket.finish_connect()).has_value() || answer.error() != EINPROGRESS;
     });
     if (!over) return std::unexpected(over.error());
@@ -94,13 +97,13 @@ Result<void> Sockets::connect(Socket& socket, const SocketAddress& address) {
 }
 
 template <typename Step>
-Result<size_t> Sockets::send_all(Socket& socket, int flags, Step&& step) {
+Result<size_t> Sockets::send_all(StreamSocket& socket, int flags, Step&& step) {
     size_t sent = 0;
     Result<size_t> answer;
     const bool waits = (flags & MSG_DONTWAIT) == 0 && !socket.non_blocking;
     const bool more = (flags & MSG_MORE) != 0;
     if (more) socket.hold(true);
-    const auto tried = attempt(waits, socket.options().send_timeout, [&] {
+    const auto tried = attempt(waits, socket.send_timeout(), [&] {
         bool over = false;
         do {
             answer = step(over);
@@ -116,7 +119,7 @@ Result<size_t> Sockets::send_all(Socket& socket, int flags, Step&& step) {
     return error(answer.error() == ENOBUFS ? EAGAIN : answer.error().value);
 }
 
-Result<size_t> Sockets::send(Socket& socket, Pieces data, int flags) {
+Result<size_t> Sockets::send(StreamSocket& socket, Pieces data, int flags) {
     return send_all(socket, flags, [&](bool& over) {
         const auto answer = socket.send(data.front(), (flags & MSG_OOB) != 0);
         if (answer) data.advance(*answer);
@@ -125,7 +128,7 @@ Result<size_t> Sockets::send(Socket& socket, Pieces data, int flags) {
     });
 }
 
-Result<size_t> Sockets::send_slices(Socket& socket, SliceSource& source, int flags) {
+Result<size_t> Sockets::send_slices(StreamSocket& socket, SliceSource& source, int flags) {
     return send_all(socket, flags, [&](bool& over) -> Result<size_t> {
         auto slice = source.next();
         if (!slice) {
@@ -142,11 +145,11 @@ Result<size_t> Sockets::send_slices(Socket& socket, SliceSource& source, int fla
     });
 }
 
-Result<size_t> Sockets::receive_slices(Socket& socket, std::span<Buffer> into, size_t& count,
-                                       int flags) {
+Result<size_t> Sockets::receive_slices(StreamSocket& socket, std::span<Buffer> into,
+                                       size_t& count, int flags) {
     const bool waits = (flags & MSG_DONTWAIT) == 0 && !socket.non_blocking;
     Result<size_t> answer;
-    const auto tried = attempt(waits, socket.options().receive_timeout, [&] {
+    const auto tried = attempt(waits, socket.receive_timeout(), [&] {
         answer = socket.receive_slices(into, count);
         return answer || answer.error() != EAGAIN;
     });
@@ -155,7 +158,7 @@ Result<size_t> Sockets::receive_slices(Socket& socket, std::span<Buffer> into, s
     return answer;
 }
 
-Result<size_t> Sockets::receive(Socket& socket, Pieces into, int flags) {
+Result<size_t> Sockets::receive(StreamSocket& socket, Pieces into, int flags) {
     const bool peek = (flags & MSG_PEEK) != 0;
     const bool urgent = (flags & MSG_OOB) != 0;
     const bool discard = (flags & MSG_TRUNC) != 0;
@@ -175,11 +178,39 @@ Result<size_t> Sockets::receive(Socket& socket, Pieces into, int flags) {
         return *answer == 0 || !waits || received >= enough ||
                socket.is_at_mark(peek ? received : 0) || (peek && socket.is_ended());
     };
-    const auto tried = attempt(waits, socket.options().receive_timeout, attempt_once);
+    const auto tried = attempt(waits, socket.receive_timeout(), attempt_once);
     if (!tried && received == 0) return std::unexpected(tried.error());
     if (received > 0 || answer) return received;
     socket.told(answer.error().value);
     return std::unexpected(answer.error());
+}
+
+Result<size_t> Sockets::send(DatagramSocket& socket, Pieces data, OutgoingDatagram& out,
+                             int flags) {
+    const bool waits = (flags & MSG_DONTWAIT) == 0 && !socket.non_blocking;
+    Result<size_t> answer;
+    const auto tried = attempt(waits, socket.send_timeout(), [&] {
+        answer = socket.send(data, out, (flags & MSG_MORE) != 0);
+        return answer || answer.error() != EAGAIN;
+    });
+    if (!tried) return std::unexpected(tried.error());
+    return answer;
+}
+
+Result<size_t> Sockets::receive(DatagramSocket& socket, Pieces into, Datagram& what, int flags) {
+    const bool waits = (flags & MSG_DONTWAIT) == 0 && !socket.non_blocking;
+    Result<size_t> answer;
+    const auto tried = attempt(waits, socket.receive_timeout(), [&] {
+        answer = socket.receive(into, (flags & MSG_PEEK) != 0, what);
+        return answer || answer.error() != EAGAIN || (waits && socket.is_shut_for_reading());
+    });
+    if (!tried) return std::unexpected(tried.error());
+    // Linux's: who waits is told that nothing more is to be expected, who does not is not.
+    if (!answer && answer.error() == EAGAIN && waits && socket.is_shut_for_reading()) {
+        what = {};
+        return 0;
+    }
+    return answer;
 }
 
 Result<void> Sockets::close(int descriptor) {

@@ -6,7 +6,8 @@
 #include <vector>
 
 #include "api/epoll.h"
-#include "api/socket.h"
+#include "api/datagram_socket.h"
+#include "api/stream_socket.h"
 
 namespace millrace::api {
 
@@ -41,8 +42,8 @@ public:
     Sockets(const Sockets&) = delete;
     Sockets& operator=(const Sockets&) = delete;
 
-    /// A new socket's descriptor. EMFILE.
-    Result<int> open(int family, bool non_blocking);
+    /// A new socket's descriptor, of SOCK_STREAM or SOCK_DGRAM. EMFILE, ENOBUFS.
+    Result<int> open(int family, int type, bool non_blocking);
     Result<int> open_epoll();
     /// EBADF.
     Result<const Descriptor*> find_any(int descriptor) const;
@@ -51,20 +52,25 @@ public:
     Result<int> accept(int descriptor, bool non_blocking);
     Result<void> connect(Socket& socket, const SocketAddress& address);
     /// MSG_DONTWAIT, MSG_MORE, MSG_OOB.
-    Result<size_t> send(Socket& socket, Pieces data, int flags);
+    Result<size_t> send(StreamSocket& socket, Pieces data, int flags);
     /// All that `source` has, without a copy: MSG_DONTWAIT, MSG_MORE.
-    Result<size_t> send_slices(Socket& socket, SliceSource& source, int flags);
+    Result<size_t> send_slices(StreamSocket& socket, SliceSource& source, int flags);
     /// MSG_DONTWAIT.
-    Result<size_t> receive_slices(Socket& socket, std::span<Buffer> into, size_t& count, int flags);
+    Result<size_t> receive_slices(StreamSocket& socket, std::span<Buffer> into, size_t& count,
+                                  int flags);
     /// MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC, MSG_OOB.
-    Result<size_t> receive(Socket& socket, Pieces into, int flags);
+    Result<size_t> receive(StreamSocket& socket, Pieces into, int flags);
+    /// One datagram; `out` says where it goes. MSG_DONTWAIT, MSG_MORE.
+    Result<size_t> send(DatagramSocket& socket, Pieces data, OutgoingDatagram& out, int flags);
+    /// One datagram; `what` is all of it but the data. Answers its whole size. MSG_DONTWAIT,
+    /// MSG_PEEK.
+    Result<size_t> receive(DatagramSocket& socket, Pieces into, Datagram& what, int flags);
     Result<void> close(int descriptor);
     /// The first thread that calls owns the context; false on any other.
     bool own() { return context_.own(); }
     Loop& loop() { return context_.loop(); }
     Stack& stack() { return context_.facade(); }
-    /// Between turns, time has passed for the stack only when it is told.
-    void look_at_clock();
+    void look_at_clock() { context_.look_at_clock(); }
     /// EDEADLK.
     Result<bool> turn();
     /// Turns until `done`, for at most `limit` (zero: without end). False: the time is over.
@@ -84,7 +90,7 @@ private:
 
     /// Calls `step(over)`, which answers what it has sent, until it says that all is over.
     template <typename Step>
-    Result<size_t> send_all(Socket& socket, int flags, Step&& step);
+    Result<size_t> send_all(StreamSocket& socket, int flags, Step&& step);
     Result<int> add(Descriptor descriptor);
 
     static constexpr size_t descriptors_max = size_t{1} << 20;

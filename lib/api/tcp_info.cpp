@@ -6,7 +6,7 @@
 #include <array>
 
 #include "api/option_value.h"
-#include "api/socket.h"
+#include "api/stream_socket.h"
 #include "tcp/pacing.h"
 #include "tcp/path_mtu.h"
 #include "tcp/timers.h"
@@ -90,7 +90,7 @@ void fill(tcp_info& info, tcp::Env& env, const tcp::Connection& c) {
 
 }  // namespace
 
-Result<void> Socket::get_tcp_info(std::span<std::byte> value, socklen_t& size) const {
+Result<void> StreamSocket::get_tcp_info(std::span<std::byte> value, socklen_t& size) const {
     tcp_info info{};
     info.tcpi_state = linux_closed;
     if (listener_ != nullptr) {

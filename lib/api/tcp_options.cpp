@@ -8,7 +8,7 @@
 #include <string>
 
 #include "api/option_value.h"
-#include "api/socket.h"
+#include "api/stream_socket.h"
 
 namespace millrace::api {
 
@@ -18,13 +18,13 @@ constexpr int name_max = 16;  // TCP_CA_NAME_MAX
 
 }  // namespace
 
-void Socket::apply_linger2() {
+void StreamSocket::apply_linger2() {
     if (connection_)
         static_cast<void>(connection_.set_linger2(Duration::from_s(options_.linger2_s)));
 }
 
 /// Linux's TCP_CONGESTION: up to 15 characters, with or without a zero behind them.
-Result<void> Socket::set_congestion(std::span<const std::byte> value) {
+Result<void> StreamSocket::set_congestion(std::span<const std::byte> value) {
     if (value.empty()) return error(EINVAL);
     std::string name(reinterpret_cast<const char*>(value.data()),
                      std::min<size_t>(value.size(), name_max - 1));
@@ -37,7 +37,7 @@ Result<void> Socket::set_congestion(std::span<const std::byte> value) {
     return {};
 }
 
-Result<void> Socket::set_tcp_option(int name, std::span<const std::byte> value) {
+Result<void> StreamSocket::set_tcp_option(int name, std::span<const std::byte> value) {
     if (name == TCP_CONGESTION) return set_congestion(value);
     const auto number = read_option<int>(value);
     if (!number) return std::unexpected(number.error());
@@ -97,7 +97,7 @@ Result<void> Socket::set_tcp_option(int name, std::span<const std::byte> value) 
     }
 }
 
-Result<void> Socket::get_tcp_option(int name, std::span<std::byte> value, socklen_t& size) {
+Result<void> StreamSocket::get_tcp_option(int name, std::span<std::byte> value, socklen_t& size) {
     const auto number = [&](int64_t is) {
         return write_option(static_cast<int>(is), value, size);
     };

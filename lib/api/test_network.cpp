@@ -71,6 +71,11 @@ void TestHost::on_acceptable(tcp::Listener& listener) {
     context_.on_acceptable(listener);
 }
 
+void TestHost::on_datagrams(udp::Endpoint& endpoint, uint8_t events) {
+    const Context::StandIn stand_in(context_);
+    context_.on_datagrams(endpoint, events);
+}
+
 void TestHost::on_timer(time::WheelEntry& entry) {
     const Context::StandIn stand_in(context_);
     context_.on_timer(entry);

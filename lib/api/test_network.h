@@ -43,6 +43,7 @@ public:
 private:
     void on_events(tcp::Connection& connection, uint8_t events) override;
     void on_acceptable(tcp::Listener& listener) override;
+    void on_datagrams(udp::Endpoint& endpoint, uint8_t events) override;
     void on_timer(time::WheelEntry& entry) override;
 
     TestNetwork& network_;

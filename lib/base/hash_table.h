@@ -62,6 +62,12 @@ public:
         return matches;
     }
 
+    /// Calls `visit(Node&)` for each element of this hash; `visit` may not change the table.
+    template <typename Visit>
+    void for_each_of(uint32_t hash, Visit&& visit) const {
+        for (HashNode& node : bucket_of(hash))
+            if (node.hash == hash) visit(static_cast<Node&>(node));
+    }
     void insert(Node& node, uint32_t hash) {
         node.hash = hash;
         bucket_of(hash).push_front(node);

@@ -220,6 +220,13 @@ std::optional<size_t> Pools::append_payload(Frame& frame, Cursor& cursor, size_t
     return copied;
 }
 
+Frame Pools::share(const Frame& frame) {
+    Frame copy = this->frame();
+    Cursor cursor{storage_of(frame.get()), 0};
+    if (!copy || !append_payload(copy, cursor, frame.size())) return {};
+    return copy;
+}
+
 /// The next `size` bytes lie in this core's payload pool: whoever wanted no copy gets none.
 bool Pools::is_copied_in(const Cursor& cursor, size_t size) const {
     size_t offset = cursor.offset;

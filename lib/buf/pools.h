@@ -58,6 +58,9 @@ public:
     /// the cursor forgotten.
     std::optional<size_t> append_payload(Frame& frame, Cursor& cursor, size_t size);
 
+    /// Another frame of the same bytes, by reference. Null where a pool is dry.
+    Frame share(const Frame& frame);
+
     /// How much of it goes into one frame by reference alone.
     static uint32_t size_by_reference(const Cursor& cursor, size_t size);
 
@@ -119,6 +122,10 @@ inline size_t size_of(BufferStorage* storage) { return mbuf_of(storage)->data_le
 inline BufferStorage* next_of(BufferStorage* storage) {
     return storage_of(mbuf_of(storage)->next);
 }
+inline std::span<const uint8_t> bytes_of(BufferStorage* storage) {
+    return {rte_pktmbuf_mtod(mbuf_of(storage), const uint8_t*), size_of(storage)};
+}
+inline Cursor begin_of(const BufferChain& chain) { return {BufferAccess::head(chain), 0}; }
 /// A byte of kept payload by its address within its buffer: stays true while bytes before it are
 /// cut off, as a cursor does not.
 struct Place {

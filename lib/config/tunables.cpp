@@ -75,6 +75,13 @@ constexpr std::array ip{
     FIELD(IpTunables, ipfrag_max, 0, 65536),
     FIELD(IpTunables, mtu_expires, 1, 86'400),
     FIELD(IpTunables, path_mtu_max, 1, 1'000'000),
+    FIELD(IpTunables, icmp_msgs_per_sec, 0, 100'000'000),
+    FIELD(IpTunables, igmp_max_memberships, 1, 1024),
+    FIELD(IpTunables, max_udp_sockets, 1, 1'000'000),
+    FIELD(IpTunables, rmem_default, 4096, gib),
+    FIELD(IpTunables, rmem_max, 4096, gib),
+    FIELD(IpTunables, wmem_default, 4096, gib),
+    FIELD(IpTunables, wmem_max, 4096, gib),
 };
 
 constexpr std::array pools{

@@ -65,8 +65,10 @@ buf::Frame FragmentTable::add(const Ip& ip, buf::Frame frame, Instant now) {
     ++counters_.ip_reasm_reqds;
     // All but the last carry a multiple of 8 bytes; an empty or over-long one is an attack.
     const uint32_t size = ip.fragmented_headers_size() + ip.payload_size;
+    // IPv4's length counts its header, IPv6's does not.
+    const uint32_t counted = ip.source.is_v4() ? ip.header_size : 0;
     if ((ip.more_fragments && size % 8 != 0) || ip.payload_size == 0 ||
-        ip.fragment_offset + size + ip.header_size > datagram_max) {
+        ip.fragment_offset + size + counted > datagram_max) {
         counters_.drop(Drop::fragment_bad);
         return {};
     }

@@ -16,6 +16,18 @@ namespace millrace::observe {
     X(frames_handed_over, "FramesHandedOver")                       \
     X(icmp_in_echos, "IcmpInEchos")                                 \
     X(icmp_in_errors, "IcmpInDestUnreachs")                         \
+    X(icmp_out_dest_unreachs, "IcmpOutDestUnreachs")                \
+    X(icmp_out_rate_limited, "IcmpOutRateLimitGlobal")              \
+    X(ip_frag_oks, "IpFragOKs")                                     \
+    X(ip_frag_fails, "IpFragFails")                                 \
+    X(ip_frag_creates, "IpFragCreates")                             \
+    X(udp_in_datagrams, "UdpInDatagrams")                           \
+    X(udp_no_ports, "UdpNoPorts")                                   \
+    X(udp_in_errors, "UdpInErrors")                                 \
+    X(udp_in_csum_errors, "UdpInCsumErrors")                        \
+    X(udp_rcvbuf_errors, "UdpRcvbufErrors")                         \
+    X(udp_sndbuf_errors, "UdpSndbufErrors")                         \
+    X(udp_out_datagrams, "UdpOutDatagrams")                         \
     X(ip_reasm_oks, "IpReasmOKs")                                   \
     X(ip_reasm_reqds, "IpReasmReqds")                               \
     X(ip_in_no_ect_pkts, "IpExtInNoECTPkts")                        \

@@ -50,7 +50,9 @@ namespace millrace::observe {
     X(tcp_receive_full, "received data beyond the buffers that the connection may pin")            \
     X(udp_malformed, "a UDP header or length that does not fit")                                   \
     X(udp_bad_checksum, "the UDP checksum is wrong")                                               \
-    X(udp_no_socket, "a datagram for a port without a socket")                 \
+    X(udp_no_socket, "a datagram for a port without a socket; answered by ICMP")                   \
+    X(udp_receive_full, "a datagram for a socket whose receive buffer is full")                    \
+    X(igmp_malformed, "an IGMP or MLD message that is too short or whose checksum is wrong")       \
     X(neighbour_unresolved, "the next hop's link address could not be found")                      \
     X(neighbour_queue_full, "too many frames wait for the next hop's link address")                \
     X(no_route, "no route leads to the destination")                                               \

@@ -93,7 +93,7 @@ Started<void> Port::configure(const PortConfig& config, const std::vector<buf::P
         conf.rx_adv_conf.rss_conf.rss_key = key.data();
         conf.rx_adv_conf.rss_conf.rss_key_len = static_cast<uint8_t>(key.size());
         conf.rx_adv_conf.rss_conf.rss_hf =
-            (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP) & info.flow_type_rss_offloads;
+            (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP) & info.flow_type_rss_offloads;
     }
     if (const int status =
             rte_eth_dev_configure(id_, receive_queues_, transmit_queues_, &conf);

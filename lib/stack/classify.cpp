@@ -127,6 +127,7 @@ void Classifier::classify_ip(Classified& out) const {
     switch (ip->protocol) {
         case wire::Protocol::tcp: return classify_tcp(out, headers.from(out.upper_at));
         case wire::Protocol::udp: return classify_udp(out, headers.from(out.upper_at));
+        case wire::Protocol::igmp: return classify_igmp(out);
         case wire::Protocol::icmp:
         case wire::Protocol::icmpv6: return classify_icmp(out);
         default: return drop(out, Drop::ip_unknown_protocol);
@@ -146,17 +147,36 @@ bool Classifier::check_addresses(Classified& out) const {
         drop(out, Drop::ip_bad_source);
         return false;
     }
+    out.to_group = false;
     if (const auto local = addresses_.find(out.ip.destination)) {
         out.key.local = *local;
         return true;
     }
+    out.to_group = true;
     if (addresses_.is_our_solicited_node(out.ip.destination)) return true;
     const bool group = addresses_.is_group(out.ip.destination);
+    if (group && takes_group(out)) return true;
     if (group && out.ip.protocol == wire::Protocol::tcp)
         drop(out, Drop::tcp_broadcast);
     else
         drop(out, Drop::ip_not_for_us);
     return false;
+}
+
+/// Datagrams to groups that this host is in, and routers' questions about them.
+bool Classifier::takes_group(const Classified& out) const {
+    static constexpr std::array<uint8_t, 16> all_nodes{0xff, 0x02, 0, 0, 0, 0, 0, 0,
+                                                       0,    0,    0, 0, 0, 0, 0, 1};
+    const Address& group = out.ip.destination;
+    switch (out.ip.protocol) {
+        case wire::Protocol::udp:
+        case wire::Protocol::igmp:
+        case wire::Protocol::icmpv6: break;
+        default: return false;
+    }
+    if (!group.is_multicast()) return out.ip.protocol == wire::Protocol::udp;  // broadcast
+    if (group == Address::v4(224, 0, 0, 1) || group.bytes() == all_nodes) return true;
+    return groups_.has(out.interface, group);
 }
 
 bool Classifier::transport_checksum_ok(const Classified& out) const {
@@ -166,7 +186,7 @@ bool Classifier::transport_checksum_ok(const Classified& out) const {
         case HardwareChecksum::unknown: break;
     }
     wire::Checksum sum;
-    if (out.ip.protocol != wire::Protocol::icmp)
+    if (out.ip.protocol != wire::Protocol::icmp && out.ip.protocol != wire::Protocol::igmp)
         sum.add_pseudo_header(out.ip.source, out.ip.destination,
                               static_cast<uint8_t>(out.ip.protocol), out.ip.payload_size);
     out.frame.for_each_piece(
@@ -189,20 +209,46 @@ void Classifier::classify_tcp(Classified& out, std::span<const uint8_t> bytes) c
     out.segment.ecn = out.ip.tos & 3;
     out.segment.dscp = out.ip.tos >> 2;
     out.payload_at = static_cast<uint16_t>(out.upper_at + segment->header_size);
-    out.key.remote = out.ip.source;
-    out.key.remote_port = segment->source_port;
-    out.key.local_port = segment->destination_port;
-    out.hash = hash_(out.key);
+    set_key(out, 0, segment->source_port, segment->destination_port);
     out.kind = Kind::tcp;
+}
+
+void Classifier::set_key(Classified& out, uint16_t protocol, uint16_t source_port,
+                         uint16_t destination_port) const {
+    out.key.remote = out.ip.source;
+    out.key.remote_port = source_port;
+    out.key.local_port = destination_port;
+    out.key.protocol = protocol;
+    if (out.to_group) out.key.local = UINT16_MAX;  // no index
+    out.hash = hash_(out.key);
 }
 
 void Classifier::classify_udp(Classified& out, std::span<const uint8_t> bytes) const {
     const auto udp = wire::Udp::parse(bytes, out.ip.payload_size);
-    if (!udp) return drop(out, Drop::udp_malformed);
+    if (!udp) {
+        ++counters_.udp_in_errors;
+        return drop(out, Drop::udp_malformed);
+    }
+    // IP may carry more than the datagram, which alone is summed.
+    out.ip.payload_size = udp->length;
+    out.frame.trim_to(out.upper_at + size_t{udp->length});
     // Without a checksum a datagram is legal in IPv4 only (RFC 8200 section 8.1).
-    if (udp->has_checksum ? !transport_checksum_ok(out) : !out.ip.source.is_v4())
+    if (udp->has_checksum ? !transport_checksum_ok(out) : !out.ip.source.is_v4()) {
+        ++counters_.udp_in_errors;
+        ++counters_.udp_in_csum_errors;
         return drop(out, Drop::udp_bad_checksum);
+    }
+    out.payload_at = static_cast<uint16_t>(out.upper_at + wire::Udp::size);
+    set_key(out, static_cast<uint16_t>(wire::Protocol::udp), udp->source_port,
+            udp->destination_port);
     out.kind = Kind::udp;
+}
+
+void Classifier::classify_igmp(Classified& out) const {
+    if (!out.ip.source.is_v4()) return drop(out, Drop::ip_unknown_protocol);
+    if (out.ip.payload_size < 8 || !transport_checksum_ok(out))
+        return drop(out, Drop::igmp_malformed);
+    out.kind = Kind::igmp;
 }
 
 void Classifier::classify_icmp(Classified& out) const {

@@ -5,6 +5,7 @@
 
 #include "buf/frame.h"
 #include "ip/addresses.h"
+#include "ip/groups.h"
 #include "observe/counters.h"
 #include "tcp/flow.h"
 #include "wire/icmp.h"
@@ -13,18 +14,19 @@
 
 namespace millrace::stack {
 
-enum class Kind : uint8_t { dropped, tcp, udp, icmp, fragment, arp };
+enum class Kind : uint8_t { dropped, tcp, udp, icmp, igmp, fragment, arp };
 
 /// A received frame and what its headers say. The frame still starts at its Ethernet header.
 struct Classified {
     buf::Frame frame;
     Kind kind = Kind::dropped;
     bool settled = false;       ///< another core has decided that it stays here
+    bool to_group = false;      ///< multicast or broadcast: the key names no address of ours
     bool link_group = false;    ///< the frame went to a link-layer broadcast or multicast address
     uint16_t interface = 0;
     uint16_t ip_at = 0;         ///< offset of the IP header
     uint16_t upper_at = 0;      ///< offset of what follows it
-    uint16_t payload_at = 0;    ///< offset of TCP's payload
+    uint16_t payload_at = 0;    ///< offset of TCP's or UDP's payload
     wire::MacAddress source_mac;
     wire::Ip ip;
     wire::Segment segment;
@@ -38,8 +40,12 @@ struct Classified {
 class Classifier {
 public:
     Classifier(const std::vector<ip::Interface>& interfaces, const ip::LocalAddresses& addresses,
-               const TableHash& hash, observe::Counters& counters)
-        : interfaces_(interfaces), addresses_(addresses), hash_(hash), counters_(counters) {}
+               const ip::Groups& groups, const TableHash& hash, observe::Counters& counters)
+        : interfaces_(interfaces),
+          addresses_(addresses),
+          groups_(groups),
+          hash_(hash),
+          counters_(counters) {}
 
     /// Fills `out` from a received frame.
     void classify(uint16_t interface, buf::Frame frame, Classified& out) const;
@@ -50,13 +56,18 @@ public:
 private:
     void drop(Classified& out, observe::Drop reason) const;
     bool check_addresses(Classified& out) const;
+    bool takes_group(const Classified& out) const;
     void classify_tcp(Classified& out, std::span<const uint8_t> bytes) const;
     void classify_icmp(Classified& out) const;
+    void classify_igmp(Classified& out) const;
+    void set_key(Classified& out, uint16_t protocol, uint16_t source_port,
+                 uint16_t destination_port) const;
     void classify_udp(Classified& out, std::span<const uint8_t> bytes) const;
     bool transport_checksum_ok(const Classified& out) const;
 
     const std::vector<ip::Interface>& interfaces_;
     const ip::LocalAddresses& addresses_;
+    const ip::Groups& groups_;
     const TableHash& hash_;
     observe::Counters& counters_;
 };

@@ -68,13 +68,16 @@ void Stack::receive_message(const Message& message) {
                           neighbour->confirmed, neighbour->create, env_.now,
                           neighbour->override);
     } else if (const auto* listener = std::get_if<ListenerNews>(&message)) {
-        const Listening what{listener->address, listener->port, listener->v6_only};
+        const Listening what{listener->address, listener->port, listener->v6_only,
+                             listener->protocol};
         uint64_t& cores = directory_[what];
         const uint64_t bit = uint64_t{1} << listener->core;
         cores = listener->listening ? cores | bit : cores & ~bit;
         if (cores == 0) directory_.erase(what);
     } else if (const auto* path = std::get_if<PathMtuNews>(&message)) {
         path_mtus_.learn(path->destination, path->mtu, env_.now);
+    } else if (const auto* group = std::get_if<GroupNews>(&message)) {
+        groups_.learn(group->interface, group->group, group->core, group->member);
     } else if (const auto* news_of = std::get_if<ForwardNews>(&message)) {
         on_claim(*news_of);
     } else if (const auto* refused = std::get_if<ClaimRefused>(&message)) {
@@ -217,6 +220,10 @@ void Stack::on_icmp(Classified& in) {
     const auto icmp = wire::Icmp::parse(bytes);
     const bool v4 = in.ip.protocol == Protocol::icmp;
     const uint8_t type = icmp->type;
+    if (!v4 && type == wire::icmp6::multicast_listener_query) return on_mld_query(in);
+    // To a group that this host is in comes nothing else; but that of Neighbour Discovery.
+    if (in.to_group && !addresses_.is_our_solicited_node(in.ip.destination))
+        return counters_.drop(Drop::icmp_unhandled);
     if (v4 ? type == wire::icmp4::echo_request : type == wire::icmp6::echo_request)
         return answer_echo(in);
     if (!v4 && (type == wire::icmp6::neighbour_solicitation ||
@@ -234,7 +241,6 @@ void Stack::on_icmp(Classified& in) {
 void Stack::answer_echo(Classified& in) {
     ++counters_.icmp_in_echos;
     const bool v4 = in.ip.protocol == Protocol::icmp;
-    BufferChain data;
     buf::Frame received = std::move(in.frame);
     std::array<uint8_t, wire::Icmp::size> header{};
     received.copy_out(in.upper_at, header);
@@ -250,10 +256,15 @@ void Stack::answer_echo(Classified& in) {
     const auto own = addresses_.find(in.ip.destination);
     const auto source = own ? own : routes_.source_for(in.ip.source);
     if (!source) return counters_.drop(Drop::no_route);
+    send_icmp(std::move(frame), addresses_[*source].address, in.ip.source);
+}
+
+/// `frame` starts at the ICMP header, its checksum zero.
+void Stack::send_icmp(buf::Frame frame, const Address& source, const Address& destination) {
     wire::Ip ip;
-    ip.source = addresses_[*source].address;
-    ip.destination = in.ip.source;
-    ip.protocol = in.ip.protocol;
+    ip.source = source;
+    ip.destination = destination;
+    ip.protocol = source.is_v4() ? Protocol::icmp : Protocol::icmpv6;
     ip.ttl = static_cast<uint8_t>(config_.ip.ip_default_ttl);
     ip.payload_size = static_cast<uint32_t>(frame.size());
     ip::NextHop hop;
@@ -307,18 +318,25 @@ void Stack::on_icmp_error(Classified& in) {
     in.frame.copy_out(quoted_at, {bytes.data(), size});
     // The quotation is usually cut short: its own length says nothing about ours.
     const auto quoted = wire::Ip::parse({bytes.data(), size}, 65575, false);
-    if (!quoted || quoted->protocol != Protocol::tcp || quoted->header_size + 8U > size)
+    const bool known = quoted && (quoted->protocol == Protocol::tcp ||
+                                  quoted->protocol == Protocol::udp);
+    // Only a first fragment quotes ports.
+    if (!known || quoted->fragment_offset != 0 || quoted->header_size + 8U > size)
         return counters_.drop(Drop::icmp_malformed);
     const auto local = addresses_.find(quoted->source);
     if (!local) return counters_.drop(Drop::icmp_malformed);
     const uint8_t* header = bytes.data() + quoted->header_size;
-    const tcp::FlowKey key{quoted->destination, wire::load16(header + 2), wire::load16(header),
-                           *local, 0};
-    tcp::Flow* flow = flows_.find(key, hash_(key));
+    tcp::FlowKey key{quoted->destination, wire::load16(header + 2), wire::load16(header), *local,
+                     0};
     std::array<uint8_t, wire::Icmp::size> header_bytes{};
     in.frame.copy_out(in.upper_at, header_bytes);
     const auto icmp = wire::Icmp::parse(header_bytes);
     const bool v4 = in.ip.protocol == Protocol::icmp;
+    if (quoted->protocol == Protocol::udp) {
+        key.protocol = udp::protocol;
+        return apply_icmp_error(key, *quoted, in, *icmp);
+    }
+    tcp::Flow* flow = flows_.find(key, hash_(key));
     const Seq seq(wire::load32(header + 4));
     if (tcp::HalfOpen* entry = half_open_table_.find(key, hash_(key)))
         return apply_icmp_error(*entry, seq, v4, icmp->type, icmp->code);

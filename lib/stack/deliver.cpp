@@ -85,7 +85,8 @@ void Stack::deliver(Classified& in) {
         case Kind::icmp: on_icmp(in); return;
         case Kind::fragment: on_fragment(in); return;
         case Kind::arp: on_arp(in); return;
-        case Kind::udp: counters_.drop(Drop::udp_no_socket); return;
+        case Kind::udp: deliver_udp(in); return;
+        case Kind::igmp: on_igmp(in); return;
         case Kind::dropped: return;
     }
 }
@@ -246,13 +247,17 @@ void Stack::hand_to_owner(uint16_t core, Classified& in, const tcp::FlowKey& key
     hand_over(core, in, forwards_.find(key, hash) != nullptr);
 }
 
-/// One of the cores that listen where this one does not; the same for each SYN of a tuple.
+/// One of the cores that listen (or have a datagram socket) where this one does not; the same for
+/// each frame of a tuple.
 std::optional<uint16_t> Stack::listening_core(const Classified& in) const {
     const Address& local = in.ip.destination;
-    const uint16_t port = in.segment.destination_port;
+    const uint16_t port = in.key.local_port;
+    const uint16_t protocol = in.key.protocol;
     for (const Listening& what :
-         {Listening{local, port, false}, Listening{Address::any(local.family()), port, false},
-          Listening{Address(), port, false}, Listening{Address(), port, true}}) {
+         {Listening{local, port, false, protocol},
+          Listening{Address::any(local.family()), port, false, protocol},
+          Listening{Address(), port, false, protocol},
+          Listening{Address(), port, true, protocol}}) {
         if (what.v6_only && local.is_v4()) continue;
         const auto found = directory_.find(what);
         if (found == directory_.end()) continue;

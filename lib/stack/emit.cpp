@@ -61,7 +61,7 @@ uint32_t Stack::flow_label(const Segment& segment) const {
 void Stack::put_transport_checksum(buf::Frame& frame, const wire::Ip& ip, size_t field,
                                    bool offload) {
     wire::Checksum sum;
-    if (ip.protocol != wire::Protocol::icmp)
+    if (ip.protocol != wire::Protocol::icmp && ip.protocol != wire::Protocol::igmp)
         sum.add_pseudo_header(ip.source, ip.destination, static_cast<uint8_t>(ip.protocol),
                               ip.payload_size);
     if (offload) {  // the port goes on from the pseudo-header's sum
@@ -72,7 +72,9 @@ void Stack::put_transport_checksum(buf::Frame& frame, const wire::Ip& ip, size_t
     frame.for_each_piece(0, frame.size(), [&](size_t at, const uint8_t* data, size_t size) {
         sum.add_at(at, data, size);
     });
-    const uint16_t checksum = sum.finish();
+    uint16_t checksum = sum.finish();
+    // RFC 768: a sum of 0 goes as its other form, since 0 says that there is none.
+    if (checksum == 0 && ip.protocol == wire::Protocol::udp) checksum = 0xffff;
     std::memcpy(frame.head().data() + field, &checksum, sizeof(checksum));
 }
 
@@ -98,27 +100,38 @@ ip::Neighbour* Stack::next_hop(const Address& destination, ip::NeighbourRef* cac
     return neighbour;
 }
 
-/// `frame` starts at the upper layer's header.
+wire::MacAddress Stack::group_mac(const Address& group) {
+    return group.is_multicast() ? wire::multicast_mac(group) : wire::MacAddress::broadcast();
+}
+
+/// `frame` starts at the upper layer's header; of an IPv6 fragment, at its fragment header. No
+/// `neighbour`: it goes to a group, or to ourselves.
 void Stack::emit_datagram(wire::Ip ip, buf::Frame frame, const ip::NextHop& hop,
                           ip::Neighbour* neighbour) {
     const ip::Interface& out = interfaces_[hop.interface];
     const bool v4 = ip.source.is_v4();
     const size_t ip_size = wire::Ip::size_for(ip.source.family());
     ip.emit(frame.push(ip_size), !out.offloads.ipv4_checksum);
-    put_ethernet(frame, out, v4 ? wire::EtherType::ipv4 : wire::EtherType::ipv6, {});
+    put_ethernet(frame, out, v4 ? wire::EtherType::ipv4 : wire::EtherType::ipv6,
+                 neighbour == nullptr && !out.loopback ? group_mac(ip.destination)
+                                                       : wire::MacAddress());
     if (out.loopback) {
         frame.mark_checksums_good();
         loopback_.push_back(std::move(frame));
         return;
     }
     const bool tcp = ip.protocol == wire::Protocol::tcp && out.offloads.tcp_checksum;
-    if (tcp || (v4 && out.offloads.ipv4_checksum))
+    const bool udp = ip.protocol == wire::Protocol::udp && out.offloads.udp_checksum &&
+                     !ip.is_fragment();
+    if (tcp || udp || (v4 && out.offloads.ipv4_checksum))
         frame.offload_checksums({.link_size = static_cast<uint16_t>(
                                      wire::Ethernet::size_for(out.vlan)),
                                  .network_size = static_cast<uint16_t>(ip_size),
                                  .ipv4_header = v4 && out.offloads.ipv4_checksum,
                                  .ipv6 = !v4,
-                                 .tcp = tcp});
+                                 .tcp = tcp,
+                                 .udp = udp});
+    if (neighbour == nullptr) return output(hop.interface, std::move(frame));
     neighbours_.send(*neighbour, std::move(frame), env_.now);
 }
 
@@ -135,11 +148,13 @@ void Stack::put_ethernet(buf::Frame& frame, const ip::Interface& out, wire::Ethe
 void Stack::output(uint16_t interface, buf::Frame frame) {
     buf::FrameBatch& batch = *outputs_[interface];
     ++counters_.frames_out;
+    to_be_flushed_ = true;
     batch.push(std::move(frame));
     if (batch.full()) host_.transmit(interface, batch);
 }
 
 void Stack::flush() {
+    to_be_flushed_ = false;
     for (uint16_t i = 0; i < outputs_.size(); ++i)
         if (!outputs_[i]->empty()) host_.transmit(i, *outputs_[i]);
 }

@@ -20,13 +20,14 @@ struct NeighbourNews {
     bool create;    ///< also where nobody has asked for it
     bool override;  ///< also where another link address is known
 };
-/// A core listens, or no longer does.
+/// A core listens, or has a datagram socket there; or no longer does.
 struct ListenerNews {
     Address address;
     uint16_t port;
     bool v6_only;
     uint16_t core;
     bool listening;
+    uint16_t protocol = 0;  ///< as `FlowKey` has it
 };
 /// Frames of this tuple, which steering brings to the receiver, belong to `core` (or no longer do).
 struct ForwardNews {
@@ -43,7 +44,15 @@ struct PathMtuNews {
     Address destination;
     uint16_t mtu;
 };
-using Message = std::variant<NeighbourNews, ListenerNews, ForwardNews, ClaimRefused, PathMtuNews>;
+/// A core is in a multicast group, or no longer.
+struct GroupNews {
+    uint16_t interface;
+    Address group;
+    uint16_t core;
+    bool member;
+};
+using Message = std::variant<NeighbourNews, ListenerNews, ForwardNews, ClaimRefused, PathMtuNews,
+                             GroupNews>;
 
 /// Called by the stack from within its turn, on its own core.
 class Host {

@@ -58,11 +58,15 @@ tcp::Listener* Stack::find_listener(const Address& local, uint16_t port, uint32_
 Result<Binding*> Stack::bind(const SocketAddress& local, const BindOptions& options) {
     if (!local.address.is_unspecified() && !addresses_.find(local.address))
         return error(EADDRNOTAVAIL);
-    if (local.port == 0)
-        return bindings_.bind_to_any_port(
-            local.address, options, static_cast<uint16_t>(config_.tcp.ip_local_port_range_min),
-            static_cast<uint16_t>(config_.tcp.ip_local_port_range_max));
-    return bindings_.bind(local, options);
+    return bind_in(bindings_, local, options);
+}
+
+Result<Binding*> Stack::bind_in(Bindings& bindings, const SocketAddress& local,
+                                const BindOptions& options) {
+    if (local.port != 0) return bindings.bind(local, options);
+    return bindings.bind_to_any_port(local.address, options,
+                                     static_cast<uint16_t>(config_.tcp.ip_local_port_range_min),
+                                     static_cast<uint16_t>(config_.tcp.ip_local_port_range_max));
 }
 
 Result<tcp::Listener*> Stack::listen(const SocketAddress& local, uint32_t backlog, void* owner) {
@@ -157,6 +161,7 @@ void Stack::claim(const tcp::FlowKey& key, bool forward) {
 
 /// Something on this core has the tuple.
 bool Stack::owns(const tcp::FlowKey& key, uint32_t hash) const {
+    if (key.protocol == udp::protocol) return udp_table_.find(key, hash) != nullptr;
     const tcp::Flow* flow = flows_.find(key, hash);
     if (flow == nullptr) return half_open_table_.find(key, hash) != nullptr;
     return flow->kind != tcp::FlowKind::connection ||

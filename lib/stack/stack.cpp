@@ -59,7 +59,10 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
                   tcp::timer_neighbour),
       fragments_(config_.ip, counters_, options.secrets.table, pools_.receive_buffers()),
       path_mtus_(config_.ip, options.secrets.table),
+      datagram_path_mtus_(config_.ip, options.secrets.table),
+      groups_(core_, static_cast<uint16_t>(interfaces_.size() - 1), options.secrets.table),
       resets_(options.secrets.table),
+      unreachables_(options.secrets.table),
       ranges_(config_.pools.receive),
       reassemblies_(config_.tcp.max_connections),
       tunings_(config_.tcp.max_connections),
@@ -91,7 +94,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
            .dirty = {},
            .ready = {},
            .starved = {}},
-      classifier_(interfaces_, addresses_, hash_, counters_),
+      classifier_(interfaces_, addresses_, groups_, hash_, counters_),
       connections_(config_.tcp.max_connections),
       time_waits_(time_waits_max(config_)),
       half_opens_(config_.tcp.max_half_open),
@@ -100,6 +103,11 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       half_open_table_(config_.tcp.max_half_open),
       listeners_(1024),
       bindings_(options.secrets.table, options.secrets.port, addresses_, bindings_max),
+      udp_bindings_(options.secrets.table, options.secrets.port, addresses_,
+                    config_.ip.max_udp_sockets),
+      udp_env_(counters_, pools_.receive_buffers()),
+      endpoints_(config_.ip.max_udp_sockets),
+      udp_table_(hash_, config_.ip.max_udp_sockets),
       port_maps_(options.secrets.table),
       forward_pool_(options.cores > 1 ? flows_max(config_) : 0),
       forwards_(options.cores > 1 ? flows_max(config_) : 1) {
@@ -117,6 +125,10 @@ Stack::~Stack() {
     connections_.for_each_in_use([&](tcp::Connection& c) {
         tcp::release(env_, c);
         connections_.give_back(&c);
+    });
+    endpoints_.for_each_in_use([&](udp::Endpoint& e) {
+        udp::clear(udp_env_, e);
+        endpoints_.give_back(&e);
     });
     half_opens_.for_each_in_use([&](tcp::HalfOpen& entry) { half_opens_.give_back(&entry); });
     listener_pool_.for_each_in_use(
@@ -136,6 +148,7 @@ void Stack::run_timers() {
         next_housekeeping_ = env_.now + housekeeping;
         count_receive_buffers();
     }
+    if (env_.now >= groups_.next_deadline()) groups_.run(env_.now, *this);
     if (env_.now >= next_fragment_sweep_) {
         fragments_.expire(env_.now);
         next_fragment_sweep_ = env_.now + fragment_sweep;
@@ -193,6 +206,7 @@ void Stack::run_application(Application& application) {
         listener.accept_event = false;
         application.on_acceptable(listener);
     }
+    run_datagram_events(application);
     // What becomes ready in here waits for the next turn, so that this one ends.
     tcp::ReadyList ready;
     ready.swap(env_.ready);
@@ -218,6 +232,9 @@ void Stack::run_application(Application& application) {
 
 void Stack::end_turn() {
     flush();
+    ++turns_;
+    wake_senders();
+    while (!closed_endpoints_.empty()) endpoints_.give_back(&closed_endpoints_.front());
     while (!finished_.empty()) {
         tcp::Connection& c = finished_.front();
         finished_.pop_front();
@@ -228,13 +245,15 @@ void Stack::end_turn() {
 
 bool Stack::has_work() const {
     return !env_.dirty.empty() || !env_.ready.empty() || !acceptable_.empty() ||
-           !loopback_.empty() || half_open_due_ != nullptr;
+           !loopback_.empty() || half_open_due_ != nullptr || to_be_flushed_ ||
+           !udp_env_.ready.empty() || !waiting_to_send_.empty();
 }
 
 Instant Stack::next_deadline() {
     if (has_work()) return env_.now;
     Instant deadline = wheel_.next_deadline();
     deadline = std::min(deadline, env_.retry_starved_at);
+    deadline = std::min(deadline, groups_.next_deadline());
     deadline = std::min(deadline, time_wait_queue_.next_deadline(time_waits_.in_use()));
     if (fragments_.size() > 0) deadline = std::min(deadline, next_fragment_sweep_);
     if (failure_walk_at_ != 0) return env_.now;
@@ -260,7 +279,10 @@ Stack::Population Stack::population() const {
             .snapshots = snapshots_.in_use(),
             .bbrs = bbrs_.in_use(),
             .path_mtus = path_mtus_.size(),
-            .mtu_probings = mtu_probings_.in_use()};
+            .mtu_probings = mtu_probings_.in_use(),
+            .udp_sockets = endpoints_.in_use(),
+            .datagrams = udp_env_.queued.in_use(),
+            .groups = groups_.size()};
 }
 
 }  // namespace millrace::stack

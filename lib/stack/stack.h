@@ -9,6 +9,7 @@
 
 #include "base/rate_limit.h"
 #include "ip/fragments.h"
+#include "ip/groups.h"
 #include "ip/neighbours.h"
 #include "ip/path_mtu.h"
 #include "ip/routes.h"
@@ -21,6 +22,7 @@
 #include "tcp/listener.h"
 #include "tcp/output.h"
 #include "tcp/time_wait.h"
+#include "udp/table.h"
 #include "wire/arp.h"
 
 namespace millrace::stack {
@@ -44,6 +46,8 @@ class Application {
 public:
     virtual void on_events(tcp::Connection& connection, uint8_t events) = 0;
     virtual void on_acceptable(tcp::Listener& listener) = 0;
+    /// Of a datagram socket: `udp::Event`.
+    virtual void on_datagrams(udp::Endpoint&, uint8_t) {}
     /// A timer of its own (`tcp::timer_application`) that it has armed on `env().wheel`.
     virtual void on_timer(time::WheelEntry&) {}
 
@@ -55,7 +59,7 @@ protected:
 /// `receive` for each burst, `run_timers`, `run_application`, `egress`, `end_turn`; the host
 /// (`runtime`, `sim`) drives it. Between turns nothing changes. Owns its connections, listeners and
 /// tables; the buffers it needs come from `pools`, which outlives it, as the host does.
-class Stack final : private ip::NeighbourActions {
+class Stack final : private ip::NeighbourActions, private ip::GroupActions {
 public:
     Stack(Options options, buf::Pools& pools, Host& host);
     Stack(const Stack&) = delete;
@@ -108,6 +112,40 @@ public:
     Result<void> send_raw(const Address& source, const Address& destination,
                           const wire::Segment& header);
 
+    // --- datagrams (datagrams.cpp, groups.cpp)
+    /// Not bound to anything yet. ENOBUFS.
+    Result<udp::Endpoint*> open_datagrams(Family family, void* owner);
+    /// An address of ours, a group or the unspecified one; a port of 0 is chosen. EINVAL (it is
+    /// bound), EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
+    Result<void> bind(udp::Endpoint& e, const SocketAddress& local);
+    /// To any port, where it is not bound yet: Linux's inet_autobind. EADDRINUSE, ENOBUFS.
+    Result<void> autobind(udp::Endpoint& e) {
+        return e.binding != nullptr ? Result<void>() : bind(e, {e.local.address, 0});
+    }
+    /// What it answers to others who would bind its port, from now on.
+    void set_reuse(udp::Endpoint& e, const BindOptions& options);
+    /// EACCES (broadcast), EINVAL (port 0), ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE, ENOBUFS.
+    Result<void> connect(udp::Endpoint& e, const SocketAddress& remote);
+    void disconnect(udp::Endpoint& e);
+    /// One datagram, which leaves in this turn or the next; `out.data` is taken, or left as it was
+    /// where the answer is EAGAIN (SO_SNDBUF, or the port takes no more). EDESTADDRREQ, EINVAL,
+    /// EACCES, EMSGSIZE, ENETUNREACH, EADDRNOTAVAIL, ENOBUFS, and what has been reported.
+    Result<void> send(udp::Endpoint& e, OutgoingDatagram& out);
+    /// There is room to `send` now; else a writable event follows when there is.
+    bool may_send(udp::Endpoint& e);
+    Datagram receive(udp::Endpoint& e) { return udp::take(udp_env_, e); }
+    /// By index; 0: as routes have it. EINVAL (no group), ENODEV, EADDRINUSE, ENOBUFS.
+    Result<void> join(udp::Endpoint& e, const Address& group, InterfaceIndex interface);
+    /// EADDRNOTAVAIL.
+    Result<void> leave(udp::Endpoint& e, const Address& group, InterfaceIndex interface);
+    /// The interface of one of our addresses; 0: it is none.
+    InterfaceIndex interface_of(const Address& address) const;
+    /// The first of our addresses on an interface, which is its place.
+    std::optional<Address> address_on(uint16_t interface, Family family) const;
+    /// What a datagram to where it is connected may be as large as, in bytes of IP.
+    uint32_t path_mtu(const udp::Endpoint& e);
+    void close(udp::Endpoint& e);
+
     tcp::Env& env() { return env_; }
     const IpTunables& ip_tunables() const { return config_.ip; }
     const observe::Counters& counters() const { return counters_; }
@@ -138,6 +176,9 @@ public:
         size_t bbrs = 0;
         size_t path_mtus = 0;
         size_t mtu_probings = 0;
+        size_t udp_sockets = 0;
+        size_t datagrams = 0;    ///< that wait to be read
+        size_t groups = 0;       ///< multicast, of all cores
     };
     Population population() const;
 
@@ -163,6 +204,36 @@ private:
     std::optional<uint16_t> listening_core(const Classified& in) const;
     void reply_reset(Classified& in);
 
+    // datagrams.cpp
+    struct Way;  // of one datagram: from where, to where, by what
+    void deliver_udp(Classified& in);
+    void deliver_to_group(Classified& in);
+    void deliver_datagram(udp::Endpoint& e, const Classified& in, buf::Frame payload);
+    uint64_t cores_with(const Classified& in) const;
+    Result<void> bind_for(udp::Endpoint& e, tcp::FlowKey key);
+    void unbind(udp::Endpoint& e);
+    void enter_table(udp::Endpoint& e);
+    void leave_table(udp::Endpoint& e);
+    void tell_bound(const udp::Endpoint& e, bool bound);
+    Result<Way> way_of(udp::Endpoint& e, const OutgoingDatagram& out);
+    std::optional<uint16_t> group_interface(const Address& group, const Address& source,
+                                            InterfaceIndex index) const;
+    uint32_t mtu_of(const Way& way);
+    Result<void> send_on(const Way& way, const BufferChain& data);
+    Result<void> send_fragments(wire::Ip ip, const Way& way, const ip::NextHop& hop,
+                                ip::Neighbour* neighbour, const BufferChain& data);
+    void apply_icmp_error(const tcp::FlowKey& key, const wire::Ip& quoted, Classified& in,
+                          const wire::Icmp& icmp);
+    void reply_port_unreachable(Classified& in);
+    void wake_senders();
+
+    // groups.cpp
+    void on_igmp(Classified& in);
+    void on_mld_query(Classified& in);
+    void send_report(uint16_t interface, const wire::MembershipReport& report) override;
+    void tell_group(const udp::Membership& membership, bool member);
+    void leave_group(const udp::Membership& membership);
+
     // control.cpp: ARP, NDP, ICMP, fragments
     void on_arp(Classified& in);
     void on_fragment(Classified& in);
@@ -170,6 +241,7 @@ private:
     void on_icmp_error(Classified& in);
     void on_neighbour_message(Classified& in);
     void answer_echo(Classified& in);
+    void send_icmp(buf::Frame frame, const Address& source, const Address& destination);
     void on_packet_too_big(tcp::Connection& c, uint32_t mtu);
     void on_claim(const ForwardNews& news);
     void on_refusal(const ClaimRefused& refused);
@@ -210,6 +282,7 @@ private:
                             ip::NextHop& hop);
     void put_ethernet(buf::Frame& frame, const ip::Interface& out, wire::EtherType type,
                       const wire::MacAddress& to);
+    static wire::MacAddress group_mac(const Address& group);
     void output(uint16_t interface, buf::Frame frame);
     void flush();
 
@@ -224,6 +297,8 @@ private:
         in_the_way,  ///< now, and nobody will tell when no more
     };
     PortUse use_of(const tcp::FlowKey& key);
+    Result<Binding*> bind_in(Bindings& bindings, const SocketAddress& local,
+                             const BindOptions& options);
     Result<uint16_t> choose_port(const Address& local, uint16_t local_index,
                                  const SocketAddress& remote);
     uint16_t owner_of(const tcp::FlowKey& key) const;
@@ -248,6 +323,7 @@ private:
     void retry_starved();
     void count_receive_buffers();
     void expire_timer(time::WheelEntry& entry);
+    void run_datagram_events(Application& application);
 
     const Config config_;
     const std::vector<ip::Interface> interfaces_;
@@ -263,7 +339,12 @@ private:
     ip::Neighbours neighbours_;
     ip::FragmentTable fragments_;
     ip::PathMtus path_mtus_;
+    /// What ICMP says of datagrams: nobody can tell whether they were sent, so that it counts for
+    /// no connection.
+    ip::PathMtus datagram_path_mtus_;
+    ip::Groups groups_;
     RateLimit resets_;
+    RateLimit unreachables_;
     tcp::Reassembly::Ranges ranges_;
     Pool<tcp::Reassembly> reassemblies_;
     Pool<tcp::ReceiveTuning> tunings_;
@@ -285,6 +366,14 @@ private:
     HashTable<tcp::HalfOpen> half_open_table_;
     HashTable<tcp::Listener> listeners_;
     Bindings bindings_;
+    Bindings udp_bindings_;
+    udp::Env udp_env_;
+    Pool<udp::Endpoint> endpoints_;
+    udp::Table udp_table_;
+    udp::ReadyList closed_endpoints_;  ///< until the end of the turn
+    udp::WaitList waiting_to_send_;
+    uint64_t turns_ = 0;
+    uint32_t datagram_id_ = 0;  ///< of those that routers may cut
     tcp::TimeWaitQueue time_wait_queue_;
     size_t time_wait_count_ = 0;  ///< in the flow table: at most tcp_max_tw_buckets
     uint64_t flows_changed_ = 0;  ///< hints of the second pass are good while this stands still
@@ -303,11 +392,12 @@ private:
     /// Candidates that one search looks up in the flow table: some tens of microseconds.
     static constexpr uint32_t port_lookups_max = 1024;
 
-    /// What other cores listen on: bit i is core i.
+    /// What other cores listen on, or have datagram sockets at: bit i is core i.
     struct Listening {
         Address address;
         uint16_t port;
         bool v6_only;
+        uint16_t protocol = 0;
         auto operator<=>(const Listening&) const = default;
     };
     std::map<Listening, uint64_t> directory_;
@@ -322,6 +412,7 @@ private:
     std::array<Classified, buf::FrameBatch::capacity> burst_;
     std::vector<std::unique_ptr<buf::FrameBatch>> outputs_;
     std::vector<buf::Frame> loopback_;
+    bool to_be_flushed_ = false;  ///< there is something in `outputs_`
     std::vector<ip::NeighbourRef> failed_hops_;  ///< whose connections are still to be told
     Instant next_failure_walk_;
     size_t failure_walk_at_ = 0;    ///< bucket of the flow table at which the walk goes on; 0: none

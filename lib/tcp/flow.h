@@ -3,28 +3,13 @@
 
 #include <cstdint>
 
-#include <millrace/address.h>
-
 #include "base/hash_table.h"
+#include "ip/flow_key.h"
 
 namespace millrace::tcp {
 
-/// A connection's four-tuple. The local address is an index into `ip::LocalAddresses`, the same on
-/// every core. Ports in host byte order. No padding: it is hashed as bytes.
-struct FlowKey {
-    Address remote;
-    uint16_t remote_port = 0;
-    uint16_t local_port = 0;
-    uint16_t local = 0;
-    uint16_t unused = 0;
-
-    bool operator==(const FlowKey&) const = default;
-    template <typename Node>
-    bool matches(const Node& node) const {
-        return node.key == *this;
-    }
-};
-static_assert(sizeof(FlowKey) == 24);
+/// A connection's four-tuple.
+using FlowKey = ip::FlowKey;
 
 enum class FlowKind : uint8_t { connection, time_wait };
 

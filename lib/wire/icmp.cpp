@@ -21,6 +21,29 @@ int icmp4::error_of(uint8_t type, uint8_t code) {
     return type == parameter_problem ? EPROTO : 0;
 }
 
+bool icmp4::is_hard(uint8_t type, uint8_t code) {
+    if (type == parameter_problem) return true;
+    if (type != destination_unreachable) return false;
+    switch (code) {
+        case 2:    // protocol
+        case 3:    // port
+        case 6:    // network unknown
+        case 7:    // host unknown
+        case 8:    // host isolated
+        case 9:    // network prohibited
+        case 10:   // host prohibited
+        case 13:   // filtered
+        case 14:   // precedence
+        case 15: return true;
+        default: return false;
+    }
+}
+
+bool icmp6::is_hard(uint8_t type, uint8_t code) {
+    if (type == parameter_problem) return true;
+    return type == destination_unreachable && (code == 1 || (code >= 4 && code <= 6));
+}
+
 int icmp6::error_of(uint8_t type, uint8_t code) {
     // Linux's icmpv6_err_convert.
     constexpr std::array<int, 7> unreachable{ENETUNREACH,  EACCES, EHOSTUNREACH, EHOSTUNREACH,

@@ -43,6 +43,8 @@ constexpr uint8_t code_port_unreachable = 3;
 constexpr uint8_t code_fragmentation_needed = 4;
 /// What an error means to a connection: Linux's errno, 0 where it means nothing.
 int error_of(uint8_t type, uint8_t code);
+/// A connected datagram socket is told of it without having asked (Linux's "fatal").
+bool is_hard(uint8_t type, uint8_t code);
 }  // namespace icmp4
 
 namespace icmp6 {
@@ -52,11 +54,13 @@ constexpr uint8_t time_exceeded = 3;
 constexpr uint8_t parameter_problem = 4;
 constexpr uint8_t echo_request = 128;
 constexpr uint8_t echo_reply = 129;
+constexpr uint8_t multicast_listener_query = 130;
 constexpr uint8_t neighbour_solicitation = 135;
 constexpr uint8_t neighbour_advertisement = 136;
 constexpr uint8_t code_port_unreachable = 4;
 /// As for ICMP above.
 int error_of(uint8_t type, uint8_t code);
+bool is_hard(uint8_t type, uint8_t code);
 }  // namespace icmp6
 
 /// A neighbour solicitation or advertisement with the one option that matters to a host.

@@ -135,10 +135,27 @@ void Ip::emit(uint8_t* at, bool with_checksum) const {
     }
     store32(at, 0x60000000U | static_cast<uint32_t>(tos) << 20 | flow_label);
     store16(at + 4, static_cast<uint16_t>(payload_size));
-    at[6] = static_cast<uint8_t>(protocol);
+    at[6] = is_fragment() ? v6_fragment : static_cast<uint8_t>(protocol);
     at[7] = ttl;
     std::memcpy(at + 8, source.wire(), 16);
     std::memcpy(at + 24, destination.wire(), 16);
+}
+
+void Ip::emit_fragment_header(uint8_t* at) const {
+    at[0] = static_cast<uint8_t>(protocol);
+    at[1] = 0;
+    store16(at + 2, static_cast<uint16_t>(fragment_offset | (more_fragments ? 1 : 0)));
+    store32(at + 4, identification);
+}
+
+void Ip::emit_v4_with_options(uint8_t* at, size_t options_size) const {
+    Ip whole = *this;
+    whole.payload_size += static_cast<uint32_t>(options_size);
+    whole.emit(at, false);
+    const size_t header_size_with_options = v4_size + options_size;
+    at[0] = static_cast<uint8_t>(0x40 | header_size_with_options / 4);
+    const uint16_t checksum = Checksum().add(at, header_size_with_options).finish();
+    std::memcpy(at + 10, &checksum, 2);
 }
 
 }  // namespace millrace::wire

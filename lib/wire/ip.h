@@ -10,7 +10,15 @@
 
 namespace millrace::wire {
 
-enum class Protocol : uint8_t { icmp = 1, tcp = 6, udp = 17, icmpv6 = 58, none = 59 };
+enum class Protocol : uint8_t {
+    hop_by_hop = 0,
+    icmp = 1,
+    igmp = 2,
+    tcp = 6,
+    udp = 17,
+    icmpv6 = 58,
+    none = 59
+};
 
 /// Why an IP header was refused; each has a drop counter of its own.
 enum class IpError : uint8_t {
@@ -61,9 +69,14 @@ struct Ip {
         return family == Family::ipv4 ? v4_size : v6_size;
     }
     /// Writes `size_for(family)` bytes from addresses, protocol, ttl, tos, payload_size,
-    /// identification, flow_label and the fragment fields (the latter in IPv4 only). The IPv4
-    /// checksum is left zero where hardware fills it in.
+    /// identification, flow_label and the fragment fields. In an IPv6 fragment, what follows is its
+    /// fragment header. The IPv4 checksum is left zero where hardware fills it in.
     void emit(uint8_t* at, bool with_checksum) const;
+    /// IPv6: writes the `fragment_header_size` bytes that `payload_size` includes, from protocol,
+    /// identification and the fragment fields.
+    void emit_fragment_header(uint8_t* at) const;
+    /// The same as `emit`, of a header whose IPv4 options, so many bytes, are there behind it.
+    void emit_v4_with_options(uint8_t* at, size_t options_size) const;
 
 private:
     static std::expected<Ip, IpError> parse_v4(std::span<const uint8_t> bytes, size_t frame_size,

@@ -71,6 +71,9 @@ class Differential(unittest.TestCase):
     def test_what_goes_through_a_socket(self):
         self.compare("sockets", least=400)
 
+    def test_datagrams(self):
+        self.compare("datagrams", least=300)
+
     def test_epoll(self):
         self.compare("epoll", least=200)
 

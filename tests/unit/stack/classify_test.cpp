@@ -57,7 +57,7 @@ protected:
         if (checksum_at + 2 <= upper.size()) {
             wire::store16(&upper[checksum_at], 0);
             wire::Checksum sum;
-            if (ip.protocol != Protocol::icmp)
+            if (ip.protocol != Protocol::icmp && ip.protocol != Protocol::igmp)
                 sum.add_pseudo_header(ip.source, ip.destination,
                                       static_cast<uint8_t>(ip.protocol), ip.payload_size);
             const uint16_t checksum = sum.add(upper.data(), upper.size()).finish();
@@ -143,7 +143,8 @@ protected:
     const ip::LocalAddresses addresses_{interfaces_, 1};
     const TableHash hash_{1};
     observe::Counters counters_;
-    const Classifier classifier_{interfaces_, addresses_, hash_, counters_};
+    ip::Groups groups_{0, 99, 1};
+    const Classifier classifier_{interfaces_, addresses_, groups_, hash_, counters_};
     Classified out_;
 };
 INSTANTIATE_TEST_SUITE_P(Frames, Classify, ::testing::Values(Family::ipv4, Family::ipv6),
@@ -414,7 +415,16 @@ TEST_P(Classify, a_destination_must_be_ours) {
     const Address other = v4() ? Address::v4(10, 0, 0, 3) : *Address::parse("fd00::3");
     const Address group = v4() ? Address::v4(224, 0, 0, 1) : *Address::parse("ff02::1");
     expect_dropped(to(other, Protocol::tcp, tcp_segment(), 16), Drop::ip_not_for_us);
-    expect_dropped(to(group, Protocol::udp, udp_datagram(), 6), Drop::ip_not_for_us);
+    const Address joined = v4() ? Address::v4(239, 1, 1, 1) : *Address::parse("ff15::1");
+    const Address foreign = v4() ? Address::v4(239, 1, 1, 2) : *Address::parse("ff15::2");
+    bool first = false;
+    ASSERT_TRUE(groups_.join(plain, joined, Instant(), first));
+    EXPECT_TRUE(first);
+    expect_kind(to(joined, Protocol::udp, udp_datagram(), 6), Kind::udp);
+    EXPECT_TRUE(out_.to_group);
+    expect_dropped(to(foreign, Protocol::udp, udp_datagram(), 6), Drop::ip_not_for_us);
+    expect_dropped(to(joined, Protocol::tcp, tcp_segment(), 16), Drop::tcp_broadcast);
+    expect_kind(to(group, Protocol::udp, udp_datagram(), 6), Kind::udp);
     expect_dropped(to(group, Protocol::tcp, tcp_segment(), 16), Drop::tcp_broadcast);
     if (v4()) return;
     // Our solicited-node group is for Neighbour Discovery, not for TCP (MUST-57).
@@ -424,9 +434,17 @@ TEST_P(Classify, a_destination_must_be_ours) {
 }
 
 TEST_P(Classify, other_protocols_are_not_served) {
-    for (const uint8_t protocol : std::initializer_list<uint8_t>{2, 47, 59, 132, 255})
+    for (const uint8_t protocol : std::initializer_list<uint8_t>{47, 59, 132, 255})
         expect_dropped(frame(static_cast<Protocol>(protocol), Bytes(20), no_checksum),
                        Drop::ip_unknown_protocol);
+}
+
+TEST_P(Classify, an_igmp_message_is_whole_and_right) {
+    const Bytes query{0x11, 100, 0, 0, 0, 0, 0, 0};
+    if (!v4()) return expect_dropped(frame(Protocol::igmp, query, 2), Drop::ip_unknown_protocol);
+    expect_kind(frame(Protocol::igmp, query, 2), Kind::igmp);
+    expect_dropped(frame(Protocol::igmp, query, no_checksum), Drop::igmp_malformed);
+    expect_dropped(frame(Protocol::igmp, Bytes(7, 0), 2), Drop::igmp_malformed);
 }
 
 TEST_P(Classify, an_icmp_message_is_whole_right_and_of_its_family) {

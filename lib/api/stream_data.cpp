@@ -4,51 +4,51 @@
 #include <climits>
 #include <utility>
 
-#include "api/socket.h"
+#include "api/stream_socket.h"
 #include "tcp/calls.h"
 
 namespace millrace::api {
 
 using tcp::State;
 
-Result<void> Socket::check_sending() const {
+Result<void> StreamSocket::check_sending() const {
     if (is_opening()) return error(EAGAIN);
     if (error_ != 0) return error(error_);
     if (tcb() == nullptr || shut_write_) return error(EPIPE);
     return {};
 }
 
-Result<size_t> Socket::send(std::span<const std::byte> data, bool urgent) {
+Result<size_t> StreamSocket::send(std::span<const std::byte> data, bool urgent) {
     if (const auto can = check_sending(); !can) return std::unexpected(can.error());
     if (data.empty()) return 0;
     return urgent ? connection_.send_urgent(data) : connection_.send(data);
 }
 
-Result<size_t> Socket::send(Buffer&& data) {
+Result<size_t> StreamSocket::send(Buffer&& data) {
     if (const auto can = check_sending(); !can) return std::unexpected(can.error());
     if (data.empty()) return 0;
     return connection_.send(std::move(data));
 }
 
-void Socket::wait_for_buffers() {
+void StreamSocket::wait_for_buffers() {
     tcp::Connection* const c = tcb();
     if (c == nullptr || is_opening()) return;
     c->want_writable = true;
     stack().env().starve(*c);
 }
 
-void Socket::hold(bool more) {
+void StreamSocket::hold(bool more) {
     if (std::exchange(more_, more) == more || options_.cork || !connection_) return;
     static_cast<void>(connection_.set_cork(more));
 }
 
 /// What can be read. It stays in TCP's queue, and counts for against its bounds, until somebody
 /// reads.
-size_t Socket::available() const {
+size_t StreamSocket::available() const {
     return received_.size() + (tcb() != nullptr ? tcb()->unread() : 0);
 }
 
-void Socket::copy_available(std::span<std::byte> out, size_t skip) const {
+void StreamSocket::copy_available(std::span<std::byte> out, size_t skip) const {
     const size_t copied = received_.copy_to(out, skip);
     if (copied == out.size()) return;
     const size_t behind = skip > received_.size() ? skip - received_.size() : 0;
@@ -56,7 +56,7 @@ void Socket::copy_available(std::span<std::byte> out, size_t skip) const {
 }
 
 /// At most what is available.
-void Socket::drop_received(size_t bytes) {
+void StreamSocket::drop_received(size_t bytes) {
     read_ += bytes;
     if (urgent_ && read_ > urgent_->at) urgent_.reset();
     if (bytes > received_.size()) received_.append(connection_.receive());
@@ -66,7 +66,7 @@ void Socket::drop_received(size_t bytes) {
 
 /// As tcp_check_urg: there is one urgent byte, the newest. One that nobody fetched is part of the
 /// stream again, unless the reader stands before it.
-void Socket::look_for_urgent() {
+void StreamSocket::look_for_urgent() {
     const uint32_t ahead = connection_ ? connection_.urgent_remaining() : 0;
     if (ahead == 0) return;
     const uint64_t at = read_ + received_.size() + ahead - 1;
@@ -75,9 +75,9 @@ void Socket::look_for_urgent() {
     urgent_ = Urgent{.at = at};
 }
 
-bool Socket::is_urgent_here() const { return urgent_ && urgent_->at < read_ + available(); }
+bool StreamSocket::is_urgent_here() const { return urgent_ && urgent_->at < read_ + available(); }
 
-Result<size_t> Socket::receive(Pieces into, bool peek, bool discard) {
+Result<size_t> StreamSocket::receive(Pieces into, bool peek, bool discard) {
     if (listener_ != nullptr) return error(ENOTCONN);
     look_for_urgent();
     if (const size_t all = available(); all > 0) {
@@ -105,7 +105,7 @@ Result<size_t> Socket::receive(Pieces into, bool peek, bool discard) {
 }
 
 /// What a call that finds nothing to be read answers.
-Result<size_t> Socket::nothing_received() const {
+Result<size_t> StreamSocket::nothing_received() const {
     if (peer_closed()) return 0;
     if (error_ != 0) return error(error_);
     if (shut_read_) return 0;
@@ -113,7 +113,7 @@ Result<size_t> Socket::nothing_received() const {
     return error(EAGAIN);
 }
 
-Result<size_t> Socket::receive_slices(std::span<Buffer> into, size_t& count) {
+Result<size_t> StreamSocket::receive_slices(std::span<Buffer> into, size_t& count) {
     count = 0;
     if (listener_ != nullptr) return error(ENOTCONN);
     look_for_urgent();
@@ -139,7 +139,7 @@ Result<size_t> Socket::receive_slices(std::span<Buffer> into, size_t& count) {
 
 /// The urgent mark lies within a buffer: what is before it has to be one of its own. Empty where
 /// there is none.
-Buffer Socket::copy_received(size_t bytes) {
+Buffer StreamSocket::copy_received(size_t bytes) {
     BufferChain copy;
     stack().pools().append_copy(copy, received_.front().first(bytes));
     Buffer first = copy.pop_front();
@@ -148,7 +148,7 @@ Buffer Socket::copy_received(size_t bytes) {
     return first;
 }
 
-Result<void> Socket::consumed(size_t bytes) {
+Result<void> StreamSocket::consumed(size_t bytes) {
     if (bytes > lent_) return error(EINVAL);
     lent_ -= bytes;
     if (connection_) return connection_.consumed(bytes);
@@ -156,7 +156,7 @@ Result<void> Socket::consumed(size_t bytes) {
 }
 
 /// As tcp_recv_urg.
-Result<size_t> Socket::receive_urgent(Pieces into, bool peek, bool discard) {
+Result<size_t> StreamSocket::receive_urgent(Pieces into, bool peek, bool discard) {
     if (listener_ != nullptr) return error(ENOTCONN);
     look_for_urgent();
     if (options_.urgent_inline || !urgent_ || urgent_->told) return error(EINVAL);
@@ -172,14 +172,14 @@ Result<size_t> Socket::receive_urgent(Pieces into, bool peek, bool discard) {
     return error(EAGAIN);
 }
 
-bool Socket::is_ended() const {
+bool StreamSocket::is_ended() const {
     const tcp::Connection* c = tcb();
     return c == nullptr || c->state == State::closed || c->fin_received || shut_read_;
 }
 
 /// SO_RCVLOWAT counts without the urgent byte (tcp_poll); a closed window brings no more of it
 /// (tcp_stream_is_readable).
-bool Socket::is_readable() const {
+bool StreamSocket::is_readable() const {
     const size_t besides = skips_urgent() ? 1 : 0;
     const size_t here = available();
     if (here >= options_.receive_low_water + besides) return true;
@@ -187,7 +187,7 @@ bool Socket::is_readable() const {
     return here > besides && c != nullptr && c->rcv_window() <= c->rcv_mss;
 }
 
-Result<int> Socket::unread_bytes() const {
+Result<int> StreamSocket::unread_bytes() const {
     if (listener_ != nullptr) return error(EINVAL);
     size_t bytes = available();
     if (!options_.urgent_inline && is_urgent_here())
@@ -196,14 +196,14 @@ Result<int> Socket::unread_bytes() const {
 }
 
 /// A FIN counts for one byte, as it takes a sequence number.
-Result<int> Socket::unacknowledged_bytes() const {
+Result<int> StreamSocket::unacknowledged_bytes() const {
     if (listener_ != nullptr) return error(EINVAL);
     const tcp::Connection* c = tcb();
     if (c == nullptr || is_opening()) return 0;
     return static_cast<int>(c->queued() + (c->fin_queued && !c->fin_acked ? 1 : 0));
 }
 
-Result<int> Socket::unsent_bytes() const {
+Result<int> StreamSocket::unsent_bytes() const {
     if (listener_ != nullptr) return error(EINVAL);
     const tcp::Connection* c = tcb();
     if (c == nullptr || is_opening()) return 0;

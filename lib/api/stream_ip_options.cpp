@@ -5,7 +5,7 @@
 #include <cerrno>
 
 #include "api/option_value.h"
-#include "api/socket.h"
+#include "api/stream_socket.h"
 #include "tcp/path_mtu.h"
 
 namespace millrace::api {
@@ -14,23 +14,10 @@ namespace {
 
 constexpr uint8_t without_ecn = 0xfc;  // its two bits are TCP's (RFC 3168 section 6)
 
-/// Those of IPPROTO_IP may come as one byte.
-Result<int> read_number(std::span<const std::byte> value) {
-    if (value.size() >= sizeof(int)) return read_option<int>(value);
-    return value.empty() ? 0 : std::to_integer<int>(value.front());
-}
-
-/// And go as one where there is room for no more.
-Result<void> write_number(int is, std::span<std::byte> value, socklen_t& size) {
-    const bool byte = !value.empty() && value.size() < sizeof(int) && is >= 0 && is <= 255;
-    if (byte) return write_option(static_cast<uint8_t>(is), value, size);
-    return write_option(is, value, size);
-}
-
 }  // namespace
 
 /// The family of the packets decides, not that of the socket.
-void Socket::apply_ip_options() {
+void StreamSocket::apply_ip_options() {
     if (listener_ != nullptr) apply_to_listener();
     if (!connection_) return;
     const bool v4 = tcb()->key.remote.is_v4();
@@ -40,19 +27,19 @@ void Socket::apply_ip_options() {
 }
 
 /// What an option that may stand for the tunable stands for.
-uint8_t Socket::ttl_of(uint8_t set) const {
+uint8_t StreamSocket::ttl_of(uint8_t set) const {
     return set != 0 ? set : static_cast<uint8_t>(stack().ip_tunables().ip_default_ttl);
 }
 
 /// IP_MTU and IPV6_MTU.
-Result<void> Socket::get_path_mtu(std::span<std::byte> value, socklen_t& size) const {
+Result<void> StreamSocket::get_path_mtu(std::span<std::byte> value, socklen_t& size) const {
     const tcp::Connection* c = tcb();
     if (c == nullptr || c->state == tcp::State::closed) return error(ENOTCONN);
     return write_number(static_cast<int>(tcp::effective_mtu(*c)), value, size);
 }
 
 /// One for both families, whose values are the same.
-Result<void> Socket::set_mtu_discover(int how) {
+Result<void> StreamSocket::set_mtu_discover(int how) {
     if (how < IP_PMTUDISC_DONT || how > IP_PMTUDISC_OMIT) return error(EINVAL);
     // Segments are never fragmented here: the rest has nothing to stand on.
     if (how != IP_PMTUDISC_WANT && how != IP_PMTUDISC_DO) return error(ENOPROTOOPT);
@@ -60,7 +47,7 @@ Result<void> Socket::set_mtu_discover(int how) {
     return {};
 }
 
-Result<void> Socket::set_ip_option(int name, std::span<const std::byte> value) {
+Result<void> StreamSocket::set_ip_option(int name, std::span<const std::byte> value) {
     const auto number = read_number(value);
     if (!number) return std::unexpected(number.error());
     switch (name) {
@@ -76,7 +63,7 @@ Result<void> Socket::set_ip_option(int name, std::span<const std::byte> value) {
     return {};
 }
 
-Result<void> Socket::get_ip_option(int name, std::span<std::byte> value, socklen_t& size) {
+Result<void> StreamSocket::get_ip_option(int name, std::span<std::byte> value, socklen_t& size) {
     switch (name) {
         case IP_TOS: return write_number(options_.tos, value, size);
         case IP_TTL: return write_number(ttl_of(options_.ttl), value, size);
@@ -86,7 +73,7 @@ Result<void> Socket::get_ip_option(int name, std::span<std::byte> value, socklen
     }
 }
 
-Result<void> Socket::set_ipv6_option(int name, std::span<const std::byte> value) {
+Result<void> StreamSocket::set_ipv6_option(int name, std::span<const std::byte> value) {
     const auto number = read_option<int>(value);
     if (!number) return std::unexpected(number.error());
     switch (name) {
@@ -110,7 +97,7 @@ Result<void> Socket::set_ipv6_option(int name, std::span<const std::byte> value)
     return {};
 }
 
-Result<void> Socket::get_ipv6_option(int name, std::span<std::byte> value, socklen_t& size) {
+Result<void> StreamSocket::get_ipv6_option(int name, std::span<std::byte> value, socklen_t& size) {
     switch (name) {
         case IPV6_V6ONLY: return write_option<int>(options_.bind.v6_only, value, size);
         case IPV6_TCLASS: return write_option<int>(options_.traffic_class, value, size);

@@ -1,4 +1,4 @@
-#include "api/socket.h"
+#include "api/stream_socket.h"
 
 #include <poll.h>
 
@@ -11,7 +11,7 @@ namespace millrace::api {
 
 using tcp::State;
 
-Socket::~Socket() {
+StreamSocket::~StreamSocket() {
     if (listener_ != nullptr) stack().close_listener(*listener_);
     if (connection_) {
         // As close() does for what TCP still holds (RFC 2525 section 2.17).
@@ -25,12 +25,12 @@ Socket::~Socket() {
     release_binding();
 }
 
-void Socket::release_binding() {
+void StreamSocket::release_binding() {
     implicit_ = false;
     if (binding_ != nullptr) stack().release(*std::exchange(binding_, nullptr));
 }
 
-Result<void> Socket::bind(const SocketAddress& address) {
+Result<void> StreamSocket::bind(const SocketAddress& address) {
     if (binding_ != nullptr || listener_ != nullptr || tcb() != nullptr) return error(EINVAL);
     if (family_ == AF_INET6 && options_.bind.v6_only && address.address.is_v4())
         return error(EINVAL);
@@ -41,7 +41,7 @@ Result<void> Socket::bind(const SocketAddress& address) {
     return {};
 }
 
-Result<void> Socket::listen(int backlog) {
+Result<void> StreamSocket::listen(int backlog) {
     if (connecting_ || connected_ || tcb() != nullptr) return error(EINVAL);
     // As Linux: negative is more than anybody may ask for.
     const auto most = static_cast<uint32_t>(backlog);
@@ -64,7 +64,7 @@ Result<void> Socket::listen(int backlog) {
     return {};
 }
 
-Result<void> Socket::accept(Socket& accepted) {
+Result<void> StreamSocket::accept(StreamSocket& accepted) {
     if (listener_ == nullptr) return error(EINVAL);
     tcp::Connection* c = stack().accept(*listener_);
     if (c == nullptr) return error(EAGAIN);
@@ -78,7 +78,7 @@ Result<void> Socket::accept(Socket& accepted) {
     return {};
 }
 
-Result<void> Socket::connect(const SocketAddress& address) {
+Result<void> StreamSocket::connect(const SocketAddress& address) {
     if (connected_) return error(EISCONN);
     if (connecting_) {
         const auto over = finish_connect();
@@ -108,7 +108,7 @@ Result<void> Socket::connect(const SocketAddress& address) {
     return error(EINPROGRESS);
 }
 
-Result<void> Socket::finish_connect() {
+Result<void> StreamSocket::finish_connect() {
     if (!connecting_) return {};
     if (const tcp::Connection* c = tcb()) {
         if (is_opening()) return error(EINPROGRESS);
@@ -130,7 +130,7 @@ Result<void> Socket::finish_connect() {
 }
 
 /// connect() with AF_UNSPEC: as tcp_disconnect.
-Result<void> Socket::disconnect() {
+Result<void> StreamSocket::disconnect() {
     if (listener_ != nullptr) {
         stack().close_listener(*std::exchange(listener_, nullptr));
         binding_->listening = false;
@@ -144,7 +144,7 @@ Result<void> Socket::disconnect() {
     return {};
 }
 
-void Socket::reset() {
+void StreamSocket::reset() {
     const uint16_t port = local_.port;
     connection_ = {};
     connecting_ = connected_ = done_ = shut_read_ = shut_write_ = false;
@@ -158,7 +158,7 @@ void Socket::reset() {
     if (binding_ == nullptr) local_ = {any_address(), port};
 }
 
-Result<void> Socket::shutdown(int how) {
+Result<void> StreamSocket::shutdown(int how) {
     if (how < SHUT_RD || how > SHUT_RDWR) return error(EINVAL);
     const bool read = how != SHUT_WR;
     const bool write = how != SHUT_RD;
@@ -178,17 +178,17 @@ Result<void> Socket::shutdown(int how) {
     return done;
 }
 
-bool Socket::is_opening() const {
+bool StreamSocket::is_opening() const {
     const tcp::Connection* c = tcb();
     return c != nullptr && (c->state == State::syn_sent || c->state == State::syn_received);
 }
 
-bool Socket::peer_closed() const {
+bool StreamSocket::peer_closed() const {
     return tcb() == nullptr ? done_ : tcp::at_end(*tcb());
 }
 
 /// Linux's tcp_poll.
-uint32_t Socket::poll_events() {
+uint32_t StreamSocket::poll_events() {
     if (listener_ != nullptr) return listener_->accept_queue.empty() ? 0 : POLLIN | POLLRDNORM;
     look_for_urgent();
     tcp::Connection* c = tcb();
@@ -207,22 +207,22 @@ uint32_t Socket::poll_events() {
 }
 
 /// The bits of these wake-ups are Linux's: what is watched for none of them sleeps on.
-void Socket::on_urgent(Connection) {
+void StreamSocket::on_urgent(Connection) {
     look_for_urgent();
     wake(POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND);
 }
 
-void Socket::on_readable(Connection) {
+void StreamSocket::on_readable(Connection) {
     const bool end = tcb() == nullptr || tcb()->fin_received;
     wake(end ? 0 : POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND);
 }
 
-void Socket::on_writable(Connection) { wake(POLLOUT | POLLWRNORM | POLLWRBAND); }
+void StreamSocket::on_writable(Connection) { wake(POLLOUT | POLLWRNORM | POLLWRBAND); }
 
-void Socket::on_acceptable(Listener) { wake(POLLIN | POLLRDNORM); }
+void StreamSocket::on_acceptable(Listener) { wake(POLLIN | POLLRDNORM); }
 
 /// The connection's memory goes when this returns.
-void Socket::on_closed(Connection, CloseReason) {
+void StreamSocket::on_closed(Connection, CloseReason) {
     look_for_urgent();
     received_.append(connection_.receive());
     error_ = tcb()->error;
@@ -232,23 +232,23 @@ void Socket::on_closed(Connection, CloseReason) {
     wake(0);
 }
 
-int Socket::take_error() { return std::exchange(error_, 0); }
+int StreamSocket::take_error() { return std::exchange(error_, 0); }
 
-Result<SocketAddress> Socket::local() const {
+Result<SocketAddress> StreamSocket::local() const {
     if (connection_) return connection_.local();
     if (local_.port != 0) return local_;
     if (binding_ != nullptr) return binding_->local;
     return SocketAddress{any_address(), 0};
 }
 
-Result<SocketAddress> Socket::peer() const {
+Result<SocketAddress> StreamSocket::peer() const {
     const tcp::Connection* c = tcb();
     if (c == nullptr || c->state == State::closed || c->state == State::syn_sent)
         return error(ENOTCONN);
     return peer_;
 }
 
-std::optional<Duration> Socket::begin_close() {
+std::optional<Duration> StreamSocket::begin_close() {
     if (!connection_) return std::nullopt;
     const State state = tcb()->state;
     if (options_.linger == Duration()) static_cast<void>(connection_.abort());
@@ -258,7 +258,7 @@ std::optional<Duration> Socket::begin_close() {
     return options_.linger;
 }
 
-bool Socket::is_flushed() const {
+bool StreamSocket::is_flushed() const {
     const tcp::Connection* c = tcb();
     return c == nullptr || !c->fin_queued || c->fin_acked || c->state == State::closed;
 }

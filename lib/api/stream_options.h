@@ -14,7 +14,7 @@
 namespace millrace::api {
 
 /// Kept from before there is a connection, and passed on by a listener to what it accepts.
-struct SocketOptions {
+struct StreamOptions {
     stack::BindOptions bind;               ///< SO_REUSEADDR, SO_REUSEPORT, IPV6_V6ONLY
     Duration receive_timeout;              ///< SO_RCVTIMEO; zero: none; negative: no waiting
     Duration send_timeout;                 ///< SO_SNDTIMEO, likewise

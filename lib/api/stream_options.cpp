@@ -8,7 +8,7 @@
 #include <climits>
 
 #include "api/option_value.h"
-#include "api/socket.h"
+#include "api/stream_socket.h"
 #include "tcp/calls.h"
 #include "tcp/receive_window.h"
 
@@ -16,41 +16,16 @@ namespace millrace::api {
 
 namespace {
 
-Result<Duration> timeout_of(std::span<const std::byte> value) {
-    const auto time = read_option<timeval>(value);
-    if (!time) return std::unexpected(time.error());
-    if (time->tv_usec < 0 || time->tv_usec >= 1'000'000) return error(EDOM);
-    if (time->tv_sec < 0) return Duration::from_ns(-1);
-    const int64_t seconds = std::min<int64_t>(time->tv_sec, INT_MAX);
-    return Duration::from_s(seconds) + Duration::from_us(time->tv_usec);
-}
-
-timeval timeval_of(Duration time) {
-    return {.tv_sec = time.ns() / 1'000'000'000, .tv_usec = time.us() % 1'000'000};  // negative: 0
-}
-
 linger linger_of(const std::optional<Duration>& time) {
     if (!time) return {.l_onoff = 0, .l_linger = 0};
     const int64_t seconds = time->ns() / 1'000'000'000;
     return {.l_onoff = 1, .l_linger = static_cast<int>(std::min<int64_t>(seconds, INT_MAX))};
 }
 
-/// Linux takes a negative one for the largest.
-uint32_t buffer_of(int asked, uint32_t most) {
-    return asked < 0 ? most : std::min(static_cast<uint32_t>(asked), most);
-}
-
-/// Linux doubles what is asked for, to have room for its own structures, and tells that.
-int told_buffer(uint32_t bytes, int least) {
-    return static_cast<int>(std::clamp<int64_t>(int64_t{2} * bytes, least, INT_MAX));
-}
-constexpr int send_buffer_least = 4608;     // SOCK_MIN_SNDBUF
-constexpr int receive_buffer_least = 2304;  // SOCK_MIN_RCVBUF
-
 }  // namespace
 
 /// What was set before there was a connection.
-void Socket::apply_options() {
+void StreamSocket::apply_options() {
     if (options_.keepalive) apply_keepalive();
     if (options_.no_delay) static_cast<void>(connection_.set_no_delay(true));
     if (!options_.quick_ack) static_cast<void>(connection_.set_quick_ack(false));
@@ -77,7 +52,7 @@ void Socket::apply_options() {
 }
 
 /// What a listener's connections begin with before anyone accepts them.
-void Socket::apply_to_listener() {
+void StreamSocket::apply_to_listener() {
     listener_->max_segment = options_.max_segment;
     listener_->marks_v4 = {.dscp = static_cast<uint8_t>(options_.tos >> 2), .ttl = options_.ttl};
     listener_->marks_v6 = {.dscp = static_cast<uint8_t>(options_.traffic_class >> 2),
@@ -85,7 +60,7 @@ void Socket::apply_to_listener() {
 }
 
 /// All that stands for this socket where others want its port.
-void Socket::set_reuse() {
+void StreamSocket::set_reuse() {
     if (binding_ != nullptr) binding_->options = options_.bind;
     if (listener_ != nullptr) {
         listener_->reuse_address = options_.bind.reuse_address;
@@ -95,7 +70,7 @@ void Socket::set_reuse() {
 }
 
 /// As tcp_set_rcvlowat: what is waited for fits into the buffer, or into half of one that was set.
-void Socket::make_room_for_low_water() {
+void StreamSocket::make_room_for_low_water() {
     uint32_t& mark = options_.receive_low_water;
     if (options_.receive_buffer)
         mark = std::min(mark, static_cast<uint32_t>(told_buffer(*options_.receive_buffer,
@@ -105,13 +80,13 @@ void Socket::make_room_for_low_water() {
     if (is_readable()) wake(POLLIN | POLLRDNORM);
 }
 
-void Socket::apply_keepalive() {
+void StreamSocket::apply_keepalive() {
     if (connection_)
         static_cast<void>(
             connection_.set_keepalive(options_.keepalive, options_.keepalive_times));
 }
 
-Result<void> Socket::set_option(int level, int name, std::span<const std::byte> value) {
+Result<void> StreamSocket::set_option(int level, int name, std::span<const std::byte> value) {
     switch (level) {
         case SOL_SOCKET: return set_socket_option(name, value);
         case IPPROTO_TCP: return set_tcp_option(name, value);
@@ -122,7 +97,8 @@ Result<void> Socket::set_option(int level, int name, std::span<const std::byte> 
     }
 }
 
-Result<void> Socket::get_option(int level, int name, std::span<std::byte> value, socklen_t& size) {
+Result<void> StreamSocket::get_option(int level, int name, std::span<std::byte> value,
+                                      socklen_t& size) {
     switch (level) {
         case SOL_SOCKET: return get_socket_option(name, value, size);
         case IPPROTO_TCP: return get_tcp_option(name, value, size);
@@ -134,7 +110,7 @@ Result<void> Socket::get_option(int level, int name, std::span<std::byte> value,
     }
 }
 
-Result<void> Socket::set_socket_option(int name, std::span<const std::byte> value) {
+Result<void> StreamSocket::set_socket_option(int name, std::span<const std::byte> value) {
     if (name == SO_RCVTIMEO || name == SO_SNDTIMEO) {
         const auto time = timeout_of(value);
         if (!time) return std::unexpected(time.error());
@@ -195,7 +171,8 @@ Result<void> Socket::set_socket_option(int name, std::span<const std::byte> valu
     }
 }
 
-Result<void> Socket::get_socket_option(int name, std::span<std::byte> value, socklen_t& size) {
+Result<void> StreamSocket::get_socket_option(int name, std::span<std::byte> value,
+                                             socklen_t& size) {
     const auto number = [&](int is) { return write_option(is, value, size); };
     const TcpTunables& tunables = stack().env().tunables;
     const tcp::Connection* c = tcb();

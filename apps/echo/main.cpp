@@ -1,5 +1,10 @@
-// An echo server: what arrives goes back, without a copy in either direction.
+// An echo server (RFC 862) over TCP and UDP: what arrives goes back, without a copy in either
+// direction.
+#include <algorithm>
+
 #include <fmt/format.h>
+
+#include <millrace/udp.h>
 
 #include "common/program.h"
 
@@ -47,21 +52,53 @@ struct Echo final : ListenHandler {
     }
 };
 
+/// Answers each datagram, to a group too, from an address of its own.
+struct DatagramEcho final : UdpHandler {
+    void on_readable(UdpSocket socket) override {
+        while (auto datagram = socket.receive()) {
+            OutgoingDatagram back;
+            back.destination = datagram->source;
+            back.data = std::move(datagram->data);
+            // One that cannot go back is lost, as datagrams are.
+            static_cast<void>(socket.send(back));
+        }
+    }
+};
+
+/// What one core listens on; false where it cannot.
+bool listen(Stack& stack, uint16_t port, const std::vector<Address>& groups, Echo& echo,
+            DatagramEcho& datagrams) {
+    if (!stack.listen({Address(), port}, echo)) return false;
+    auto socket = UdpSocket::open(stack, {Address(), port}, datagrams);
+    return socket && std::ranges::all_of(groups, [&](const Address& group) {
+        return socket->join(group, 1).has_value();
+    });
+}
+
 int main(int argc, char** argv) {
     CLI::App app("millrace-echo: sends back what it receives");
     apps::CommonOptions options;
     options.add_to(app);
     uint16_t port = 7;
-    app.add_option("-p,--port", port, "TCP port")->capture_default_str();
+    app.add_option("-p,--port", port, "TCP and UDP port")->capture_default_str();
+    std::vector<std::string> names;
+    app.add_option("-g,--group", names, "multicast groups to join on the first port");
     CLI11_PARSE(app, argc, argv);
 
+    std::vector<Address> groups;
+    for (const std::string& name : names) {
+        const auto group = Address::parse(name);
+        if (!group || !group->is_multicast()) return apps::fail({"no multicast group: " + name});
+        groups.push_back(*group);
+    }
     const apps::Signals signals;
-    Echo echo;  // outlives the loops that call it
+    Echo echo;  // these outlive the loops that call them
+    DatagramEcho datagrams;
     auto runtime = apps::start(options);
     if (!runtime) return apps::fail(runtime.error());
     std::atomic<bool> listening{true};
     const auto running = (*runtime)->run([&](Stack& stack) {
-        if (!stack.listen({Address(), port}, echo)) listening = false;
+        if (!listen(stack, port, groups, echo, datagrams)) listening = false;
     });
     if (!running) return apps::fail(running.error());
     // Every core has set up once it answers.

@@ -224,6 +224,8 @@ Frame Pools::share(const Frame& frame) {
     Frame copy = this->frame();
     Cursor cursor{storage_of(frame.get()), 0};
     if (!copy || !append_payload(copy, cursor, frame.size())) return {};
+    constexpr uint64_t verified = RTE_MBUF_F_RX_IP_CKSUM_MASK | RTE_MBUF_F_RX_L4_CKSUM_MASK;
+    copy.get()->ol_flags |= frame.get()->ol_flags & verified;
     return copy;
 }
 

@@ -58,7 +58,8 @@ public:
     /// the cursor forgotten.
     std::optional<size_t> append_payload(Frame& frame, Cursor& cursor, size_t size);
 
-    /// Another frame of the same bytes, by reference. Null where a pool is dry.
+    /// Another frame of the same bytes, by reference, with what the port has said of them. Null
+    /// where a pool is dry.
     Frame share(const Frame& frame);
 
     /// How much of it goes into one frame by reference alone.

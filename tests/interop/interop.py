@@ -47,6 +47,79 @@ print(b"".join(iter(lambda: link.recv(65536), b"")).hex())
 """
 
 
+# Datagrams of all sizes there and back, to a group, and to nobody; what the host joins is heard.
+UDP_CLIENT = """
+import os, socket, struct, sys, time
+ours, kernel, group, interface = sys.argv[1:5]
+fragments = sys.argv[5] == "fragments"
+six = ":" in ours
+family = socket.AF_INET6 if six else socket.AF_INET
+s = socket.socket(family, socket.SOCK_DGRAM)
+s.settimeout(5)
+s.bind((kernel, 0))
+def ask(said, to=ours):
+    for _ in range(3):  # the first may wait for a link address
+        s.sendto(said, (to, 7))
+        try:
+            heard, peer = s.recvfrom(70000)
+        except TimeoutError:
+            continue
+        assert heard == said, (len(heard), len(said))
+        assert peer[:2] == (ours, 7), peer
+        return
+    raise SystemExit(f"no answer to {len(said)} bytes to {to}")
+for size in (0, 1, 1452, 1453, 1472, 1473, 4000, 20000, 65507):
+    if fragments or size <= 1452:
+        ask(os.urandom(size))
+for _ in range(500):
+    ask(os.urandom(300))
+if six:
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, socket.if_nametoindex(interface))
+else:
+    s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(kernel))
+ask(b"to the group", group)
+if fragments:
+    ask(os.urandom(3000), group)
+if not six:
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    ask(b"to all", "10.79.0.255")
+nobody = socket.socket(family, socket.SOCK_DGRAM)
+nobody.settimeout(5)
+nobody.connect((ours, 9999))
+for _ in range(2):
+    nobody.send(b"x")
+    try:
+        nobody.recv(10)
+        raise SystemExit("somebody answered")
+    except ConnectionRefusedError:
+        pass
+"""
+# The first report of a membership (IGMP or MLD) that comes along, in hexadecimal.
+REPORT_LISTENER = """
+import socket, struct, sys
+if sys.argv[1] == "4":
+    s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_IGMP)
+    s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
+                 socket.inet_aton("224.0.0.22") + socket.inet_aton("10.79.0.2"))
+else:
+    s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP,
+                 socket.inet_pton(socket.AF_INET6, "ff02::16")
+                 + struct.pack("I", socket.if_nametoindex(sys.argv[2])))
+s.settimeout(20)
+print("listening", flush=True)
+while True:
+    heard, peer = s.recvfrom(2000)
+    if sys.argv[1] == "4" and peer[0] != "10.79.0.1":
+        continue
+    message = heard[(heard[0] & 15) * 4:] if sys.argv[1] == "4" else heard
+    if message[0] in (0x22, 143) and message.endswith(socket.inet_pton(
+            socket.AF_INET if sys.argv[1] == "4" else socket.AF_INET6, sys.argv[3])):
+        print(message.hex(), flush=True)
+        break
+"""
+
+
 class Link(Programs):
     """A namespace with the kernel's end of a link; the stack has 10.79.0.1 and fd79::1."""
 
@@ -228,6 +301,50 @@ class Interop(unittest.TestCase):
         link.inside("ping", "-c", "3", "-i", "0.2", "-s", "1400", "fd79::1")
         link.inside("ping", "-c", "2", "-i", "0.2", "-s", "4000", "10.79.0.1", check=False)
         link.finish(process)
+
+    def datagrams(self, kind):
+        link = self.link(kind)
+        groups = ("239.79.0.1", "ff15::79")
+        interface = link.stack_end if kind == "tap" else link.kernel_end
+        process = link.start("millrace-echo", "-c", link.config(), "-p", "7",
+                             *(part for group in groups for part in ("-g", group)))
+        link.wait(lambda: link.inside("ping", "-c", "1", "-W", "1", "10.79.0.1",
+                                      check=False).returncode == 0, process)
+        before = self.udp_errors(link)
+        for ours, kernel, group in (("10.79.0.1", "10.79.0.2", groups[0]),
+                                    ("fd79::1", "fd79::2", groups[1])):
+            # Behind this driver the kernel puts fragments together, and then cuts them short.
+            fragments = "whole" if kind == "af_packet" else "fragments"
+            link.inside("python3", "-c", UDP_CLIENT, ours, kernel, group, interface, fragments,
+                        timeout=60)
+        self.assertEqual(self.udp_errors(link), before)
+        link.finish(process)
+
+    @staticmethod
+    def udp_errors(link):
+        """Checksums and fragments that the kernel did not like."""
+        rows = link.inside("nstat", "-asz").stdout.split("\n")
+        names = ("UdpInCsumErrors", "Udp6InCsumErrors", "IpReasmFails", "Ip6ReasmFails",
+                 "IcmpInCsumErrors", "Icmp6InCsumErrors", "IpInHdrErrors", "Ip6InHdrErrors")
+        return {row.split()[0]: row.split()[1] for row in rows if row.split()[:1] and
+                row.split()[0] in names}
+
+    def test_tap_datagrams_both_families(self):
+        self.datagrams("tap")
+
+    def test_af_packet_datagrams_both_families(self):
+        self.datagrams("af_packet")
+
+    def test_memberships_are_reported(self):
+        for version, group in (("4", "239.79.0.1"), ("6", "ff15::79")):
+            link = self.link("af_packet")
+            listener = link.launch("ip", "netns", "exec", link.namespace, "python3", "-c",
+                                   REPORT_LISTENER, version, link.kernel_end, group)
+            link.wait(lambda: "listening" in link.output(listener), listener)
+            process = link.start("millrace-echo", "-c", link.config(), "-p", "7", "-g", group)
+            message = link.finished(listener, 30).split()[-1]
+            self.assertTrue(message.startswith("22" if version == "4" else "8f"), message)
+            link.finish(process)
 
     def test_tap_curl_and_ping_both_families(self):
         self.server_basics("tap")

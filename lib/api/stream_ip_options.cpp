@@ -6,6 +6,7 @@
 
 #include "api/option_value.h"
 #include "api/stream_socket.h"
+#include "tcp/calls.h"
 #include "tcp/path_mtu.h"
 
 namespace millrace::api {
@@ -21,6 +22,8 @@ void StreamSocket::apply_ip_options() {
     if (listener_ != nullptr) apply_to_listener();
     if (!connection_) return;
     const bool v4 = tcb()->key.remote.is_v4();
+    static_cast<void>(tcp::set_min_ttl(stack().env(), *tcb(),
+                                       v4 ? options_.min_ttl : options_.min_hops));
     static_cast<void>(
         connection_.set_dscp((v4 ? options_.tos : options_.traffic_class) >> 2));
     static_cast<void>(connection_.set_ttl(ttl_of(v4 ? options_.ttl : options_.hops)));
@@ -57,6 +60,11 @@ Result<void> StreamSocket::set_ip_option(int name, std::span<const std::byte> va
             options_.ttl = static_cast<uint8_t>(std::max(*number, 0));
             break;
         case IP_MTU_DISCOVER: return set_mtu_discover(*number);
+        case IP_BIND_ADDRESS_NO_PORT: options_.bind_without_port = *number != 0; return {};
+        case IP_MINTTL:
+            if (value.empty() || *number < 0 || *number > 255) return error(EINVAL);
+            options_.min_ttl = static_cast<uint8_t>(*number);
+            break;
         default: return error(ENOPROTOOPT);
     }
     apply_ip_options();
@@ -69,6 +77,8 @@ Result<void> StreamSocket::get_ip_option(int name, std::span<std::byte> value, s
         case IP_TTL: return write_number(ttl_of(options_.ttl), value, size);
         case IP_MTU_DISCOVER: return write_number(options_.mtu_discover, value, size);
         case IP_MTU: return get_path_mtu(value, size);
+        case IP_BIND_ADDRESS_NO_PORT: return write_number(options_.bind_without_port, value, size);
+        case IP_MINTTL: return write_number(options_.min_ttl, value, size);
         default: return error(ENOPROTOOPT);
     }
 }
@@ -91,6 +101,10 @@ Result<void> StreamSocket::set_ipv6_option(int name, std::span<const std::byte> 
             options_.hops = static_cast<uint8_t>(std::max(*number, 0));
             break;
         case IPV6_MTU_DISCOVER: return set_mtu_discover(*number);
+        case IPV6_MINHOPCOUNT:
+            if (*number < 0 || *number > 255) return error(EINVAL);
+            options_.min_hops = static_cast<uint8_t>(*number);
+            break;
         default: return error(ENOPROTOOPT);
     }
     apply_ip_options();
@@ -104,6 +118,7 @@ Result<void> StreamSocket::get_ipv6_option(int name, std::span<std::byte> value,
         case IPV6_UNICAST_HOPS: return write_option<int>(ttl_of(options_.hops), value, size);
         case IPV6_MTU_DISCOVER: return write_option(options_.mtu_discover, value, size);
         case IPV6_MTU: return get_path_mtu(value, size);
+        case IPV6_MINHOPCOUNT: return write_option<int>(options_.min_hops, value, size);
         default: return error(ENOPROTOOPT);
     }
 }

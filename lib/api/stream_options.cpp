@@ -47,13 +47,18 @@ void StreamSocket::apply_options() {
         static_cast<void>(connection_.set_not_sent_low_water_mark(options_.not_sent_low_water));
     if (options_.max_segment != 0)
         tcp::set_max_segment(*tcb(), options_.max_segment);
-    if ((options_.tos | options_.ttl | options_.traffic_class | options_.hops) != 0)
+    if (options_.window_clamp != 0)
+        tcp::set_window_clamp(stack().env(), *tcb(), options_.window_clamp);
+    if ((options_.tos | options_.ttl | options_.traffic_class | options_.hops | options_.min_ttl |
+         options_.min_hops) != 0)
         apply_ip_options();
 }
 
 /// What a listener's connections begin with before anyone accepts them.
 void StreamSocket::apply_to_listener() {
     listener_->max_segment = options_.max_segment;
+    listener_->min_ttl_v4 = options_.min_ttl;
+    listener_->min_ttl_v6 = options_.min_hops;
     listener_->marks_v4 = {.dscp = static_cast<uint8_t>(options_.tos >> 2), .ttl = options_.ttl};
     listener_->marks_v6 = {.dscp = static_cast<uint8_t>(options_.traffic_class >> 2),
                            .ttl = options_.hops};

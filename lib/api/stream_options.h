@@ -39,6 +39,10 @@ struct StreamOptions {
     uint8_t traffic_class = 0;             ///< IPV6_TCLASS, likewise
     uint8_t ttl = 0;                       ///< IP_TTL; 0: the tunable
     uint8_t hops = 0;                      ///< IPV6_UNICAST_HOPS, likewise
+    uint8_t min_ttl = 0;                   ///< IP_MINTTL
+    uint8_t min_hops = 0;                  ///< IPV6_MINHOPCOUNT
+    bool bind_without_port = false;        ///< IP_BIND_ADDRESS_NO_PORT
+    uint32_t window_clamp = 0;             ///< TCP_WINDOW_CLAMP, bytes; 0: none
     int mtu_discover = 1;                  ///< IP_MTU_DISCOVER: IP_PMTUDISC_WANT or _DO
 };
 

@@ -34,7 +34,22 @@ Result<void> StreamSocket::bind(const SocketAddress& address) {
     if (binding_ != nullptr || listener_ != nullptr || tcb() != nullptr) return error(EINVAL);
     if (family_ == AF_INET6 && options_.bind.v6_only && address.address.is_v4())
         return error(EINVAL);
+    if (options_.bind_without_port && address.port == 0) {
+        if (!stack().may_bind(address.address)) return error(EADDRNOTAVAIL);
+        address_without_port_ = address.address;
+        return {};
+    }
     const auto binding = stack().bind(address, options_.bind);
+    if (!binding) return std::unexpected(binding.error());
+    binding_ = *binding;
+    local_ = {};
+    return {};
+}
+
+/// listen() needs a port, whatever IP_BIND_ADDRESS_NO_PORT has said.
+Result<void> StreamSocket::bind_to_any_port() {
+    const auto binding =
+        stack().bind({address_without_port_.value_or(any_address()), 0}, options_.bind);
     if (!binding) return std::unexpected(binding.error());
     binding_ = *binding;
     local_ = {};
@@ -51,7 +66,7 @@ Result<void> StreamSocket::listen(int backlog) {
     }
     const bool bound = binding_ != nullptr;
     if (!bound)
-        if (const auto chosen = bind({any_address(), 0}); !chosen) return chosen;
+        if (const auto chosen = bind_to_any_port(); !chosen) return chosen;
     ListenHandler* handler = this;
     const auto listener = stack().listen(*binding_, most, handler);
     if (!listener) {
@@ -87,7 +102,9 @@ Result<void> StreamSocket::connect(const SocketAddress& address) {
     if (listener_ != nullptr) return error(EISCONN);
     if (address.address.family() == Family::ipv4 && family_ == AF_INET6 && options_.bind.v6_only)
         return error(ENETUNREACH);
-    const SocketAddress from = binding_ == nullptr ? SocketAddress() : binding_->local;
+    const SocketAddress from = binding_ != nullptr
+                                   ? binding_->local
+                                   : SocketAddress{address_without_port_.value_or(Address()), 0};
     const bool any = from.address.is_unspecified();
     ConnectionHandler* handler = this;
     const auto c = stack().connect(
@@ -155,7 +172,7 @@ void StreamSocket::reset() {
     urgent_.reset();
     local_ = peer_ = {};
     // getsockname() goes on telling the port, as Linux's does, though it is nobody's any more.
-    if (binding_ == nullptr) local_ = {any_address(), port};
+    if (binding_ == nullptr) local_ = {address_without_port_.value_or(any_address()), port};
 }
 
 Result<void> StreamSocket::shutdown(int how) {
@@ -238,7 +255,7 @@ Result<SocketAddress> StreamSocket::local() const {
     if (connection_) return connection_.local();
     if (local_.port != 0) return local_;
     if (binding_ != nullptr) return binding_->local;
-    return SocketAddress{any_address(), 0};
+    return SocketAddress{address_without_port_.value_or(any_address()), 0};
 }
 
 Result<SocketAddress> StreamSocket::peer() const {

@@ -125,10 +125,12 @@ private:
     void make_room_for_low_water();
     void apply_to_listener();
     void reset();
+    Result<void> bind_to_any_port();
     void release_binding();
     void set_reuse();
 
     stack::Binding* binding_ = nullptr;
+    std::optional<Address> address_without_port_;  ///< IP_BIND_ADDRESS_NO_PORT
     tcp::Listener* listener_ = nullptr;
     Connection connection_;       ///< null before connect, and after its end
     bool connecting_ = false;     ///< SS_CONNECTING: nobody has been told how the attempt ended

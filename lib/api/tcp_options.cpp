@@ -9,12 +9,14 @@
 
 #include "api/option_value.h"
 #include "api/stream_socket.h"
+#include "tcp/calls.h"
 
 namespace millrace::api {
 
 namespace {
 
 constexpr int name_max = 16;  // TCP_CA_NAME_MAX
+constexpr uint32_t window_clamp_least = receive_buffer_least / 2;
 
 }  // namespace
 
@@ -83,6 +85,17 @@ Result<void> StreamSocket::set_tcp_option(int name, std::span<const std::byte> v
             options_.linger2_s = static_cast<int16_t>(std::clamp(is, -1, 120));
             apply_linger2();
             return {};
+        case TCP_WINDOW_CLAMP: {
+            // Linux: none only while there is no connection, and none smaller than half of its
+            // smallest buffer.
+            if (is == 0 && connection_) return error(EINVAL);
+            const auto asked = static_cast<uint32_t>(is);
+            options_.window_clamp = is == 0 ? 0 : std::max(asked, window_clamp_least);
+            if (connection_)
+                tcp::set_window_clamp(stack().env(), *tcb(), options_.window_clamp);
+            return {};
+        }
+        case TCP_TIMESTAMP: return error(EPERM);  // only a repaired connection's may be set
         case TCP_USER_TIMEOUT:
             if (is < 0) return error(EINVAL);
             options_.user_timeout_ms = static_cast<uint32_t>(is);
@@ -127,6 +140,9 @@ Result<void> StreamSocket::get_tcp_option(int name, std::span<std::byte> value, 
             return number(options_.linger2_s != 0 ? options_.linger2_s
                                                   : static_cast<int>(tunables.tcp_fin_timeout));
         case TCP_USER_TIMEOUT: return number(options_.user_timeout_ms);
+        case TCP_WINDOW_CLAMP: return number(options_.window_clamp);
+        case TCP_TIMESTAMP:
+            return number(stack().env().ms() + (c == nullptr ? 0 : c->ts_offset));
         case TCP_NOTSENT_LOWAT: return number(options_.not_sent_low_water);
         case TCP_CONGESTION: {
             std::string_view is = options_.congestion_control;

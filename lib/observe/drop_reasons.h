@@ -48,6 +48,7 @@ namespace millrace::observe {
     X(tcp_state, "nothing that the connection's state can use")                                    \
     X(tcp_reassembly_full, "out-of-order data beyond what the connection may hold")                \
     X(tcp_receive_full, "received data beyond the buffers that the connection may pin")            \
+    X(tcp_min_ttl, "the TTL is below what the socket has set by IP_MINTTL (RFC 5082)")             \
     X(udp_malformed, "a UDP header or length that does not fit")                                   \
     X(udp_bad_checksum, "the UDP checksum is wrong")                                               \
     X(udp_no_socket, "a datagram for a port without a socket; answered by ICMP")                   \

@@ -217,8 +217,7 @@ void Stack::set_reuse(udp::Endpoint& e, const BindOptions& options) {
 
 Result<void> Stack::bind(udp::Endpoint& e, const SocketAddress& local) {
     if (e.binding != nullptr) return error(EINVAL);
-    if (!local.address.is_unspecified() && !addresses_.find(local.address) &&
-        !addresses_.is_group(local.address))
+    if (!may_bind(local.address) && !addresses_.is_group(local.address))
         return error(EADDRNOTAVAIL);
     const auto binding = bind_in(udp_bindings_, local,
                                  {.reuse_address = e.reuse_address,

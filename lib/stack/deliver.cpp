@@ -111,7 +111,16 @@ void Stack::deliver_tcp(Classified& in) {
     deliver_new(in);
 }
 
+/// RFC 5082: who is further away than he may be is not heard.
+bool Stack::is_too_far(const Classified& in, uint8_t min_ttl) {
+    if (in.ip.ttl >= min_ttl) return false;
+    ++counters_.tcp_min_ttl_drop;
+    counters_.drop(Drop::tcp_min_ttl);
+    return true;
+}
+
 void Stack::deliver_connection(tcp::Connection& c, Classified& in) {
+    if (is_too_far(in, c.settings().min_ttl)) return;
     BufferChain payload;
     if (in.segment.payload_size > 0) {
         in.frame.trim_front(in.payload_at);
@@ -167,6 +176,7 @@ bool Stack::deliver_half_open(Classified& in) {
     using tcp::HalfOpenVerdict;
     tcp::HalfOpen* entry = half_open_table_.find(in.key, in.hash);
     if (entry == nullptr) return false;
+    if (is_too_far(in, entry->listener->min_ttl(in.ip.source))) return true;
     switch (tcp::on_segment(env_, *entry, in.segment)) {
         case HalfOpenVerdict::drop: break;
         case HalfOpenVerdict::answer: due(*entry); break;
@@ -280,6 +290,7 @@ void Stack::deliver_new(Classified& in, std::optional<Seq> isn_floor) {
         return;
     }
     if (listener != nullptr) {
+        if (is_too_far(in, listener->min_ttl(in.ip.source))) return;
         if (segment.syn() && !segment.has_ack()) return deliver_syn(*listener, in, isn_floor);
         if (segment.has_ack() && !segment.syn() && tcp::takes_cookies(env_, *listener)) {
             if (deliver_cookie(*listener, in)) return;

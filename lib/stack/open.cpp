@@ -56,8 +56,7 @@ tcp::Listener* Stack::find_listener(const Address& local, uint16_t port, uint32_
 }
 
 Result<Binding*> Stack::bind(const SocketAddress& local, const BindOptions& options) {
-    if (!local.address.is_unspecified() && !addresses_.find(local.address))
-        return error(EADDRNOTAVAIL);
+    if (!may_bind(local.address)) return error(EADDRNOTAVAIL);
     return bind_in(bindings_, local, options);
 }
 

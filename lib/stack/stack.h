@@ -88,6 +88,10 @@ public:
     // --- calls; ENOMEM-like conditions and Linux's errno values otherwise
     /// A port of 0 is chosen, out of ip_local_port_range. EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
     Result<Binding*> bind(const SocketAddress& local, const BindOptions& options);
+    /// One of ours, or unspecified.
+    bool may_bind(const Address& address) const {
+        return address.is_unspecified() || addresses_.find(address).has_value();
+    }
     void release(Binding& binding) { bindings_.release(binding); }
     /// What a connection answers to those who would bind its port, from now on.
     void set_reuse(tcp::Connection& c, const BindOptions& options);
@@ -187,6 +191,7 @@ private:
     void deliver_burst(size_t count);
     void deliver(Classified& in);
     void deliver_tcp(Classified& in);
+    bool is_too_far(const Classified& in, uint8_t min_ttl);
     void deliver_connection(tcp::Connection& c, Classified& in);
     void deliver_time_wait(tcp::TimeWait& entry, Classified& in);
     bool deliver_half_open(Classified& in);

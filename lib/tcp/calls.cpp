@@ -230,6 +230,17 @@ Result<void> set_user_timeout(Env& env, Connection& c, Duration timeout) {
     return {};
 }
 
+Result<void> set_min_ttl(Env& env, Connection& c, uint32_t ttl) {
+    if (ttl > 255) return error(EINVAL);
+    change_settings(env, c, [&](Settings& s) { s.min_ttl = static_cast<uint8_t>(ttl); });
+    return {};
+}
+
+void set_window_clamp(Env& env, Connection& c, uint32_t bytes) {
+    change_settings(env, c, [&](Settings& s) { s.window_clamp = bytes; });
+    maybe_update_window(env, c);
+}
+
 Result<void> set_syn_retries(Env& env, Connection& c, uint32_t retries) {
     if (retries > probes_max) return error(EINVAL);
     change_settings(env, c, [&](Settings& s) { s.syn_retries = static_cast<uint8_t>(retries); });

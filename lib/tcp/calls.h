@@ -60,6 +60,11 @@ Result<void> set_max_pacing_rate(Env& env, Connection& c, uint64_t rate);
 Result<void> set_dscp(Connection& c, uint32_t dscp);
 /// TTL or hop limit likewise. EINVAL outside 1..255.
 Result<void> set_ttl(Connection& c, uint32_t ttl);
+/// IP_MINTTL, IPV6_MINHOPCOUNT: what comes with less is not heard. EINVAL above 255.
+Result<void> set_min_ttl(Env& env, Connection& c, uint32_t ttl);
+/// TCP_WINDOW_CLAMP, bytes: no window larger than that is offered from now on, nor one taken back
+/// that was.
+void set_window_clamp(Env& env, Connection& c, uint32_t bytes);
 /// TCP_MAXSEG: neither side sends larger segments. Before the SYN has left; no effect after.
 void set_max_segment(Connection& c, uint16_t bytes);
 /// TCP_CORK: a partial segment waits for more, at most 200 ms; what was held goes when it is turned

@@ -65,6 +65,7 @@ struct Listener : HashNode {
     Siblings half_open;
     AcceptQueue accept_queue;
     void* owner = nullptr;      ///< the application's side
+    uint8_t min_ttl_v4 = 0, min_ttl_v6 = 0;  ///< IP_MINTTL, IPV6_MINHOPCOUNT
     uint16_t max_segment = 0;   ///< TCP_MAXSEG of its connections; 0: what the link carries
     struct Marks {
         uint8_t dscp = 0;
@@ -80,6 +81,7 @@ struct Listener : HashNode {
 
     /// What goes to this peer.
     const Marks& marks(const Address& peer) const { return peer.is_v4() ? marks_v4 : marks_v6; }
+    uint8_t min_ttl(const Address& peer) const { return peer.is_v4() ? min_ttl_v4 : min_ttl_v6; }
     /// The MSS of a SYN-ACK.
     uint16_t offered_mss(uint16_t link_mss) const {
         return max_segment == 0 ? link_mss : std::min(max_segment, link_mss);

@@ -63,7 +63,7 @@ void plan_syn(Env& env, Connection& c, TransmitPlan& plan) {
     options.sack_permitted = answer ? c.sack : env.tunables.tcp_sack != 0;
     options.sack_count = 0;
     // The window of a SYN is never scaled (RFC 7323 section 2.2).
-    plan.header.window = static_cast<uint16_t>(std::min<uint32_t>(c.rcv_buf, 65535));
+    plan.header.window = syn_window(c);
     plan.retransmission = c.snd_nxt > c.snd_una;
     plan.header.flags |= ecn::syn_flags(env, c, plan.retransmission);
 }

@@ -17,6 +17,9 @@ uint32_t free_receive_space(const Connection& c) {
 /// What the header's 16 bits can offer.
 uint32_t window_max(const Connection& c) { return uint32_t{65535} << c.rcv_wind_shift; }
 
+/// The largest window that there will be.
+uint32_t bound(const Connection& c) { return std::min(c.rcv_buf, c.settings().window_clamp); }
+
 uint32_t us(const Env& env) { return static_cast<uint32_t>(env.now.ns() / 1000); }
 
 /// Where the application stands in the peer's sequence numbers.
@@ -82,12 +85,16 @@ uint32_t initial_receive_buffer(const Env& env) {
         std::min<uint64_t>(env.tunables.tcp_rmem, std::max<uint64_t>(share, buffer_min)));
 }
 
+uint16_t syn_window(const Connection& c) {
+    return static_cast<uint16_t>(std::min(bound(c), 65535U));
+}
+
 uint16_t advertise_window(Env&, Connection& c) {
     const Seq edge = max(c.rcv_adv, c.rcv_nxt);
     const uint32_t offered = distance(c.rcv_nxt, edge);
-    uint32_t window = free_receive_space(c);
+    uint32_t window = std::min(free_receive_space(c), c.settings().window_clamp);
     // Receiver's silly-window avoidance: the edge moves by a segment or half the buffer at least.
-    const uint32_t step = std::min<uint32_t>(c.rcv_buf / 2, c.snd_mss);
+    const uint32_t step = std::min<uint32_t>(bound(c) / 2, c.snd_mss);
     if (window < offered + step) window = offered;
     window = std::min(window, window_max(c));
     // In whole units, rounded down: the edge that the peer sees may go back by less than a unit
@@ -103,7 +110,7 @@ uint16_t advertise_window(Env&, Connection& c) {
 void maybe_update_window(Env& env, Connection& c) {
     if (!may_receive(c.state)) return;
     const uint32_t offered = c.rcv_window() >> c.rcv_wind_shift << c.rcv_wind_shift;  // as seen
-    const uint32_t most = std::min(c.rcv_buf, window_max(c));
+    const uint32_t most = std::min(bound(c), window_max(c));
     const uint32_t space = std::min(free_receive_space(c), most);
     // Linux and BSD: two segments, or half of the buffer, whichever comes first.
     const uint32_t step = std::min<uint32_t>(most / 2, 2U * c.snd_mss);

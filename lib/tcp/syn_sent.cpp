@@ -6,6 +6,7 @@
 #include "tcp/ingress.h"
 #include "tcp/limits.h"
 #include "tcp/timers.h"
+#include "tcp/receive_window.h"
 
 namespace millrace::tcp {
 
@@ -38,7 +39,7 @@ Verdict syn_sent(Env& env, Connection& c, Segment& segment, BufferChain payload)
         return Verdict::done;
     }
     c.rcv_nxt = segment.seq + 1;
-    c.rcv_adv = c.rcv_nxt + std::min(c.rcv_buf, 65535U);  // what our SYN has said
+    c.rcv_adv = c.rcv_nxt + syn_window(c);  // what our SYN has said
     c.last_ack_sent = c.rcv_nxt;
     adopt_options(env, c, segment.options, segment.window);
     ecn::on_peer_syn(c, segment);

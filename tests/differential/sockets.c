@@ -578,6 +578,59 @@ static void files(void) {
     close(writing);
 }
 
+static void more_options(void) {
+    heading("more options");
+    fresh(0, AF_INET);
+    T(get(s[0], IPPROTO_IP, IP_MINTTL));
+    T(set(s[0], IPPROTO_IP, IP_MINTTL, 256));
+    T(set(s[0], IPPROTO_IP, IP_MINTTL, -1));
+    T(set(s[0], IPPROTO_IP, IP_MINTTL, 200));
+    T(get(s[0], IPPROTO_IP, IP_MINTTL));
+    T(get(s[0], IPPROTO_TCP, TCP_WINDOW_CLAMP));
+    T(set(s[0], IPPROTO_TCP, TCP_WINDOW_CLAMP, 1));
+    T(get(s[0], IPPROTO_TCP, TCP_WINDOW_CLAMP));
+    T(set(s[0], IPPROTO_TCP, TCP_WINDOW_CLAMP, 5000));
+    T(get(s[0], IPPROTO_TCP, TCP_WINDOW_CLAMP));
+    T(set(s[0], IPPROTO_TCP, TCP_WINDOW_CLAMP, 0));
+    T(get(s[0], IPPROTO_TCP, TCP_TIMESTAMP) != -1);
+    T(set(s[0], IPPROTO_TCP, TCP_TIMESTAMP, 1));
+    T(get(s[0], IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT));
+    T(set(s[0], IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1));
+    T(get(s[0], IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT));
+    T(bind_to(s[0], "10.9.0.99", 0));
+    T(bind_to(s[0], a2, 0));
+    T(port(s[0]));
+    T(name_is(s[0], a2));
+    server(1, a1, 5900, 0);
+    T(set(s[0], IPPROTO_IP, IP_MINTTL, 64));
+    T(connect_to(s[0], a1, 5900));
+    T(name_is(s[0], a2));
+    T(port(s[0]) >= 32768);
+    T(ok(accepted(s[1])));
+    T(set(s[0], IPPROTO_TCP, TCP_WINDOW_CLAMP, 0));
+    /* Who has come from too far is not heard: the segments' TTL is 64. */
+    T(set(s[0], IPPROTO_IP, IP_MINTTL, 65));
+    T(send_text(s[15], "unheard"));
+    block(s[0], 0);
+    T(receive(s[0]));
+    T(set(s[0], IPPROTO_IP, IP_MINTTL, 0));
+    block(s[0], 1);
+    T(receive(s[0]));
+    for (int i = 0; i < 2; ++i) closed(s[i]);
+    closed(s[15]);
+    fresh(0, AF_INET);
+    set(s[0], IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    T(bind_to(s[0], a1, 0));
+    T(CALL(listen)(s[0], 5));
+    T(port(s[0]) >= 32768);
+    closed(s[0]);
+    fresh(0, AF_INET6);
+    T(set(s[0], IPPROTO_IPV6, IPV6_MINHOPCOUNT, 256));
+    T(set(s[0], IPPROTO_IPV6, IPV6_MINHOPCOUNT, 255));
+    T(get(s[0], IPPROTO_IPV6, IPV6_MINHOPCOUNT));
+    closed(s[0]);
+}
+
 int main(void) {
     if (!begin(32768, 60999)) return 1;
     server(0, a1, 6000, 1);
@@ -589,6 +642,7 @@ int main(void) {
     half_closes();
     resets();
     files();
+    more_options();
     end();
     return 0;
 }

@@ -40,7 +40,8 @@ Result<size_t> send_datagram(DatagramSocket& socket, Sockets& sockets, const msg
             read_address(v4 ? AF_INET : socket.family(), to, message.msg_namelen);
         if (!address) return std::unexpected(address.error());
         out.destination = *address;
-        if (address->address.is_multicast()) out.interface = scope_of(to, message.msg_namelen);
+        if (address->address.is_multicast() || address->address.is_link_local())
+            out.interface = scope_of(to, message.msg_namelen);
     }
     if (const auto read = read_control(message, out); !read) return std::unexpected(read.error());
     return sockets.send(socket, pieces, out, flags);
@@ -216,7 +217,12 @@ int mr_recvmmsg(int socket, mmsghdr* messages, unsigned count, int flags, const 
             const auto answer =
                 receive_message(s, sockets, each.msg_hdr, flags & ~MSG_WAITFORONE);
             if (!answer && received == 0) return answer;
-            if (!answer) break;
+            if (!answer) {
+                DatagramSocket* const datagrams = s.datagrams();
+                if (datagrams != nullptr && answer.error() != EAGAIN)
+                    datagrams->put_back(answer.error().value);
+                break;
+            }
             each.msg_len = static_cast<unsigned>(*answer);
             ++received;
             if ((flags & MSG_WAITFORONE) != 0) flags |= MSG_DONTWAIT;

@@ -43,7 +43,9 @@ Result<void> DatagramSocket::set_option(int level, int name, std::span<const std
             if (!number) return std::unexpected(number.error());
             if (name != UDP_CORK) return error(ENOPROTOOPT);
             options_.cork = *number != 0;
-            return !options_.cork && corked_ ? send_corked() : Result<void>();
+            // What becomes of the datagram, setsockopt does not tell.
+            if (!options_.cork && corked_) static_cast<void>(send_corked());
+            return {};
         }
         default: return error(ENOPROTOOPT);
     }
@@ -155,21 +157,21 @@ Result<void> DatagramSocket::set_membership_v6(int name, std::span<const std::by
     const auto request = read_option<ipv6_mreq>(value);
     if (!request) return std::unexpected(request.error());
     const Address group = Address::v6(&request->ipv6mr_multiaddr);
-    if (!group.is_multicast()) return error(EINVAL);
+    if (!group.is_multicast() || group.is_v4()) return error(EINVAL);
     return change_group(name == IPV6_ADD_MEMBERSHIP, group, request->ipv6mr_interface);
 }
 
 /// The form that both families share (RFC 3678).
-Result<void> DatagramSocket::set_group_membership(int name, std::span<const std::byte> value) {
+Result<void> DatagramSocket::set_group_membership(int name, int family,
+                                                  std::span<const std::byte> value) {
     const auto request = read_option<group_req>(value);
     if (!request) return std::unexpected(request.error());
     const sockaddr_storage& to = request->gr_group;
-    Address group;
-    if (to.ss_family == AF_INET)
-        group = address_of(reinterpret_cast<const sockaddr_in&>(to).sin_addr);
-    else if (to.ss_family == AF_INET6)
-        group = Address::v6(&reinterpret_cast<const sockaddr_in6&>(to).sin6_addr);
-    if (!group.is_multicast()) return error(EINVAL);
+    if (to.ss_family != family) return error(family == AF_INET ? EINVAL : EADDRNOTAVAIL);
+    const Address group = family == AF_INET
+                              ? address_of(reinterpret_cast<const sockaddr_in&>(to).sin_addr)
+                              : Address::v6(&reinterpret_cast<const sockaddr_in6&>(to).sin6_addr);
+    if (!group.is_multicast() || group.is_v4() != (family == AF_INET)) return error(EINVAL);
     return change_group(name == MCAST_JOIN_GROUP, group, request->gr_interface);
 }
 
@@ -185,7 +187,7 @@ Result<void> DatagramSocket::set_multicast_interface(std::span<const std::byte> 
     }
     if (interface > stack().interfaces().size()) return error(EADDRNOTAVAIL);
     v4().multicast_interface = interface;
-    options_.multicast_address = by;
+    v4().multicast_source = by.is_unspecified() ? std::nullopt : std::optional(by);
     return {};
 }
 
@@ -194,7 +196,7 @@ Result<void> DatagramSocket::set_ip_option(int name, std::span<const std::byte> 
         case IP_ADD_MEMBERSHIP:
         case IP_DROP_MEMBERSHIP: return set_membership(name, value);
         case MCAST_JOIN_GROUP:
-        case MCAST_LEAVE_GROUP: return set_group_membership(name, value);
+        case MCAST_LEAVE_GROUP: return set_group_membership(name, AF_INET, value);
         case IP_MULTICAST_IF: return set_multicast_interface(value);
         default: break;
     }
@@ -247,7 +249,7 @@ Result<void> DatagramSocket::get_ip_option(int name, std::span<std::byte> value,
         case IP_MULTICAST_ALL: return number(v4().multicast_all);
         case IP_MULTICAST_IF: {
             in_addr is{};
-            std::memcpy(&is, options_.multicast_address.wire(), sizeof(is));
+            if (v4().multicast_source) std::memcpy(&is, v4().multicast_source->wire(), sizeof(is));
             return write_option(is, value, size);
         }
         default: return error(ENOPROTOOPT);
@@ -259,7 +261,7 @@ Result<void> DatagramSocket::set_ipv6_option(int name, std::span<const std::byte
         case IPV6_ADD_MEMBERSHIP:
         case IPV6_DROP_MEMBERSHIP: return set_membership_v6(name, value);
         case MCAST_JOIN_GROUP:
-        case MCAST_LEAVE_GROUP: return set_group_membership(name, value);
+        case MCAST_LEAVE_GROUP: return set_group_membership(name, AF_INET6, value);
         default: break;
     }
     const auto read = read_option<int>(value);

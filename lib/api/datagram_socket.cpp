@@ -7,6 +7,8 @@
 #include <climits>
 #include <utility>
 
+#include "wire/ip.h"
+
 namespace millrace::api {
 
 namespace {
@@ -85,7 +87,7 @@ void DatagramSocket::on_error(UdpSocket, int) { wake(POLLERR); }
 Result<SocketAddress> DatagramSocket::local() const { return endpoint_.local; }
 
 Result<SocketAddress> DatagramSocket::peer() const {
-    if (!endpoint_.connected) return error(ENOTCONN);
+    if (!endpoint_.connected || endpoint_.remote.port == 0) return error(ENOTCONN);
     return endpoint_.remote;
 }
 
@@ -94,15 +96,23 @@ Result<size_t> DatagramSocket::send(Pieces data, OutgoingDatagram& out, bool mor
     const size_t gathered = corked_ ? corked_->data.size() : 0;
     if (const auto bound = stack().autobind(endpoint_); !bound)
         return std::unexpected(bound.error());
-    if (size > payload_max - gathered) return error(EMSGSIZE);
+    const auto to = corked_ ? corked_->destination : out.destination;
+    const bool v4 = to.value_or(endpoint_.remote).address.is_v4();
+    const size_t most = payload_max - (v4 ? wire::Ip::v4_size : 0);
+    if (size > most - gathered) {
+        corked_.reset();  // as Linux: what was gathered is lost with what does not fit
+        return error(EMSGSIZE);
+    }
     if (!out.destination && !endpoint_.connected && !corked_) return error(EDESTADDRREQ);
     if (shut_write_) return error(EPIPE);
     const bool gathers = more || options_.cork;
     if (!gathers && endpoint_.error == 0 && !stack().may_send(endpoint_)) return error(EAGAIN);
     if (gathers || corked_) {
         if (!corked_) corked_.emplace(std::move(out));  // the first says where it goes
-        if (const auto copied = append_copy(stack().pools(), corked_->data, data); !copied)
+        if (const auto copied = append_copy(stack().pools(), corked_->data, data); !copied) {
+            corked_.reset();
             return std::unexpected(copied.error());
+        }
         if (gathers) return size;
         const auto sent = send_corked();
         return sent ? Result<size_t>(size) : std::unexpected(sent.error());
@@ -147,7 +157,7 @@ Result<size_t> DatagramSocket::receive(Pieces into, bool peek, Datagram& what) {
 Address DatagramSocket::answers_from(const Datagram& datagram) const {
     if (stack().interface_of(datagram.destination) != 0) return datagram.destination;
     const auto own = stack().address_on(static_cast<uint16_t>(datagram.interface - 1),
-                                        datagram.destination.family());
+                                        datagram.destination);
     return own.value_or(Address::any(datagram.destination.family()));
 }
 

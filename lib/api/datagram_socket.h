@@ -18,7 +18,6 @@ struct DatagramOptions {
     bool receive_buffer_set = false;  ///< SO_RCVBUF: told doubled, as Linux does
     bool send_buffer_set = false;     ///< SO_SNDBUF, likewise
     bool cork = false;                ///< UDP_CORK
-    Address multicast_address = Address::any(Family::ipv4);  ///< IP_MULTICAST_IF, as it was set
     bool packet_info = false;         ///< IP_PKTINFO
     bool receive_ttl = false;         ///< IP_RECVTTL
     bool receive_tos = false;         ///< IP_RECVTOS
@@ -35,6 +34,7 @@ public:
 
     DatagramSocket* datagrams() override { return this; }
     Result<void> bind(const SocketAddress& address) override;
+    using Socket::connect;
     Result<void> connect(const SocketAddress& address) override;
     Result<void> disconnect() override;
     Result<void> shutdown(int how) override;
@@ -44,6 +44,8 @@ public:
 
     /// Copies all of `data` into one datagram; `more`: what is sent next follows in the same.
     Result<size_t> send(Pieces data, OutgoingDatagram& out, bool more);
+    /// An error that was answered behind what came before it is told by the next call.
+    void put_back(int error) { endpoint_.error = error; }
     /// Copies as much as there is room for of the datagram that has waited longest; `what` is the
     /// rest. Answers its whole size.
     Result<size_t> receive(Pieces into, bool peek, Datagram& what);
@@ -73,7 +75,7 @@ private:
     Result<void> set_ipv6_option(int name, std::span<const std::byte> value);
     Result<void> set_membership(int name, std::span<const std::byte> value);
     Result<void> set_membership_v6(int name, std::span<const std::byte> value);
-    Result<void> set_group_membership(int name, std::span<const std::byte> value);
+    Result<void> set_group_membership(int name, int family, std::span<const std::byte> value);
     Result<void> set_multicast_interface(std::span<const std::byte> value);
     Result<void> get_socket_option(int name, std::span<std::byte> value, socklen_t& size);
     Result<void> get_ip_option(int name, std::span<std::byte> value, socklen_t& size);

@@ -29,6 +29,15 @@ public:
     virtual Result<void> bind(const SocketAddress& address) = 0;
     /// Of streams: EOPNOTSUPP.
     virtual Result<void> listen(int) { return error(EOPNOTSUPP); }
+    /// ENETUNREACH where `scope`, the interface that a link-local address was named with, is not
+    /// the one by which there is a route.
+    Result<void> connect(const SocketAddress& address, InterfaceIndex scope) {
+        if (scope != 0 && address.address.is_link_local()) {
+            const auto way = stack().route_to(address.address);
+            if (!way || *way + InterfaceIndex{1} != scope) return error(ENETUNREACH);
+        }
+        return connect(address);
+    }
     virtual Result<void> connect(const SocketAddress& address) = 0;
     /// Whether an attempt is over: EINPROGRESS until then; its error, once.
     virtual Result<void> finish_connect() { return {}; }

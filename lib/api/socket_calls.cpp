@@ -136,10 +136,10 @@ int mr_connect(int socket, const sockaddr* address, socklen_t size) {
     return on_socket(socket, [&](Socket& s, Sockets& sockets) -> Result<void> {
         if (size < sizeof(sa_family_t)) return error(EINVAL);
         if (is_unspecified(address, size)) return s.disconnect();
-        if (s.is_taken()) return sockets.connect(s, {});
+        if (s.is_taken()) return sockets.connect(s, {}, 0);
         const auto remote = read_address(s.family(), address, size);
         if (!remote) return std::unexpected(remote.error());
-        return sockets.connect(s, *remote);
+        return sockets.connect(s, *remote, scope_of(address, size));
     });
 }
 

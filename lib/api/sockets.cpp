@@ -10,7 +10,7 @@ Sockets::~Sockets() {
     table_.clear();
     constexpr Duration moment = Duration::from_ms(100);
     static_cast<void>(wait(moment, [&] {
-        return context_.stack().population().connections == 0 && !context_.stack().has_work();
+        return context_.stack().population().connections == 0 && context_.stack().is_quiet();
     }));
 }
 
@@ -26,6 +26,8 @@ Result<int> Sockets::open(int family, int type, bool non_blocking) {
     std::unique_ptr<Socket> socket;
     if (type == SOCK_DGRAM) {
         auto datagrams = DatagramSocket::open(context_, family);
+        // What was closed is there again when the loop has turned.
+        if (!datagrams && turn()) datagrams = DatagramSocket::open(context_, family);
         if (!datagrams) return std::unexpected(datagrams.error());
         socket = std::move(*datagrams);
     } else {
@@ -84,8 +86,9 @@ Result<int> Sockets::accept(int descriptor, bool non_blocking) {
     return std::unexpected(answer.error());
 }
 
-Result<void> Sockets::connect(Socket& socket, const SocketAddress& address) {
-    const auto begun = socket.connect(address);
+Result<void> Sockets::connect(Socket& socket, const SocketAddress& address,
+                              InterfaceIndex scope) {
+    const auto begun = socket.connect(address, scope);
     const bool pending = !begun && (begun.error() == EINPROGRESS || begun.error() == EALREADY);
     if (!pending || socket.non_blocking) return begun;
     Result<void> answer;

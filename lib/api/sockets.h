@@ -50,7 +50,7 @@ public:
     /// EBADF, ENOTSOCK.
     Result<Socket*> find(int descriptor) const;
     Result<int> accept(int descriptor, bool non_blocking);
-    Result<void> connect(Socket& socket, const SocketAddress& address);
+    Result<void> connect(Socket& socket, const SocketAddress& address, InterfaceIndex scope);
     /// MSG_DONTWAIT, MSG_MORE, MSG_OOB.
     Result<size_t> send(StreamSocket& socket, Pieces data, int flags);
     /// All that `source` has, without a copy: MSG_DONTWAIT, MSG_MORE.

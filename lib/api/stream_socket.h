@@ -22,6 +22,7 @@ public:
     Result<void> listen(int backlog) override;
     /// Fills `accepted`, which is fresh, with the connection that has waited longest.
     Result<void> accept(StreamSocket& accepted);
+    using Socket::connect;
     Result<void> connect(const SocketAddress& address) override;
     Result<void> finish_connect() override;
     Result<void> disconnect() override;

@@ -91,7 +91,7 @@ void Groups::learn(uint16_t interface, const Address& group, uint16_t core, bool
 /// RFC 3376 section 5.2, less its gathering: each group answers at a moment of its own.
 void Groups::on_query(uint16_t interface, Family family, const wire::MembershipQuery& query,
                       Instant now) {
-    if (query.old) old_until_[{interface, family}] = now + old_querier_timeout;
+    if (query.old) on_old_querier(interface, family, now);
     for (auto& [key, entry] : groups_) {
         if (key.interface != interface || key.group.family() != family || entry.cores == 0 ||
             !is_told(key.group))

@@ -49,6 +49,10 @@ public:
 
     void on_query(uint16_t interface, Family family, const wire::MembershipQuery& query,
                   Instant now);
+    /// An old router is there: it is spoken to in its own words for a while.
+    void on_old_querier(uint16_t interface, Family family, Instant now) {
+        old_until_[{interface, family}] = now + old_querier_timeout;
+    }
     /// Sends what is due.
     void run(Instant now, GroupActions& actions);
     Instant next_deadline() const { return next_; }

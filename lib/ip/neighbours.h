@@ -93,6 +93,8 @@ public:
     void on_timer(time::WheelEntry& entry, Instant now);
 
     size_t size() const { return table_.size(); }
+    /// Frames that wait for a link address.
+    size_t waiting() const { return waiting_; }
 
     /// Frames that may wait in all: a flood towards silent neighbours must not pin the pools.
     static constexpr size_t waiting_max = 512;

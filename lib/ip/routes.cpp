@@ -24,9 +24,19 @@ void Routes::add(const Row& row) {
 }
 
 std::optional<NextHop> Routes::find(const Address& destination) const {
+    return find_among(destination, std::nullopt);
+}
+
+std::optional<NextHop> Routes::find(const Address& destination, uint16_t interface) const {
+    return find_among(destination, interface);
+}
+
+std::optional<NextHop> Routes::find_among(const Address& destination,
+                                          std::optional<uint16_t> interface) const {
     if (loopback_ && addresses_.find(destination)) return NextHop{*loopback_, destination};
     for (const Row& row : rows_) {
         if (!row.prefix.contains(destination)) continue;
+        if (interface && row.interface != *interface) continue;
         return NextHop{row.interface, row.gateway.is_unspecified() ? destination : row.gateway};
     }
     return std::nullopt;

@@ -21,6 +21,8 @@ public:
 
     /// Nothing where no route leads there. Our own addresses lead to the loopback interface.
     std::optional<NextHop> find(const Address& destination) const;
+    /// The same by one interface alone; our own addresses lead to the loopback all the same.
+    std::optional<NextHop> find(const Address& destination, uint16_t interface) const;
     /// The address from which to speak to `destination` (RFC 9293 MUST-44, RFC 6724 in short: on
     /// the outgoing interface, the same network first, then the same scope).
     std::optional<LocalIndex> source_for(const Address& destination) const;
@@ -32,6 +34,8 @@ private:
         Address gateway;  // unspecified: on the link
     };
     void add(const Row& row);
+    std::optional<NextHop> find_among(const Address& destination,
+                                      std::optional<uint16_t> interface) const;
 
     std::vector<Row> rows_;
     const std::vector<Interface>& interfaces_;

@@ -43,10 +43,11 @@ struct AnyOn {
 
 }  // namespace
 
-Bindings::Bindings(uint64_t seed, const SecretHash::Key& secret,
+Bindings::Bindings(uint64_t seed, const SecretHash::Key& secret, uint32_t series,
                    const ip::LocalAddresses& addresses, size_t limit)
     : hash_(seed),
       secret_(secret),
+      drawn_(uint64_t{series} << 32),
       addresses_(addresses),
       memory_(limit),
       table_(limit),
@@ -78,11 +79,14 @@ Result<Binding*> Bindings::bind(const SocketAddress& local, const BindOptions& o
 }
 
 Result<Binding*> Bindings::bind_to_any_port(const Address& address, const BindOptions& options,
-                                            uint16_t first, uint16_t last) {
+                                            uint16_t first, uint16_t last,
+                                            const std::function<bool(uint16_t)>& suits) {
     const uint32_t count = uint32_t{last} - first + 1;
     // Nobody shares a port that he has not asked for.
     const BindOptions alone{.v6_only = options.v6_only};
-    const auto is_free = [&](uint16_t port) { return !is_taken(Binding({address, port}, alone)); };
+    const auto is_free = [&](uint16_t port) {
+        return suits(port) && !is_taken(Binding({address, port}, alone));
+    };
     const uint64_t drawn =
         secret_({reinterpret_cast<const uint8_t*>(&++drawn_), sizeof(drawn_)});
     const auto start = static_cast<uint32_t>(drawn % count);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include <millrace/address.h>
 #include <millrace/error.h>
@@ -40,17 +41,20 @@ struct Binding : HashNode {
 /// 4 bytes for each of our addresses and ports that was ever used.
 class Bindings {
 public:
-    /// `seed` spreads the table; `secret` makes ports that nobody can foresee.
-    Bindings(uint64_t seed, const SecretHash::Key& secret, const ip::LocalAddresses& addresses,
-             size_t limit);
+    /// `seed` spreads the table; `secret` makes ports that nobody can foresee, others for each
+    /// `series`.
+    Bindings(uint64_t seed, const SecretHash::Key& secret, uint32_t series,
+             const ip::LocalAddresses& addresses, size_t limit);
 
     /// EADDRINUSE; ENOBUFS. The port is not 0, the address one of ours or unspecified.
     Result<Binding*> bind(const SocketAddress& local, const BindOptions& options);
     /// The same for any port in [first, last] that nobody has on an address that overlaps: the
     /// first of at most `tries_max` in an order that nobody can guess (RFC 6056 section 3.3.1). A
     /// few, but where nearly all are taken.
+    /// Only such as `suits` says.
     Result<Binding*> bind_to_any_port(const Address& address, const BindOptions& options,
-                                      uint16_t first, uint16_t last);
+                                      uint16_t first, uint16_t last,
+                                      const std::function<bool(uint16_t)>& suits);
     /// It listens from now on: EADDRINUSE where others do, whatever bind() allowed.
     Result<void> listen(Binding& binding);
     void release(Binding& binding);
@@ -78,7 +82,7 @@ private:
     static constexpr uint32_t tries_max = 4096;
     TableHash hash_;
     SecretHash secret_;
-    uint64_t drawn_ = 0;  ///< orders that `secret_` has given
+    uint64_t drawn_;  ///< orders that `secret_` has given, behind the series
     const ip::LocalAddresses& addresses_;
     Pool<Binding> memory_;
     HashTable<Binding> table_;  // by port

@@ -134,16 +134,26 @@ void Classifier::classify_ip(Classified& out) const {
     }
 }
 
+/// An unspecified source is legal for duplicate address detection, which needs no answer from us
+/// beyond what a solicitation for our address gets anyway; for who asks for an address (DHCP); and
+/// for a switch that asks for members of groups.
+bool Classifier::may_be_anonymous(const Classified& out) {
+    switch (out.ip.protocol) {
+        case wire::Protocol::icmpv6:
+        case wire::Protocol::igmp: return true;
+        case wire::Protocol::udp: return out.ip.destination.is_limited_broadcast();
+        default: return false;
+    }
+}
+
 /// Source and destination must be possible; fills in the local half of the key.
 bool Classifier::check_addresses(Classified& out) const {
     const Address& source = out.ip.source;
     const bool loopback = interfaces_[out.interface].loopback;
     const bool own_source = addresses_.find(source).has_value();
-    // An unspecified source is legal only for duplicate address detection, which needs no answer
-    // from us beyond what a solicitation for our address gets anyway.
     if (addresses_.is_group(source) || own_source != loopback ||
         (source.is_loopback() && !loopback) ||
-        (source.is_unspecified() && out.ip.protocol != wire::Protocol::icmpv6)) {
+        (source.is_unspecified() && !may_be_anonymous(out))) {
         drop(out, Drop::ip_bad_source);
         return false;
     }
@@ -176,6 +186,9 @@ bool Classifier::takes_group(const Classified& out) const {
     }
     if (!group.is_multicast()) return out.ip.protocol == wire::Protocol::udp;  // broadcast
     if (group == Address::v4(224, 0, 0, 1) || group.bytes() == all_nodes) return true;
+    // RFC 4291 section 2.7: what is for one host never comes from a link.
+    if (!group.is_v4() && wire::stays_on_host(group) && !interfaces_[out.interface].loopback)
+        return false;
     return groups_.has(out.interface, group);
 }
 

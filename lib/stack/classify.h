@@ -56,6 +56,7 @@ public:
 private:
     void drop(Classified& out, observe::Drop reason) const;
     bool check_addresses(Classified& out) const;
+    static bool may_be_anonymous(const Classified& out);
     bool takes_group(const Classified& out) const;
     void classify_tcp(Classified& out, std::span<const uint8_t> bytes) const;
     void classify_icmp(Classified& out) const;

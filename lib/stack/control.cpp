@@ -78,6 +78,8 @@ void Stack::receive_message(const Message& message) {
         path_mtus_.learn(path->destination, path->mtu, env_.now);
     } else if (const auto* group = std::get_if<GroupNews>(&message)) {
         groups_.learn(group->interface, group->group, group->core, group->member);
+    } else if (const auto* querier = std::get_if<QuerierNews>(&message)) {
+        groups_.on_old_querier(querier->interface, querier->family, env_.now);
     } else if (const auto* news_of = std::get_if<ForwardNews>(&message)) {
         on_claim(*news_of);
     } else if (const auto* refused = std::get_if<ClaimRefused>(&message)) {
@@ -108,6 +110,12 @@ void Stack::on_claim(const ForwardNews& news) {
 
 /// Only an attempt can be refused: nothing that has an answer of its peer's is without a claim.
 void Stack::on_refusal(const ClaimRefused& refused) {
+    if (refused.key.protocol == udp::protocol) {
+        // It will hear nothing while another core has the tuple.
+        if (udp::Endpoint* e = udp_table_.find(refused.key, hash_(refused.key)))
+            udp::report(udp_env_, *e, EADDRNOTAVAIL);
+        return;
+    }
     tcp::Flow* flow = flows_.find(refused.key, hash_(refused.key));
     if (flow == nullptr || flow->kind != tcp::FlowKind::connection) return;
     auto& c = static_cast<tcp::Connection&>(*flow);

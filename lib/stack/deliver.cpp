@@ -259,10 +259,10 @@ void Stack::hand_to_owner(uint16_t core, Classified& in, const tcp::FlowKey& key
 
 /// One of the cores that listen (or have a datagram socket) where this one does not; the same for
 /// each frame of a tuple.
-std::optional<uint16_t> Stack::listening_core(const Classified& in) const {
-    const Address& local = in.ip.destination;
-    const uint16_t port = in.key.local_port;
-    const uint16_t protocol = in.key.protocol;
+std::optional<uint16_t> Stack::listening_core(const Address& local, const tcp::FlowKey& key,
+                                              uint32_t hash) const {
+    const uint16_t port = key.local_port;
+    const uint16_t protocol = key.protocol;
     for (const Listening& what :
          {Listening{local, port, false, protocol},
           Listening{Address::any(local.family()), port, false, protocol},
@@ -272,7 +272,7 @@ std::optional<uint16_t> Stack::listening_core(const Classified& in) const {
         const auto found = directory_.find(what);
         if (found == directory_.end()) continue;
         uint64_t cores = found->second;
-        for (auto skip = in.hash % static_cast<unsigned>(std::popcount(cores)); skip > 0; --skip)
+        for (auto skip = hash % static_cast<unsigned>(std::popcount(cores)); skip > 0; --skip)
             cores &= cores - 1;
         return static_cast<uint16_t>(std::countr_zero(cores));
     }
@@ -303,7 +303,8 @@ void Stack::deliver_new(Classified& in, std::optional<Seq> isn_floor) {
     }
     // Another core may listen: it gets the SYN and keeps the tuple. Not only the SYN: news of the
     // claim may still be under way.
-    const auto core = in.settled ? std::nullopt : listening_core(in);
+    const auto core = in.settled ? std::nullopt
+                                 : listening_core(in.ip.destination, in.key, in.hash);
     if (core) {
         --counters_.tcp_in_segs;  // its owner counts it
         return hand_over(*core, in, true);

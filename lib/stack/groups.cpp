@@ -61,7 +61,8 @@ void Stack::on_igmp(Classified& in) {
     // Other hosts' reports are no business of a host that takes all sources.
     const auto query = wire::MembershipQuery::parse(Family::ipv4, {bytes.data(), size});
     if (!query) return counters_.drop(Drop::icmp_unhandled);
-    groups_.on_query(in.interface, Family::ipv4, *query, env_.now);
+    if (in.ip.ttl != 1) return counters_.drop(Drop::igmp_malformed);
+    on_query(in, *query);
 }
 
 /// RFC 3810 section 6.2: from a link-local address, one hop away.
@@ -72,7 +73,16 @@ void Stack::on_mld_query(Classified& in) {
     const auto query = wire::MembershipQuery::parse(Family::ipv6, {bytes.data(), size});
     if (!query || in.ip.ttl != 1 || !in.ip.source.is_link_local())
         return counters_.drop(Drop::igmp_malformed);
-    groups_.on_query(in.interface, Family::ipv6, *query, env_.now);
+    on_query(in, *query);
+}
+
+/// The other cores may have to speak to an old router, too.
+void Stack::on_query(const Classified& in, const wire::MembershipQuery& query) {
+    const Family family = in.ip.source.family();
+    groups_.on_query(in.interface, family, query, env_.now);
+    if (!query.old) return;
+    for (uint16_t core = 0; core < steering_.cores(); ++core)
+        if (core != core_) host_.tell(core, QuerierNews{in.interface, family});
 }
 
 void Stack::send_report(uint16_t interface, const wire::MembershipReport& report) {

@@ -51,8 +51,13 @@ struct GroupNews {
     uint16_t core;
     bool member;
 };
+/// A router that understands only the reports of IGMPv2 or MLDv1 has asked.
+struct QuerierNews {
+    uint16_t interface;
+    Family family;
+};
 using Message = std::variant<NeighbourNews, ListenerNews, ForwardNews, ClaimRefused, PathMtuNews,
-                             GroupNews>;
+                             GroupNews, QuerierNews>;
 
 /// Called by the stack from within its turn, on its own core.
 class Host {

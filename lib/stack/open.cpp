@@ -57,15 +57,21 @@ tcp::Listener* Stack::find_listener(const Address& local, uint16_t port, uint32_
 
 Result<Binding*> Stack::bind(const SocketAddress& local, const BindOptions& options) {
     if (!may_bind(local.address)) return error(EADDRNOTAVAIL);
-    return bind_in(bindings_, local, options);
+    return bind_in(bindings_, local, options, [this](uint16_t port) { return is_own(port); });
 }
 
+/// Ports that this core chooses by itself: no two cores choose the same, so that what comes to one
+/// can be meant for nobody else.
+bool Stack::is_own(uint16_t port) const { return port % steering_.cores() == core_; }
+
 Result<Binding*> Stack::bind_in(Bindings& bindings, const SocketAddress& local,
-                                const BindOptions& options) {
+                                const BindOptions& options,
+                                const std::function<bool(uint16_t)>& suits) {
     if (local.port != 0) return bindings.bind(local, options);
     return bindings.bind_to_any_port(local.address, options,
                                      static_cast<uint16_t>(config_.tcp.ip_local_port_range_min),
-                                     static_cast<uint16_t>(config_.tcp.ip_local_port_range_max));
+                                     static_cast<uint16_t>(config_.tcp.ip_local_port_range_max),
+                                     suits);
 }
 
 Result<tcp::Listener*> Stack::listen(const SocketAddress& local, uint32_t backlog, void* owner) {

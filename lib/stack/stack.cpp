@@ -17,6 +17,9 @@ size_t flows_max(const Config& config) {
     return size_t{config.tcp.max_connections} + config.tcp.tcp_max_tw_buckets;
 }
 
+// Tuples that steering brings here and another core has.
+size_t forwards_max(const Config& config) { return flows_max(config) + config.ip.max_udp_sockets; }
+
 // An entry that is gone before its time, since its tuple was opened again, goes back to the pool
 // when its slot of the queue drains or is swept: as many more may wait for that.
 size_t time_waits_max(const Config& config) { return size_t{2} * config.tcp.tcp_max_tw_buckets; }
@@ -28,6 +31,9 @@ size_t sent_ranges_max(const Config& config) {
 
 // Sockets that have asked for a port by its number.
 constexpr size_t bindings_max = size_t{1} << 20;
+
+// UDP's ports are drawn apart from TCP's, which everybody gets to see.
+constexpr uint32_t udp_series = 1U << 16;
 
 constexpr Duration housekeeping = Duration::from_ms(1);
 constexpr Duration fragment_sweep = Duration::from_s(1);
@@ -102,15 +108,15 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       flows_(flows_max(config_)),
       half_open_table_(config_.tcp.max_half_open),
       listeners_(1024),
-      bindings_(options.secrets.table, options.secrets.port, addresses_, bindings_max),
-      udp_bindings_(options.secrets.table, options.secrets.port, addresses_,
+      bindings_(options.secrets.table, options.secrets.port, core_, addresses_, bindings_max),
+      udp_bindings_(options.secrets.table, options.secrets.port, udp_series | core_, addresses_,
                     config_.ip.max_udp_sockets),
-      udp_env_(counters_, pools_.receive_buffers()),
+      udp_env_(counters_, pools_.receive_buffers(), options.cores),
       endpoints_(config_.ip.max_udp_sockets),
       udp_table_(hash_, config_.ip.max_udp_sockets),
       port_maps_(options.secrets.table),
-      forward_pool_(options.cores > 1 ? flows_max(config_) : 0),
-      forwards_(options.cores > 1 ? flows_max(config_) : 1) {
+      forward_pool_(options.cores > 1 ? forwards_max(config_) : 0),
+      forwards_(options.cores > 1 ? forwards_max(config_) : 1) {
     for (size_t i = 0; i < interfaces_.size(); ++i)
         outputs_.push_back(std::make_unique<buf::FrameBatch>());
     next_fragment_sweep_ = options.now + fragment_sweep;

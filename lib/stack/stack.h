@@ -18,6 +18,7 @@
 #include "stack/host.h"
 #include "stack/port_maps.h"
 #include "stack/steering.h"
+#include "stack/way.h"
 #include "tcp/calls.h"
 #include "tcp/listener.h"
 #include "tcp/output.h"
@@ -84,6 +85,10 @@ public:
     Instant next_deadline();
     /// Something is ready for the application or waits to be sent.
     bool has_work() const;
+    /// Nor does anything wait for a link address, or to be told to routers now.
+    bool is_quiet() const {
+        return !has_work() && neighbours_.waiting() == 0 && groups_.next_deadline() > env_.now;
+    }
 
     // --- calls; ENOMEM-like conditions and Linux's errno values otherwise
     /// A port of 0 is chosen, out of ip_local_port_range. EADDRINUSE, EADDRNOTAVAIL, ENOBUFS.
@@ -116,7 +121,7 @@ public:
     Result<void> send_raw(const Address& source, const Address& destination,
                           const wire::Segment& header);
 
-    // --- datagrams (datagrams.cpp, groups.cpp)
+    // --- datagrams (datagrams.cpp, datagrams_out.cpp, groups.cpp)
     /// Not bound to anything yet. ENOBUFS.
     Result<udp::Endpoint*> open_datagrams(Family family, void* owner);
     /// An address of ours, a group or the unspecified one; a port of 0 is chosen. EINVAL (it is
@@ -128,7 +133,7 @@ public:
     }
     /// What it answers to others who would bind its port, from now on.
     void set_reuse(udp::Endpoint& e, const BindOptions& options);
-    /// EACCES (broadcast), EINVAL (port 0), ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE, ENOBUFS.
+    /// EACCES (broadcast), ENETUNREACH, EADDRNOTAVAIL, EADDRINUSE, ENOBUFS.
     Result<void> connect(udp::Endpoint& e, const SocketAddress& remote);
     void disconnect(udp::Endpoint& e);
     /// One datagram, which leaves in this turn or the next; `out.data` is taken, or left as it was
@@ -142,10 +147,17 @@ public:
     Result<void> join(udp::Endpoint& e, const Address& group, InterfaceIndex interface);
     /// EADDRNOTAVAIL.
     Result<void> leave(udp::Endpoint& e, const Address& group, InterfaceIndex interface);
+    /// The place of the interface by which an address is reached; of our own, where it is.
+    std::optional<uint16_t> route_to(const Address& destination) const {
+        const auto own = addresses_.find(destination);
+        if (own) return addresses_[*own].interface;
+        const auto hop = routes_.find(destination);
+        return hop ? std::optional(hop->interface) : std::nullopt;
+    }
     /// The interface of one of our addresses; 0: it is none.
     InterfaceIndex interface_of(const Address& address) const;
-    /// The first of our addresses on an interface, which is its place.
-    std::optional<Address> address_on(uint16_t interface, Family family) const;
+    /// Which of our addresses on an interface, which is its place, speaks to `destination`.
+    std::optional<Address> address_on(uint16_t interface, const Address& destination) const;
     /// What a datagram to where it is connected may be as large as, in bytes of IP.
     uint32_t path_mtu(const udp::Endpoint& e);
     void close(udp::Endpoint& e);
@@ -206,20 +218,26 @@ private:
     std::optional<uint16_t> elsewhere(const tcp::FlowKey& key, uint32_t hash);
     void hand_over(uint16_t core, Classified& in, bool settled);
     void hand_to_owner(uint16_t core, Classified& in, const tcp::FlowKey& key, uint32_t hash);
-    std::optional<uint16_t> listening_core(const Classified& in) const;
+    std::optional<uint16_t> listening_core(const Address& local, const tcp::FlowKey& key,
+                                           uint32_t hash) const;
     void reply_reset(Classified& in);
 
     // datagrams.cpp
-    struct Way;  // of one datagram: from where, to where, by what
     void deliver_udp(Classified& in);
     void deliver_to_group(Classified& in);
     void deliver_datagram(udp::Endpoint& e, const Classified& in, buf::Frame payload);
     uint64_t cores_with(const Classified& in) const;
-    Result<void> bind_for(udp::Endpoint& e, tcp::FlowKey key);
+    Result<void> bind_to(udp::Endpoint& e, const SocketAddress& local,
+                         const std::function<bool(uint16_t)>& suits);
     void unbind(udp::Endpoint& e);
     void enter_table(udp::Endpoint& e);
     void leave_table(udp::Endpoint& e);
     void tell_bound(const udp::Endpoint& e, bool bound);
+    void apply_icmp_error(const tcp::FlowKey& key, const wire::Ip& quoted, Classified& in,
+                          const wire::Icmp& icmp);
+    void reply_port_unreachable(Classified& in);
+
+    // datagrams_out.cpp
     Result<Way> way_of(udp::Endpoint& e, const OutgoingDatagram& out);
     std::optional<uint16_t> group_interface(const Address& group, const Address& source,
                                             InterfaceIndex index) const;
@@ -227,14 +245,12 @@ private:
     Result<void> send_on(const Way& way, const BufferChain& data);
     Result<void> send_fragments(wire::Ip ip, const Way& way, const ip::NextHop& hop,
                                 ip::Neighbour* neighbour, const BufferChain& data);
-    void apply_icmp_error(const tcp::FlowKey& key, const wire::Ip& quoted, Classified& in,
-                          const wire::Icmp& icmp);
-    void reply_port_unreachable(Classified& in);
     void wake_senders();
 
     // groups.cpp
     void on_igmp(Classified& in);
     void on_mld_query(Classified& in);
+    void on_query(const Classified& in, const wire::MembershipQuery& query);
     void send_report(uint16_t interface, const wire::MembershipReport& report) override;
     void tell_group(const udp::Membership& membership, bool member);
     void leave_group(const udp::Membership& membership);
@@ -302,8 +318,10 @@ private:
         in_the_way,  ///< now, and nobody will tell when no more
     };
     PortUse use_of(const tcp::FlowKey& key);
+    bool is_own(uint16_t port) const;
     Result<Binding*> bind_in(Bindings& bindings, const SocketAddress& local,
-                             const BindOptions& options);
+                             const BindOptions& options,
+                             const std::function<bool(uint16_t)>& suits);
     Result<uint16_t> choose_port(const Address& local, uint16_t local_index,
                                  const SocketAddress& remote);
     uint16_t owner_of(const tcp::FlowKey& key) const;

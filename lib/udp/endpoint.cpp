@@ -15,7 +15,8 @@ uint32_t charge_of(const Datagram& datagram) {
 /// As Linux has it, the last one may exceed the buffer.
 void deliver(Env& env, Endpoint& endpoint, Datagram datagram, uint32_t buffers) {
     const bool full = endpoint.queued >= endpoint.settings.receive_buffer ||
-                      env.buffers + buffers > env.buffers_max;
+                      env.buffers + buffers > env.buffers_max ||
+                      endpoint.buffers + buffers > env.socket_buffers_max;
     const uint32_t charge = charge_of(datagram);
     Queued* queued = full ? nullptr : env.queued.take(std::move(datagram), buffers);
     if (queued == nullptr) {
@@ -25,6 +26,7 @@ void deliver(Env& env, Endpoint& endpoint, Datagram datagram, uint32_t buffers) 
     }
     endpoint.queue.push_back(*queued);
     endpoint.queued += charge;
+    endpoint.buffers += buffers;
     env.buffers += buffers;
     ++env.counters.udp_in_datagrams;
     env.notify(endpoint, Event::readable);
@@ -35,6 +37,7 @@ Datagram take(Env& env, Endpoint& endpoint) {
     endpoint.queue.pop_front();
     Datagram datagram = std::move(queued.datagram);
     endpoint.queued -= charge_of(datagram);
+    endpoint.buffers -= queued.buffers;
     env.buffers -= queued.buffers;
     env.queued.give_back(&queued);
     return datagram;

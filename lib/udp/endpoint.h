@@ -54,6 +54,7 @@ struct FamilySettings {
     bool multicast_loop = true;       ///< IP_MULTICAST_LOOP: this host hears it, too
     bool multicast_all = true;        ///< IP_MULTICAST_ALL: also of groups that others have joined
     InterfaceIndex multicast_interface = 0;  ///< IP_MULTICAST_IF; 0: as routes have it
+    std::optional<Address> multicast_source; ///< the address by which that was named
     PathMtuDiscovery path_mtu_discovery = PathMtuDiscovery::want;  ///< IP_MTU_DISCOVER
     bool dont_fragment = false;       ///< IPV6_DONTFRAG
 };
@@ -108,6 +109,7 @@ struct Endpoint : HashNode, ReadyHook, WaitHook {
     std::vector<Membership> groups;
     Queue queue;
     uint32_t queued = 0;           ///< bytes that wait, counted with `overhead`
+    uint32_t buffers = 0;          ///< receive buffers that they pin
     uint32_t sent = 0;             ///< bytes sent in turn `sent_turn`, counted likewise
     uint64_t sent_turn = 0;
 
@@ -120,7 +122,11 @@ struct Endpoint : HashNode, ReadyHook, WaitHook {
         if (has_address()) return local.address == destination;
         return local.address.is_v4() ? destination.is_v4() : !(v6_only && destination.is_v4());
     }
-    bool hears(const SocketAddress& source) const { return !connected || remote == source; }
+    bool hears(const SocketAddress& source) const {
+        if (!connected) return true;
+        return remote.address == source.address &&
+               (remote.port == 0 || remote.port == source.port);
+    }
 };
 
 using ReadyList = boost::intrusive::list<Endpoint, boost::intrusive::base_hook<ReadyHook>,
@@ -130,13 +136,18 @@ using WaitList = boost::intrusive::list<Endpoint, boost::intrusive::base_hook<Wa
 
 /// What one core lends to its sockets. Owned by its stack.
 struct Env {
-    /// Half of the receive buffers may wait to be read; empty datagrams pin none, but take a place.
-    Env(observe::Counters& counting, size_t receive_buffers)
-        : counters(counting), queued(receive_buffers), buffers_max(receive_buffers / 2) {}
+    /// So many receive buffers as a core has may wait on all cores to be read, by half: frames come
+    /// from any core's. One socket has an eighth. Empty datagrams pin none, but take a place.
+    Env(observe::Counters& counting, size_t receive_buffers, size_t cores)
+        : counters(counting),
+          queued(receive_buffers),
+          buffers_max(receive_buffers / 2 / cores),
+          socket_buffers_max(receive_buffers / 8) {}
 
     observe::Counters& counters;
     Pool<Queued> queued;       ///< of all datagrams that wait
-    const size_t buffers_max;  ///< receive buffers that these may pin
+    const size_t buffers_max;         ///< receive buffers that these may pin
+    const size_t socket_buffers_max;  ///< and those of one socket
     size_t buffers = 0;        ///< and do
     ReadyList ready;           ///< have events for the application
 

@@ -4,9 +4,10 @@ namespace millrace::udp {
 
 namespace {
 
-/// How well an unconnected socket matches; 0: not at all.
-int score(const Endpoint& endpoint, const Address& local) {
-    if (endpoint.connected || !endpoint.serves(local)) return 0;
+/// How well a socket matches; 0: not at all.
+int score(const Endpoint& endpoint, const Address& local, const SocketAddress& source) {
+    if (!endpoint.serves(local) || !endpoint.hears(source)) return 0;
+    if (endpoint.connected) return 4;
     if (endpoint.has_address()) return 3;
     return endpoint.local.address.family() == local.family() ? 2 : 1;
 }
@@ -37,12 +38,13 @@ Endpoint* Table::find(const ip::FlowKey& key, uint32_t hash) const {
     return found;
 }
 
-Endpoint* Table::find(const Address& local, uint16_t port, uint32_t flow_hash) const {
+Endpoint* Table::find(const Address& local, uint16_t port, const SocketAddress& source,
+                      uint32_t flow_hash) const {
     Endpoint* best = nullptr;
     int best_score = 0;
     uint64_t sharing = 0;
     for_each_of(port, [&](Endpoint& endpoint) {
-        const int is = score(endpoint, local);
+        const int is = score(endpoint, local, source);
         if (is == 0 || is < best_score) return;
         if (is > best_score) sharing = 0;
         if (endpoint.reuse_port) ++sharing;
@@ -52,7 +54,7 @@ Endpoint* Table::find(const Address& local, uint16_t port, uint32_t flow_hash) c
     if (best == nullptr || !best->reuse_port || sharing < 2) return best;
     uint64_t skip = (flow_hash * sharing) >> 32;
     for_each_of(port, [&](Endpoint& endpoint) {
-        if (endpoint.reuse_port && score(endpoint, local) == best_score && skip-- == 0)
+        if (endpoint.reuse_port && score(endpoint, local, source) == best_score && skip-- == 0)
             best = &endpoint;
     });
     return best;

@@ -17,10 +17,11 @@ public:
     void erase(Endpoint& endpoint);
     /// Who is connected so; the one that came last.
     Endpoint* find(const ip::FlowKey& key, uint32_t hash) const;
-    /// Who receives what comes to an address of ours from anybody, as Linux scores them: a bound
+    /// Who receives what comes to an address of ours from `source`, as Linux scores them: a bound
     /// address, IPv4's own "any", IPv6's; of several the one that came last, or with SO_REUSEPORT
     /// the one that `flow_hash` says.
-    Endpoint* find(const Address& local, uint16_t port, uint32_t flow_hash) const;
+    Endpoint* find(const Address& local, uint16_t port, const SocketAddress& source,
+                   uint32_t flow_hash) const;
     /// Calls `visit(Endpoint&)` for each of this port that is not found by tuple.
     template <typename Visit>
     void for_each_of(uint16_t port, Visit&& visit) const {

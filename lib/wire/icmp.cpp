@@ -96,6 +96,11 @@ Address solicited_node(const Address& target) {
     return Address::v6(bytes.data());
 }
 
+bool stays_on_host(const Address& group) {
+    constexpr uint8_t interface_local = 1;
+    return !group.is_v4() && (group.bytes()[1] & 0x0f) <= interface_local;
+}
+
 MacAddress multicast_mac(const Address& group) {
     const auto& b = group.bytes();
     if (group.is_v4())

@@ -84,6 +84,8 @@ struct Ndp {
 
 /// ff02::1:ffXX:XXXX, to which a solicitation for `target` goes (RFC 4291 section 2.7.1).
 Address solicited_node(const Address& target);
+/// Of IPv6: interface-local, or of the scope that is reserved (RFC 4291 section 2.7).
+bool stays_on_host(const Address& group);
 /// 33:33 and the last four bytes (RFC 2464 section 7), or 01:00:5e and 23 bits (RFC 1112).
 MacAddress multicast_mac(const Address& group);
 

@@ -43,7 +43,7 @@ Address v6_group(uint8_t last) {
 
 /// RFC 3376 section 4.1.1, in tenths of a second: large values are a mantissa and an exponent.
 int64_t igmp_tenths(uint8_t code, bool old) {
-    if (code == 0) return 100;  // IGMPv1 has no such field: 10 s
+    if (old && code == 0) return 100;  // IGMPv1 has no such field: 10 s
     if (old || code < 128) return code;
     return ((code & 0x0f) | 0x10) << (((code >> 4) & 7) + 3);
 }
@@ -62,12 +62,14 @@ std::optional<MembershipQuery> MembershipQuery::parse(Family family,
     MembershipQuery query;
     if (family == Family::ipv4) {
         if (bytes.size() < igmp_size || at[0] != igmp_query) return std::nullopt;
-        query.old = bytes.size() < igmp_v3_query_size;
+        query.old = bytes.size() == igmp_size;
+        if (!query.old && bytes.size() < igmp_v3_query_size) return std::nullopt;
         query.max_response = Duration::from_ms(100 * igmp_tenths(at[1], query.old));
         query.group = Address::v4(at + 4);
     } else {
         if (bytes.size() < mld_size || at[0] != mld_query) return std::nullopt;
-        query.old = bytes.size() < mld_v2_query_size;
+        query.old = bytes.size() == mld_size;
+        if (!query.old && bytes.size() < mld_v2_query_size) return std::nullopt;
         query.max_response = Duration::from_ms(mld_ms(load16(at + 4), query.old));
         query.group = Address::v6(at + 8);
     }

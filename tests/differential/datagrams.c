@@ -78,6 +78,11 @@ static int membership6(int fd, int name, const char *to, int interface) {
     request.ipv6mr_interface = (unsigned)interface;
     return CALL(setsockopt)(fd, IPPROTO_IPV6, name, &request, sizeof(request));
 }
+static int group_request(int fd, int level, const char *to, int interface) {
+    struct group_req request = {.gr_interface = (unsigned)interface};
+    address(&request.gr_group, to, 0);
+    return CALL(setsockopt)(fd, level, MCAST_JOIN_GROUP, &request, sizeof(request));
+}
 static int multicast_by(int fd, const char *on) {
     struct in_addr by;
     inet_pton(AF_INET, on, &by);
@@ -305,6 +310,9 @@ static void connected(void) {
     T(get(s[2], SOL_SOCKET, SO_ERROR));
     T(send_to(s[1], a1, 5020, "from the peer"));
     T(receive_now(s[0], 100, 0));
+    T(connect_to(s[0], a1, 0));
+    T(peer_port(s[0]));
+    T(name_is(s[0], a1));
     T(connect_to(s[0], a1, 5022));
     T(peer_port(s[0]));
     T(send_text(s[0], "to the other"));
@@ -489,6 +497,8 @@ static void corked(void) {
     T(set(s[0], IPPROTO_UDP, UDP_CORK, 1));
     T(get(s[0], IPPROTO_UDP, UDP_CORK));
     T(send_text(s[0], "held "));
+    T(send_size(s[0], a1, 5071, 65507, 0));
+    T(send_text(s[0], "held "));
     T(send_text(s[0], "back"));
     T(receive_now(s[1], 100, 0));
     T(set(s[0], IPPROTO_UDP, UDP_CORK, 0));
@@ -594,6 +604,11 @@ static void control(void) {
     T(told_of(s[1], a1));
     inet_pton(AF_INET, "10.9.0.99", &from.ipi_spec_dst);
     T(send_with(s[0], a1, 5081, IPPROTO_IP, IP_PKTINFO, &from, sizeof(from)));
+    from.ipi_spec_dst.s_addr = 0;
+    from.ipi_ifindex = 99;
+    T(send_with(s[0], "10.9.0.77", 5081, IPPROTO_IP, IP_PKTINFO, &from, sizeof(from)));
+    from.ipi_ifindex = INTERFACE;
+    T(send_with(s[0], "10.9.0.77", 5081, IPPROTO_IP, IP_PKTINFO, &from, sizeof(from)));
     closed(s[0]);
     closed(s[1]);
     heading("control data of IPv6");
@@ -758,6 +773,10 @@ static void groups(void) {
     bound(0, "::", 5104);
     fresh_udp(1, AF_INET6);
     T(membership6(s[0], IPV6_ADD_MEMBERSHIP, six, 0));
+    T(group_request(s[0], IPPROTO_IP, group6, INTERFACE));
+    T(group_request(s[0], IPPROTO_IPV6, group, INTERFACE));
+    T(group_request(s[0], IPPROTO_IPV6, "ff15::1:3", INTERFACE));
+    T(group_request(s[0], IPPROTO_IPV6, "ff15::1:3", INTERFACE));
     T(membership6(s[0], IPV6_ADD_MEMBERSHIP, group6, 99));
     T(membership6(s[0], IPV6_DROP_MEMBERSHIP, group6, 0));
     T(membership6(s[0], IPV6_ADD_MEMBERSHIP, group6, INTERFACE));

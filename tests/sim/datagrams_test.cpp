@@ -1,4 +1,6 @@
 // Datagram sockets on several cores under one set of addresses: frames come to any of them.
+#include <map>
+
 #include "sim/harness.h"
 
 namespace millrace::testing {
@@ -154,6 +156,56 @@ TEST_P(DatagramCores, a_connected_socket_hears_its_peer_and_his_errors_on_any_co
         EXPECT_EQ(clients[i]->error, ECONNREFUSED) << i;
         pair_.a.stack(static_cast<uint16_t>(i % cores)).close(*clients[i]);
     }
+    pair_.network.run_for(1_ms);
+    expect_nothing_left();
+}
+
+/// Or answers to one would reach the other.
+TEST_P(DatagramCores, no_two_cores_choose_the_same_port) {
+    std::map<uint16_t, std::pair<uint16_t, udp::Endpoint*>> by_port;
+    udp::Endpoint& server = open(pair_.b, 0, {Address::any(GetParam()), 2000});
+    pair_.network.run_for(1_ms);
+    for (int i = 0; i < 80; ++i) {
+        const auto core = static_cast<uint16_t>(i % cores);
+        udp::Endpoint& client = open(pair_.a, core, {});
+        send(pair_.a, core, client, SocketAddress{at(2), 2000});
+        EXPECT_TRUE(by_port.emplace(client.local.port, std::pair(core, &client)).second);
+    }
+    pair_.network.run_for(1_ms);
+    size_t count = 0;
+    for (; !server.queue.empty(); ++count)
+        send(pair_.b, 0, server, pair_.b.stack(0).receive(server).source);
+    EXPECT_EQ(count, 80U);
+    pair_.network.run_for(1_ms);
+    for (const auto& [port, client] : by_port) {
+        EXPECT_EQ(drain(pair_.a.stack(client.first), *client.second), 1U);
+        pair_.a.stack(client.first).close(*client.second);
+    }
+    pair_.b.stack(0).close(server);
+    pair_.network.run_for(1_ms);
+    expect_nothing_left();
+}
+
+/// What two cores claim, one gets, and the other is told.
+TEST_P(DatagramCores, a_conversation_belongs_to_one_core) {
+    size_t told = 0;
+    std::vector<std::pair<uint16_t, udp::Endpoint*>> all;
+    for (uint16_t port = 3000; port < 3020; ++port)
+        for (uint16_t core = 0; core < 2; ++core) {
+            all.emplace_back(core, &open(pair_.a, core, {Address::any(GetParam()), port}));
+            ASSERT_TRUE(pair_.a.stack(core).connect(*all.back().second, {at(2), 2000}));
+            pair_.network.run_for(100_us);
+        }
+    for (size_t i = 0; i < all.size(); i += 2) {
+        const bool first = all[i].second->error != 0;
+        const bool second = all[i + 1].second->error != 0;
+        EXPECT_FALSE(first && second);
+        told += first || second;
+        const int error = second ? all[i + 1].second->error : EADDRNOTAVAIL;
+        EXPECT_EQ(error, EADDRNOTAVAIL);
+    }
+    EXPECT_GT(told, 5U);
+    for (const auto& [core, endpoint] : all) pair_.a.stack(core).close(*endpoint);
     pair_.network.run_for(1_ms);
     expect_nothing_left();
 }

@@ -654,6 +654,58 @@ TEST_P(Datagrams, to_a_group_reach_all_members_and_nobody_else) {
 }
 
 /// IPv6 has no broadcast, but a group in which everybody is.
+/// RFC 4291 section 2.7: interface-local groups are the host's own.
+TEST_P(Datagrams, groups_of_one_host_stay_there) {
+    const Address own = v4() ? group() : *Address::parse("ff01::123");
+    Heard here;
+    UdpSocket from = open(a_, heard_a_, 1000);
+    UdpSocket member = open(a_, here, 2000);
+    UdpSocket there = open(b_, heard_b_, 2000);
+    ASSERT_TRUE(member.join(own, 1));
+    ASSERT_TRUE(there.join(own, 1));
+    net_.advance(3_s);
+    while (sent()) {
+    }
+    ASSERT_TRUE(from.set_multicast_interface(1));
+    ASSERT_TRUE(from.send("x", SocketAddress{own, 2000}));
+    net_.advance(1_ms);
+    EXPECT_EQ(here.got.size(), 1U);
+    EXPECT_EQ(heard_b_.got.size(), v4() ? 1U : 0U);
+    EXPECT_EQ(sent().has_value(), v4());
+}
+
+/// Who has no address yet may ask everybody for one (DHCP); nobody else may be nobody.
+TEST_P(Datagrams, without_a_source_are_for_all_or_for_nobody) {
+    if (!v4()) {
+        open(b_, heard_b_, 67);
+        Bytes datagram(9);
+        wire::Udp{68, 67, 9}.emit(datagram.data());
+        push(b_, Address(), at(2), wire::Protocol::udp, datagram, 6);
+        net_.advance(1_ms);
+        EXPECT_TRUE(heard_b_.got.empty());
+        EXPECT_EQ(counter(b_, "ip_bad_source"), 1U);
+        return;
+    }
+    UdpSocket server = open(b_, heard_b_, 67);
+    Bytes datagram(9);
+    wire::Udp{68, 67, 9}.emit(datagram.data());
+    const Address nobody = Address::v4(0, 0, 0, 0), all = Address::v4(255, 255, 255, 255);
+    push(b_, nobody, at(2), wire::Protocol::udp, datagram, 6);
+    net_.advance(1_ms);
+    EXPECT_TRUE(heard_b_.got.empty());
+    push(b_, nobody, all, wire::Protocol::udp, datagram, 6);
+    net_.advance(1_ms);
+    ASSERT_EQ(heard_b_.got.size(), 1U);
+    EXPECT_EQ(heard_b_.got[0].source, (SocketAddress{nobody, 68}));
+    EXPECT_EQ(server.send("x", heard_b_.got[0].source).error(), ENETUNREACH);
+    push(b_, nobody, all, wire::Protocol::udp, [&] {
+        wire::Udp{68, 69, 9}.emit(datagram.data());
+        return datagram;
+    }(), 6);
+    net_.advance(1_ms);
+    EXPECT_FALSE(seen(net_, b_)) << "nor is nobody told that nobody hears";
+}
+
 TEST_P(Datagrams, broadcast_needs_leave_and_reaches_all) {
     UdpSocket from = open(a_, heard_a_, 1000);
     if (!v4()) {

@@ -57,6 +57,8 @@ void StreamSocket::apply_options() {
 /// What a listener's connections begin with before anyone accepts them.
 void StreamSocket::apply_to_listener() {
     listener_->max_segment = options_.max_segment;
+    listener_->defer_accept = options_.defer_accept;
+    listener_->save_syn = options_.save_syn;
     listener_->min_ttl_v4 = options_.min_ttl;
     listener_->min_ttl_v6 = options_.min_hops;
     listener_->marks_v4 = {.dscp = static_cast<uint8_t>(options_.tos >> 2), .ttl = options_.ttl};

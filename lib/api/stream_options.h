@@ -42,6 +42,8 @@ struct StreamOptions {
     uint8_t min_ttl = 0;                   ///< IP_MINTTL
     uint8_t min_hops = 0;                  ///< IPV6_MINHOPCOUNT
     bool bind_without_port = false;        ///< IP_BIND_ADDRESS_NO_PORT
+    uint8_t defer_accept = 0;              ///< TCP_DEFER_ACCEPT, in timeouts of a SYN-ACK
+    uint8_t save_syn = 0;                  ///< TCP_SAVE_SYN, 0 to 2
     uint32_t window_clamp = 0;             ///< TCP_WINDOW_CLAMP, bytes; 0: none
     int mtu_discover = 1;                  ///< IP_MTU_DISCOVER: IP_PMTUDISC_WANT or _DO
 };

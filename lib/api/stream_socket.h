@@ -115,6 +115,8 @@ private:
     Result<void> set_mtu_discover(int how);
     Result<void> get_socket_option(int name, std::span<std::byte> value, socklen_t& size);
     Result<void> get_tcp_option(int name, std::span<std::byte> value, socklen_t& size);
+    Result<void> set_listening_option(int name, int is);
+    Result<void> get_saved_syn(std::span<std::byte> value, socklen_t& size);
     Result<void> get_tcp_info(std::span<std::byte> value, socklen_t& size) const;
     Result<void> get_ip_option(int name, std::span<std::byte> value, socklen_t& size);
     Result<void> get_ipv6_option(int name, std::span<std::byte> value, socklen_t& size);

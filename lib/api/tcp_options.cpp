@@ -16,9 +16,45 @@ namespace millrace::api {
 namespace {
 
 constexpr int name_max = 16;  // TCP_CA_NAME_MAX
+constexpr int syn_ack_timeout_s = 1;   // TCP_TIMEOUT_INIT
+constexpr int syn_ack_ceiling_s = 120;  // TCP_RTO_MAX
+
+/// Linux's secs_to_retrans: how many timeouts, each twice as long as the one before, take so long.
+uint8_t timeouts_of(int seconds) {
+    uint8_t count = 0;
+    int timeout = syn_ack_timeout_s;
+    for (int64_t period = 0; seconds > period && count < UINT8_MAX; ++count) {
+        period += timeout;
+        timeout = std::min(timeout * 2, syn_ack_ceiling_s);
+    }
+    return count;
+}
+
+int seconds_of(uint8_t timeouts) {
+    int period = 0;
+    int timeout = syn_ack_timeout_s;
+    for (; timeouts > 0; --timeouts) {
+        period += timeout;
+        timeout = std::min(timeout * 2, syn_ack_ceiling_s);
+    }
+    return period;
+}
+
 constexpr uint32_t window_clamp_least = receive_buffer_least / 2;
 
 }  // namespace
+
+/// Once; EINVAL where there is too little room, and then says how much there must be.
+Result<void> StreamSocket::get_saved_syn(std::span<std::byte> value, socklen_t& size) {
+    const auto saved = connection_ ? stack().saved_syn(*tcb()) : std::span<const uint8_t>();
+    const bool fits = value.size() >= saved.size();
+    size = static_cast<socklen_t>(saved.size());
+    if (!fits) return error(EINVAL);
+    if (saved.empty()) return {};
+    std::memcpy(value.data(), saved.data(), saved.size());
+    stack().drop_saved_syn(*tcb());
+    return {};
+}
 
 void StreamSocket::apply_linger2() {
     if (connection_)
@@ -85,17 +121,6 @@ Result<void> StreamSocket::set_tcp_option(int name, std::span<const std::byte> v
             options_.linger2_s = static_cast<int16_t>(std::clamp(is, -1, 120));
             apply_linger2();
             return {};
-        case TCP_WINDOW_CLAMP: {
-            // Linux: none only while there is no connection, and none smaller than half of its
-            // smallest buffer.
-            if (is == 0 && connection_) return error(EINVAL);
-            const auto asked = static_cast<uint32_t>(is);
-            options_.window_clamp = is == 0 ? 0 : std::max(asked, window_clamp_least);
-            if (connection_)
-                tcp::set_window_clamp(stack().env(), *tcb(), options_.window_clamp);
-            return {};
-        }
-        case TCP_TIMESTAMP: return error(EPERM);  // only a repaired connection's may be set
         case TCP_USER_TIMEOUT:
             if (is < 0) return error(EINVAL);
             options_.user_timeout_ms = static_cast<uint32_t>(is);
@@ -106,6 +131,34 @@ Result<void> StreamSocket::set_tcp_option(int name, std::span<const std::byte> v
             return connection_ ? connection_.set_not_sent_low_water_mark(
                                      options_.not_sent_low_water)
                                : Result<void>();
+        default: return set_listening_option(name, is);
+    }
+}
+
+/// What matters before anyone accepts, and how large a window may become.
+Result<void> StreamSocket::set_listening_option(int name, int is) {
+    switch (name) {
+        case TCP_WINDOW_CLAMP: {
+            // Linux: none only while there is no connection, and none smaller than half of its
+            // smallest buffer.
+            if (is == 0 && connection_) return error(EINVAL);
+            const auto asked = static_cast<uint32_t>(is);
+            options_.window_clamp = is == 0 ? 0 : std::max(asked, window_clamp_least);
+            if (connection_)
+                tcp::set_window_clamp(stack().env(), *tcb(), options_.window_clamp);
+            return {};
+        }
+        case TCP_DEFER_ACCEPT:
+            options_.defer_accept = timeouts_of(is);
+            if (listener_ != nullptr) apply_to_listener();
+            return {};
+        case TCP_SAVE_SYN:
+            if (is < 0 || is > 2) return error(EINVAL);
+            options_.save_syn = static_cast<uint8_t>(is);
+            if (listener_ != nullptr) apply_to_listener();
+            return {};
+        case TCP_SAVED_SYN: return error(ENOPROTOOPT);
+        case TCP_TIMESTAMP: return error(EPERM);  // only a repaired connection's may be set
         default: return error(ENOPROTOOPT);
     }
 }
@@ -155,6 +208,9 @@ Result<void> StreamSocket::get_tcp_option(int name, std::span<std::byte> value, 
             is.copy(text.data(), text.size() - 1);
             return write_option(text, value, size);
         }
+        case TCP_DEFER_ACCEPT: return number(seconds_of(options_.defer_accept));
+        case TCP_SAVE_SYN: return number(options_.save_syn);
+        case TCP_SAVED_SYN: return get_saved_syn(value, size);
         case TCP_INFO: return get_tcp_info(value, size);
         default: return error(ENOPROTOOPT);
     }

@@ -114,8 +114,8 @@ void Groups::run(Instant now, GroupActions& actions) {
             report.old = old != old_until_.end() && now < old->second;
             actions.send_report(key.interface, report);
             entry.due = Instant::never();
-            if (entry.reports > 0 && --entry.reports > 0)
-                entry.due = now + within(unsolicited_interval);
+            if (entry.reports > 0) --entry.reports;
+            if (entry.reports > 0) entry.due = now + within(unsolicited_interval);
             if (gone && entry.due == Instant::never()) {
                 at = groups_.erase(at);
                 continue;

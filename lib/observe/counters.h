@@ -92,6 +92,7 @@ namespace millrace::observe {
     X(tcp_keepalives, "TcpExtTCPKeepAlive")                         \
     X(tcp_zero_window_probes, "TcpExtTCPWinProbe")                  \
     X(tcp_skipped_acks, "TcpExtTCPACKSkipped")                      \
+    X(tcp_defer_accept_drop, "TcpExtTCPDeferAcceptDrop")            \
     X(tcp_min_ttl_drop, "TcpExtTCPMinTTLDrop")                      \
     X(tcp_delivered_ce, "TcpExtTCPDeliveredCE")                     \
     X(ecn_fallbacks, "EcnFallbacks")                                \

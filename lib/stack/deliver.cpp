@@ -334,11 +334,18 @@ void Stack::deliver_syn(tcp::Listener& listener, Classified& in, std::optional<S
         return;
     }
     tcp::begin(env_, *entry, in.segment, in.ip.destination, isn_floor);
+    if (listener.save_syn != 0) save_syn(listener, in);
     half_open_table_.insert(*entry, in.hash);
     listener.half_open.push_back(*entry);
     ++listener.half_open_count;
     claim(in.key, true);
     due(*entry);
+}
+
+/// TCP_SAVE_SYN: the headers from IP's on, or with that of the link.
+void Stack::save_syn(const tcp::Listener& listener, const Classified& in) {
+    const size_t from = listener.save_syn == 1 ? in.ip_at : 0;
+    in.frame.copy_out(from, saved_syns_.add(in.key, in.payload_at - from));
 }
 
 /// The answer remembers what no entry does; it is made of the SYN's own frame.

@@ -339,6 +339,7 @@ void Stack::not_due(tcp::HalfOpen& entry) {
 void Stack::remove_half_open(tcp::HalfOpen& entry) {
     not_due(entry);
     half_open_table_.erase(entry);
+    saved_syns_.remove(entry.key);
     --entry.listener->half_open_count;
     claim(entry.key, false);
     half_opens_.give_back(&entry);
@@ -367,6 +368,7 @@ void Stack::leave_table(tcp::Flow& flow) {
 void Stack::leave_table(tcp::Connection& c) {
     if (!c.in_table) return;
     c.in_table = false;
+    saved_syns_.remove(c.key);
     leave_table(static_cast<tcp::Flow&>(c));
 }
 

@@ -96,14 +96,12 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
            .bbrs = bbrs_,
            .mtu_probings = mtu_probings_,
            .isn = tcp::IsnGenerator(options.secrets),
-           .reassembling = {},
-           .dirty = {},
-           .ready = {},
-           .starved = {}},
+           .reassembling = {}, .dirty = {}, .ready = {}, .starved = {}},
       classifier_(interfaces_, addresses_, groups_, hash_, counters_),
       connections_(config_.tcp.max_connections),
       time_waits_(time_waits_max(config_)),
       half_opens_(config_.tcp.max_half_open),
+      saved_syns_(hash_, size_t{config_.tcp.max_half_open} + config_.tcp.max_connections),
       listener_pool_(size_t{65536}),
       flows_(flows_max(config_)),
       half_open_table_(config_.tcp.max_half_open),
@@ -188,10 +186,11 @@ void Stack::expire_timer(time::WheelEntry& entry) {
             return;
         case tcp::timer_half_open: {
             auto& half_open = *get_parent_from_member(&entry, &tcp::HalfOpen::timer);
-            if (tcp::on_timer(env_, half_open))
-                due(half_open);
-            else
-                remove_half_open(half_open);
+            switch (tcp::on_timer(env_, half_open)) {
+                case tcp::HalfOpenTimeout::answer: due(half_open); return;
+                case tcp::HalfOpenTimeout::expire: remove_half_open(half_open); return;
+                case tcp::HalfOpenTimeout::wait: return;
+            }
             return;
         }
         case tcp::timer_neighbour: neighbours_.on_timer(entry, env_.now); return;
@@ -289,7 +288,8 @@ Stack::Population Stack::population() const {
             .mtu_probings = mtu_probings_.in_use(),
             .udp_sockets = endpoints_.in_use(),
             .datagrams = udp_env_.queued.in_use(),
-            .groups = groups_.size()};
+            .groups = groups_.size(),
+            .saved_syns = saved_syns_.size()};
 }
 
 }  // namespace millrace::stack

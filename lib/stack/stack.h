@@ -22,6 +22,7 @@
 #include "tcp/calls.h"
 #include "tcp/listener.h"
 #include "tcp/output.h"
+#include "tcp/saved_syns.h"
 #include "tcp/time_wait.h"
 #include "udp/table.h"
 #include "wire/arp.h"
@@ -100,6 +101,12 @@ public:
     void release(Binding& binding) { bindings_.release(binding); }
     /// What a connection answers to those who would bind its port, from now on.
     void set_reuse(tcp::Connection& c, const BindOptions& options);
+    /// TCP_SAVED_SYN: what began a connection, until it is dropped or the connection ends; empty
+    /// where nobody asked for it.
+    std::span<const uint8_t> saved_syn(const tcp::Connection& c) const {
+        return saved_syns_.find(c.key);
+    }
+    void drop_saved_syn(const tcp::Connection& c) { saved_syns_.remove(c.key); }
     /// The binding stays its owner's, and outlives the listener. EADDRINUSE, ENOBUFS.
     Result<tcp::Listener*> listen(Binding& binding, uint32_t backlog, void* owner);
     /// Both in one, with SO_REUSEADDR: a server may begin again while connections of its last life
@@ -195,6 +202,7 @@ public:
         size_t udp_sockets = 0;
         size_t datagrams = 0;    ///< that wait to be read
         size_t groups = 0;       ///< multicast, of all cores
+        size_t saved_syns = 0;
     };
     Population population() const;
 
@@ -204,6 +212,7 @@ private:
     void deliver(Classified& in);
     void deliver_tcp(Classified& in);
     bool is_too_far(const Classified& in, uint8_t min_ttl);
+    void save_syn(const tcp::Listener& listener, const Classified& in);
     void deliver_connection(tcp::Connection& c, Classified& in);
     void deliver_time_wait(tcp::TimeWait& entry, Classified& in);
     bool deliver_half_open(Classified& in);
@@ -384,6 +393,7 @@ private:
     Pool<tcp::Connection> connections_;
     Pool<tcp::TimeWait> time_waits_;
     Pool<tcp::HalfOpen> half_opens_;
+    tcp::SavedSyns saved_syns_;
     Pool<tcp::Listener> listener_pool_;
     HashTable<tcp::Flow> flows_;
     HashTable<tcp::HalfOpen> half_open_table_;

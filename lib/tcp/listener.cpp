@@ -96,18 +96,46 @@ HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const Segment& segment) {
         env.counters.drop(Drop::tcp_bad_ack);
         return HalfOpenVerdict::reset;
     }
+    // TCP_DEFER_ACCEPT: nobody is told before there is something to be read.
+    if (entry.retransmissions < entry.listener->defer_accept && segment.end() == rcv_nxt) {
+        entry.acked = true;
+        ++env.counters.tcp_defer_accept_drop;
+        return HalfOpenVerdict::drop;
+    }
     return HalfOpenVerdict::complete;
 }
 
-bool on_timer(Env& env, HalfOpen& entry) {
-    if (entry.retransmissions >= env.tunables.tcp_synack_retries) {
+namespace {
+
+void arm_answer(Env& env, HalfOpen& entry) {
+    const Duration ceiling = Duration::from_ms(env.tunables.tcp_rto_max_ms);
+    const Duration timeout =
+        std::min(syn_ack_timeout * (int64_t{1} << std::min<unsigned>(entry.retransmissions, 20)),
+                 ceiling);
+    if (!entry.timer.is_armed()) env.wheel.arm(entry.timer, env.now + timeout);
+}
+
+}  // namespace
+
+/// Linux's syn_ack_recalc: who has acknowledged is asked again only at the end of the time that
+/// TCP_DEFER_ACCEPT gives him, so that his next ACK, or his data, may open the connection.
+HalfOpenTimeout on_timer(Env& env, HalfOpen& entry) {
+    const uint8_t defer = entry.listener->defer_accept;
+    const bool deferred = defer != 0 && entry.acked;
+    if (entry.retransmissions >= env.tunables.tcp_synack_retries &&
+        (!deferred || entry.retransmissions >= defer)) {
         ++env.counters.tcp_attempt_fails;
-        return false;
+        return HalfOpenTimeout::expire;
     }
+    const bool again = !deferred || entry.retransmissions + 1 >= defer;
     ++entry.retransmissions;
     ++env.counters.tcp_timeouts;
+    if (!again) {
+        arm_answer(env, entry);
+        return HalfOpenTimeout::wait;
+    }
     ++env.counters.tcp_retrans_segs;
-    return true;
+    return HalfOpenTimeout::answer;
 }
 
 void answered(Env& env, HalfOpen& entry) {
@@ -115,11 +143,7 @@ void answered(Env& env, HalfOpen& entry) {
     entry.timed = !entry.answered;
     if (!entry.answered) entry.answered_us = static_cast<uint32_t>(env.now.ns() / 1000);
     entry.answered = true;
-    const Duration ceiling = Duration::from_ms(env.tunables.tcp_rto_max_ms);
-    const Duration timeout =
-        std::min(syn_ack_timeout * (int64_t{1} << std::min<unsigned>(entry.retransmissions, 20)),
-                 ceiling);
-    if (!entry.timer.is_armed()) env.wheel.arm(entry.timer, env.now + timeout);
+    arm_answer(env, entry);
 }
 
 Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& local, uint16_t link_mss) {

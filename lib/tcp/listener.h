@@ -44,6 +44,7 @@ struct HalfOpen : HashNode, SiblingHook {
     bool answered : 1 = false;  ///< a SYN-ACK has gone out
     bool timed : 1 = false;     ///< once only, and `answered_us` is when: a round trip to measure
     bool answer_due : 1 = false;
+    bool acked : 1 = false;     ///< a bare third ACK has come, and TCP_DEFER_ACCEPT waits for data
     uint8_t retransmissions = 0;
     uint32_t answered_us = 0;   ///< when the first SYN-ACK went out: the clock's low 32 bits
     uint32_t repeated_ms = 0;   ///< when one last went out because it was asked for; 0: never
@@ -66,6 +67,8 @@ struct Listener : HashNode {
     AcceptQueue accept_queue;
     void* owner = nullptr;      ///< the application's side
     uint8_t min_ttl_v4 = 0, min_ttl_v6 = 0;  ///< IP_MINTTL, IPV6_MINHOPCOUNT
+    uint8_t defer_accept = 0;   ///< TCP_DEFER_ACCEPT, in timeouts of the SYN-ACK
+    uint8_t save_syn = 0;       ///< TCP_SAVE_SYN: 1: from the IP header on, 2: the whole frame's
     uint16_t max_segment = 0;   ///< TCP_MAXSEG of its connections; 0: what the link carries
     struct Marks {
         uint8_t dscp = 0;
@@ -115,8 +118,13 @@ void begin(Env& env, HalfOpen& entry, const wire::Segment& syn, const Address& l
            std::optional<Seq> floor);
 /// RFC 9293 section 3.10.7.4 for SYN-RECEIVED, with RFC 5961.
 HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const wire::Segment& segment);
-/// The SYN-ACK timer. False: the entry has had its `tcp_synack_retries`.
-bool on_timer(Env& env, HalfOpen& entry);
+/// What becomes of an entry whose SYN-ACK timer has fired.
+enum class HalfOpenTimeout : uint8_t {
+    answer,  ///< the SYN-ACK goes again
+    wait,    ///< nothing yet: its bare ACK has come, and TCP_DEFER_ACCEPT waits for data
+    expire,  ///< it has had its `tcp_synack_retries`, and what TCP_DEFER_ACCEPT gives
+};
+HalfOpenTimeout on_timer(Env& env, HalfOpen& entry);
 /// Header of the SYN-ACK.
 wire::Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& local,
                       uint16_t link_mss);

@@ -79,8 +79,8 @@ struct Membership {
 template <typename Tag>
 using EndpointHook = boost::intrusive::list_base_hook<
     boost::intrusive::tag<Tag>, boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
-using ReadyHook = EndpointHook<struct ReadyTag>;
-using WaitHook = EndpointHook<struct WaitTag>;
+using ReadyHook = EndpointHook<struct EndpointReadyTag>;
+using WaitHook = EndpointHook<struct EndpointWaitTag>;
 
 /// Owned by one core's stack, from its pool. Bound, it is in the table, which it leaves when it is
 /// closed; its memory stands until the end of that turn.

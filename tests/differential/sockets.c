@@ -578,6 +578,62 @@ static void files(void) {
     close(writing);
 }
 
+/* The length of the saved headers, and which version of IP they begin with. */
+static int saved_syn(int fd, socklen_t room) {
+    unsigned char saved[256];
+    socklen_t size = room;
+    const int got = CALL(getsockopt)(fd, IPPROTO_TCP, TCP_SAVED_SYN, saved, &size);
+    if (got < 0) return got;
+    return size == 0 ? 0 : (int)size * 100 + (saved[0] >> 4);
+}
+
+static void kept_for_accept(void) {
+    heading("kept for accept");
+    fresh(0, AF_INET);
+    T(get(s[0], IPPROTO_TCP, TCP_DEFER_ACCEPT));
+    for (int seconds = 0; seconds < 140; seconds = seconds * 2 + 1) {
+        T(set(s[0], IPPROTO_TCP, TCP_DEFER_ACCEPT, seconds));
+        T(get(s[0], IPPROTO_TCP, TCP_DEFER_ACCEPT));
+    }
+    T(set(s[0], IPPROTO_TCP, TCP_DEFER_ACCEPT, 10));
+    T(get(s[0], IPPROTO_TCP, TCP_DEFER_ACCEPT));
+    T(set(s[0], IPPROTO_TCP, TCP_DEFER_ACCEPT, -1));
+    T(get(s[0], IPPROTO_TCP, TCP_DEFER_ACCEPT));
+    T(set(s[0], IPPROTO_TCP, TCP_SAVE_SYN, 3));
+    T(set(s[0], IPPROTO_TCP, TCP_SAVE_SYN, -1));
+    T(set(s[0], IPPROTO_TCP, TCP_SAVE_SYN, 1));
+    T(get(s[0], IPPROTO_TCP, TCP_SAVE_SYN));
+    T(set(s[0], IPPROTO_TCP, TCP_DEFER_ACCEPT, 3));
+    T(bind_to(s[0], a1, 5901));
+    T(CALL(listen)(s[0], 5));
+    fresh(1, AF_INET);
+    T(connect_to(s[1], a1, 5901));
+    block(s[0], 0);
+    pause_for(5);
+    T(ok(accepted(s[0])));
+    T(events(s[0], POLLIN, 0));
+    T(send_text(s[1], "at last"));
+    T(events(s[0], POLLIN, 1000));
+    T(ok(accepted(s[0])));
+    T(receive(s[15]));
+    T(saved_syn(s[15], 10));
+    T(saved_syn(s[15], 256));
+    T(saved_syn(s[15], 256));
+    T(saved_syn(s[1], 256));
+    T(saved_syn(s[0], 256));
+    closed(s[15]);
+    closed(s[1]);
+    /* In the end who says nothing is let in, too. */
+    T(set(s[0], IPPROTO_TCP, TCP_DEFER_ACCEPT, 1));
+    fresh(1, AF_INET);
+    T(connect_to(s[1], a1, 5901));
+    T(events(s[0], POLLIN, 3000));
+    T(ok(accepted(s[0])));
+    closed(s[15]);
+    closed(s[1]);
+    closed(s[0]);
+}
+
 static void more_options(void) {
     heading("more options");
     fresh(0, AF_INET);
@@ -643,6 +699,7 @@ int main(void) {
     resets();
     files();
     more_options();
+    kept_for_accept();
     end();
     return 0;
 }

@@ -37,6 +37,21 @@ struct OutgoingDatagram {
     BufferChain data;              ///< its payload; may be empty
 };
 
+/// What went wrong with a datagram that was sent, as Linux's `sock_extended_err` tells it.
+struct DatagramError {
+    /// Who says so: Linux's SO_EE_ORIGIN_LOCAL, _ICMP and _ICMP6.
+    enum class Origin : uint8_t { local = 1, icmp = 2, icmp6 = 3 };
+
+    int error = 0;              ///< errno
+    Origin origin = Origin::local;  ///< ee_origin
+    uint8_t type = 0;           ///< of the ICMP message
+    uint8_t code = 0;           ///< likewise
+    uint32_t info = 0;          ///< of EMSGSIZE: what the path carries, bytes of an IP packet
+    Address offender;           ///< who sent the message; unspecified where it is our own
+    SocketAddress destination;  ///< where the datagram was to go
+    BufferChain data;           ///< what the message quotes of its payload
+};
+
 /// What becomes of datagrams that are larger than the path carries: Linux's IP_MTU_DISCOVER, by its
 /// values.
 enum class PathMtuDiscovery : uint8_t {

@@ -113,10 +113,10 @@ ssize_t mr_sendmsg(int socket, const struct msghdr *message, int flags);
 struct mmsghdr;
 int mr_sendmmsg(int socket, struct mmsghdr *messages, unsigned count, int flags);
 
-/** MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC (drops instead of copying), MSG_OOB (EINVAL where
-    there is no urgent byte), MSG_ERRQUEUE (EAGAIN: it is always empty); another flag: EOPNOTSUPP.
-    0: the peer has closed its side. EAGAIN, ENOTCONN, the connection's error, EBADF, ENOTSOCK. What
-    came before a reset can be read after it. Copies. */
+/** MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC (drops instead of copying), MSG_OOB (EINVAL
+    where there is no urgent byte), MSG_ERRQUEUE (what IP_RECVERR keeps; EAGAIN); another flag:
+    EOPNOTSUPP. 0: the peer has closed its side. EAGAIN, ENOTCONN, the connection's error, EBADF,
+    ENOTSOCK. What came before a reset can be read after it. Copies. */
 ssize_t mr_recv(int socket, void *data, size_t size, int flags);
 ssize_t mr_read(int socket, void *data, size_t size);
 /** A stream names no sender: `from_size` becomes 0. Of a datagram, what there is no room for is
@@ -124,8 +124,9 @@ ssize_t mr_read(int socket, void *data, size_t size);
 ssize_t mr_recvfrom(int socket, void *data, size_t size, int flags, struct sockaddr *from,
                     socklen_t *from_size);
 ssize_t mr_readv(int socket, const struct iovec *pieces, int count);
-/** Control data of datagrams: IP_PKTINFO, IP_TTL, IP_TOS, IPV6_PKTINFO, IPV6_HOPLIMIT, IPV6_TCLASS,
-    as the options of their names ask for; MSG_TRUNC and MSG_CTRUNC say what was cut. */
+/** Control data of datagrams: IP_PKTINFO, IP_TTL, IP_TOS, IPV6_PKTINFO, IPV6_HOPLIMIT,
+    IPV6_TCLASS, as the options of their names ask for, and with MSG_ERRQUEUE IP_RECVERR or
+    IPV6_RECVERR; MSG_TRUNC and MSG_CTRUNC say what was cut. */
 ssize_t mr_recvmsg(int socket, struct msghdr *message, int flags);
 struct timespec;
 /** Several messages; answers how many came, each `msg_len` says how large it is. MSG_WAITFORONE: as

@@ -110,6 +110,11 @@ public:
     SocketAddress local() const;
     /// To whom it is connected; unspecified where it is not.
     SocketAddress remote() const;
+    /// IP_RECVERR: all errors are told, those of an unconnected socket and soft ones, too, and wait
+    /// to be read; off: what waits is dropped. EPERM.
+    Result<void> set_receive_errors(bool on);
+    /// The error that has waited longest; nothing where none waits.
+    std::optional<DatagramError> receive_error();
     /// SO_ERROR: the errno of what `on_error` told last, once; 0: nothing.
     int take_error();
     /// What waits is dropped. The handle is dead.
@@ -138,7 +143,7 @@ public:
     /// After a send that answered EAGAIN: there is room again.
     virtual void on_writable(UdpSocket) {}
     /// What was sent to the peer that the socket is connected to did not arrive: the errno that
-    /// ICMP stands for, say ECONNREFUSED.
+    /// ICMP stands for, say ECONNREFUSED; with `set_receive_errors`, an error waits to be read.
     virtual void on_error(UdpSocket, int) {}
 };
 

@@ -1,5 +1,6 @@
 #include "api/control_data.h"
 
+#include <linux/errqueue.h>
 #include <netinet/in.h>
 
 #include <cerrno>
@@ -156,6 +157,38 @@ void write_control(const DatagramSocket& socket, const Datagram& datagram, msghd
     if (v4) return;
     if (options.receive_hops) writer.put(IPPROTO_IPV6, IPV6_HOPLIMIT, int{datagram.ttl});
     if (options.receive_class) writer.put(IPPROTO_IPV6, IPV6_TCLASS, int{datagram.tos});
+}
+
+void write_error(int family, const DatagramError& error, msghdr& message) {
+    Writer writer(message);
+    sock_extended_err told{};
+    told.ee_errno = static_cast<uint32_t>(error.error);
+    told.ee_origin = static_cast<uint8_t>(error.origin);
+    told.ee_type = error.type;
+    told.ee_code = error.code;
+    told.ee_info = error.info;
+    const bool named = error.origin != DatagramError::Origin::local;
+    if (family == AF_INET) {
+        struct {
+            sock_extended_err told;
+            sockaddr_in offender;
+        } all{told, {}};
+        if (named) {
+            all.offender.sin_family = AF_INET;
+            std::memcpy(&all.offender.sin_addr, error.offender.wire(), 4);
+        }
+        writer.put(IPPROTO_IP, IP_RECVERR, all);
+        return;
+    }
+    struct {
+        sock_extended_err told;
+        sockaddr_in6 offender;
+    } all{told, {}};
+    if (named) {
+        all.offender.sin6_family = AF_INET6;
+        std::memcpy(&all.offender.sin6_addr, error.offender.bytes().data(), 16);
+    }
+    writer.put(IPPROTO_IPV6, IPV6_RECVERR, all);
 }
 
 }  // namespace millrace::api

@@ -17,4 +17,7 @@ Result<void> read_control(const msghdr& message, OutgoingDatagram& out);
 /// not enough room.
 void write_control(const DatagramSocket& socket, const Datagram& datagram, msghdr& message);
 
+/// IP_RECVERR or IPV6_RECVERR: what went wrong.
+void write_error(int family, const DatagramError& error, msghdr& message);
+
 }  // namespace millrace::api

@@ -76,15 +76,34 @@ Result<size_t> receive_datagram(DatagramSocket& socket, Sockets& sockets, msghdr
     return (flags & MSG_TRUNC) != 0 ? *size : std::min(*size, room);
 }
 
+/// As ip_recv_error: the datagram that went wrong, with what is known of that.
+Result<size_t> receive_error(DatagramSocket& socket, Sockets& sockets, msghdr& message,
+                             Pieces pieces, int flags) {
+    DatagramError error;
+    const size_t room = pieces.size();
+    const auto size = sockets.receive_error(socket, pieces, error);
+    if (!size) return size;
+    message.msg_flags = MSG_ERRQUEUE | (flags & MSG_CMSG_CLOEXEC);
+    if (*size > room) message.msg_flags |= MSG_TRUNC;
+    if (message.msg_name != nullptr)
+        write_address(socket.family(), error.destination, static_cast<sockaddr*>(message.msg_name),
+                      &message.msg_namelen);
+    write_error(socket.family(), error, message);
+    return std::min(*size, room);
+}
+
 /// And all that receive.
 Result<size_t> receive_message(Socket& socket, Sockets& sockets, msghdr& message, int flags) {
     if ((flags & ~receive_flags) != 0) return error(EOPNOTSUPP);
-    // Nothing is ever queued there: IP_RECVERR is refused.
-    if ((flags & MSG_ERRQUEUE) != 0) return error(EAGAIN);
+    DatagramSocket* const datagrams = socket.datagrams();
+    // Of streams nothing is ever queued there: their IP_RECVERR is refused.
+    if ((flags & MSG_ERRQUEUE) != 0 && datagrams == nullptr) return error(EAGAIN);
     if (message.msg_iovlen > pieces_max) return error(EMSGSIZE);
     const auto pieces = pieces_of(message.msg_iov, message.msg_iovlen);
     if (!pieces) return std::unexpected(pieces.error());
-    if (DatagramSocket* const datagrams = socket.datagrams())
+    if ((flags & MSG_ERRQUEUE) != 0)
+        return receive_error(*datagrams, sockets, message, *pieces, flags);
+    if (datagrams != nullptr)
         return receive_datagram(*datagrams, sockets, message, *pieces, flags);
     const auto received = sockets.receive(*socket.stream(), *pieces, flags);
     if (!received) return received;

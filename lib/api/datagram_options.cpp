@@ -191,6 +191,12 @@ Result<void> DatagramSocket::set_multicast_interface(std::span<const std::byte> 
     return {};
 }
 
+/// Who no longer asks has nothing that waits.
+void DatagramSocket::receive_errors(udp::FamilySettings& settings, bool on) {
+    settings.receive_errors = on;
+    if (!on) stack().clear_errors(endpoint_);
+}
+
 Result<void> DatagramSocket::set_ip_option(int name, std::span<const std::byte> value) {
     switch (name) {
         case IP_ADD_MEMBERSHIP:
@@ -213,6 +219,7 @@ Result<void> DatagramSocket::set_ip_option(int name, std::span<const std::byte> 
             if (number < IP_PMTUDISC_DONT || number > IP_PMTUDISC_OMIT) return error(EINVAL);
             v4().path_mtu_discovery = static_cast<PathMtuDiscovery>(number);
             return {};
+        case IP_RECVERR: receive_errors(v4(), number != 0); return {};
         case IP_PKTINFO: options_.packet_info = number != 0; return {};
         case IP_RECVTTL: options_.receive_ttl = number != 0; return {};
         case IP_RECVTOS: options_.receive_tos = number != 0; return {};
@@ -241,6 +248,7 @@ Result<void> DatagramSocket::get_ip_option(int name, std::span<std::byte> value,
         case IP_TTL: return number(ttl_of(v4().ttl));
         case IP_MTU_DISCOVER: return number(static_cast<int>(v4().path_mtu_discovery));
         case IP_MTU: return get_path_mtu(value, size);
+        case IP_RECVERR: return number(v4().receive_errors);
         case IP_PKTINFO: return number(options_.packet_info);
         case IP_RECVTTL: return number(options_.receive_ttl);
         case IP_RECVTOS: return number(options_.receive_tos);
@@ -287,6 +295,7 @@ Result<void> DatagramSocket::set_ipv6_option(int name, std::span<const std::byte
             if (number < IP_PMTUDISC_DONT || number > IP_PMTUDISC_OMIT) return error(EINVAL);
             v6().path_mtu_discovery = static_cast<PathMtuDiscovery>(number);
             return {};
+        case IPV6_RECVERR: receive_errors(v6(), number != 0); return {};
         case IPV6_DONTFRAG: v6().dont_fragment = number != 0; return {};
         case IPV6_RECVPKTINFO: options_.packet_info_v6 = number != 0; return {};
         case IPV6_RECVHOPLIMIT: options_.receive_hops = number != 0; return {};
@@ -320,6 +329,7 @@ Result<void> DatagramSocket::get_ipv6_option(int name, std::span<std::byte> valu
         case IPV6_UNICAST_HOPS: return number(ttl_of(v6().ttl));
         case IPV6_MTU_DISCOVER: return number(static_cast<int>(v6().path_mtu_discovery));
         case IPV6_MTU: return get_path_mtu(value, size);
+        case IPV6_RECVERR: return number(v6().receive_errors);
         case IPV6_DONTFRAG: return number(v6().dont_fragment);
         case IPV6_RECVPKTINFO: return number(options_.packet_info_v6);
         case IPV6_RECVHOPLIMIT: return number(options_.receive_hops);

@@ -29,6 +29,19 @@ Result<void> append_copy(buf::Pools& pools, BufferChain& chain, Pieces data) {
     return error(ENOBUFS);
 }
 
+/// As much as there is room for. EFAULT.
+Result<void> copy_out(const BufferChain& data, Pieces into) {
+    const size_t wanted = std::min(data.size(), into.size());
+    if (wanted > 0 && into.has_null()) return error(EFAULT);
+    for (size_t done = 0; done < wanted;) {
+        const size_t here = std::min(into.front().size(), wanted - done);
+        data.copy_to(into.front().first(here), done);
+        into.advance(here);
+        done += here;
+    }
+    return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<DatagramSocket>> DatagramSocket::open(Context& context, int family) {
@@ -72,7 +85,7 @@ Result<void> DatagramSocket::shutdown(int how) {
 /// Linux's datagram_poll.
 uint32_t DatagramSocket::poll_events() {
     uint32_t events = 0;
-    if (endpoint_.error != 0) events |= POLLERR;
+    if (endpoint_.error != 0 || !endpoint_.errors.empty()) events |= POLLERR;
     if (shut_read_) events |= POLLRDHUP | POLLIN | POLLRDNORM;
     if (shut_read_ && shut_write_) events |= POLLHUP;
     if (!endpoint_.queue.empty()) events |= POLLIN | POLLRDNORM;
@@ -137,14 +150,8 @@ Result<size_t> DatagramSocket::receive(Pieces into, bool peek, Datagram& what) {
     if (endpoint_.queue.empty()) return error(EAGAIN);
     const Datagram& first = endpoint_.queue.front().datagram;
     const size_t size = first.data.size();
-    const size_t wanted = std::min(size, into.size());
-    if (wanted > 0 && into.has_null()) return error(EFAULT);
-    for (size_t done = 0; done < wanted;) {
-        const size_t here = std::min(into.front().size(), wanted - done);
-        first.data.copy_to(into.front().first(here), done);
-        into.advance(here);
-        done += here;
-    }
+    if (const auto copied = copy_out(first.data, into); !copied)
+        return std::unexpected(copied.error());
     what.source = first.source;
     what.destination = first.destination;
     what.interface = first.interface;
@@ -152,6 +159,14 @@ Result<size_t> DatagramSocket::receive(Pieces into, bool peek, Datagram& what) {
     what.tos = first.tos;
     if (!peek) static_cast<void>(stack().receive(endpoint_));
     return size;
+}
+
+Result<size_t> DatagramSocket::receive_error(Pieces into, DatagramError& what) {
+    if (endpoint_.errors.empty()) return error(EAGAIN);
+    what = stack().receive_error(endpoint_);
+    if (const auto copied = copy_out(what.data, into); !copied)
+        return std::unexpected(copied.error());
+    return what.data.size();
 }
 
 Address DatagramSocket::answers_from(const Datagram& datagram) const {

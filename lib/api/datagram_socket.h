@@ -49,6 +49,8 @@ public:
     /// Copies as much as there is room for of the datagram that has waited longest; `what` is the
     /// rest. Answers its whole size.
     Result<size_t> receive(Pieces into, bool peek, Datagram& what);
+    /// The error that has waited longest (MSG_ERRQUEUE), as `receive` has it. EAGAIN.
+    Result<size_t> receive_error(Pieces into, DatagramError& what);
     /// From which address an answer to it would go.
     Address answers_from(const Datagram& datagram) const;
     bool is_shut_for_reading() const { return shut_read_; }
@@ -82,6 +84,7 @@ private:
     Result<void> get_ipv6_option(int name, std::span<std::byte> value, socklen_t& size);
     Result<void> get_path_mtu(std::span<std::byte> value, socklen_t& size) const;
     Result<void> change_group(bool join, const Address& group, InterfaceIndex interface);
+    void receive_errors(udp::FamilySettings& settings, bool on);
     uint8_t ttl_of(uint8_t set) const;
     udp::FamilySettings& v4() { return endpoint_.settings.v4; }
     udp::FamilySettings& v6() { return endpoint_.settings.v6; }

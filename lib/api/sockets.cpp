@@ -200,6 +200,17 @@ Result<size_t> Sockets::send(DatagramSocket& socket, Pieces data, OutgoingDatagr
     return answer;
 }
 
+Result<size_t> Sockets::receive_error(DatagramSocket& socket, Pieces into,
+                                      DatagramError& what) {
+    Result<size_t> answer;
+    const auto tried = attempt(false, {}, [&] {
+        answer = socket.receive_error(into, what);
+        return answer || answer.error() != EAGAIN;
+    });
+    if (!tried) return std::unexpected(tried.error());
+    return answer;
+}
+
 Result<size_t> Sockets::receive(DatagramSocket& socket, Pieces into, Datagram& what, int flags) {
     const bool waits = (flags & MSG_DONTWAIT) == 0 && !socket.non_blocking;
     Result<size_t> answer;

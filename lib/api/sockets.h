@@ -62,6 +62,8 @@ public:
     Result<size_t> receive(StreamSocket& socket, Pieces into, int flags);
     /// One datagram; `out` says where it goes. MSG_DONTWAIT, MSG_MORE.
     Result<size_t> send(DatagramSocket& socket, Pieces data, OutgoingDatagram& out, int flags);
+    /// The next error of a datagram socket. EAGAIN: none, and nobody waits for one.
+    Result<size_t> receive_error(DatagramSocket& socket, Pieces into, DatagramError& what);
     /// One datagram; `what` is all of it but the data. Answers its whole size. MSG_DONTWAIT,
     /// MSG_PEEK.
     Result<size_t> receive(DatagramSocket& socket, Pieces into, Datagram& what, int flags);

@@ -156,6 +156,19 @@ Result<void> UdpSocket::set_path_mtu_discovery(PathMtuDiscovery how) {
     });
 }
 
+Result<void> UdpSocket::set_receive_errors(bool on) {
+    if (const int wrong = check()) return error(wrong);
+    if (!on) context_->stack().clear_errors(*endpoint_);
+    return configure([&](udp::Settings& settings) {
+        settings.v4.receive_errors = settings.v6.receive_errors = on;
+    });
+}
+
+std::optional<DatagramError> UdpSocket::receive_error() {
+    if (check() != 0 || endpoint_->errors.empty()) return std::nullopt;
+    return context_->stack().receive_error(*endpoint_);
+}
+
 SocketAddress UdpSocket::local() const {
     return endpoint_ != nullptr ? endpoint_->local : SocketAddress();
 }
@@ -179,8 +192,9 @@ namespace api {
 void Context::on_datagrams(udp::Endpoint& endpoint, uint8_t events) {
     const UdpSocket handle(this, &endpoint);
     auto* const handler = static_cast<UdpHandler*>(endpoint.owner);
-    if ((events & udp::Event::error) != 0 && endpoint.error != 0)
-        handler->on_error(handle, endpoint.error);
+    if ((events & udp::Event::error) != 0 && (endpoint.error != 0 || !endpoint.errors.empty()))
+        handler->on_error(handle, endpoint.error != 0 ? endpoint.error
+                                                      : endpoint.errors.front().error.error);
     if ((events & udp::Event::readable) != 0 && !endpoint.closed) handler->on_readable(handle);
     if ((events & udp::Event::writable) != 0 && !endpoint.closed) handler->on_writable(handle);
 }

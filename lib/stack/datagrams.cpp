@@ -133,7 +133,7 @@ void Stack::reply_port_unreachable(Classified& in) {
 }
 
 /// What a datagram of ours met on its way (RFC 8085 section 5.2). As in Linux, who is not connected
-/// is told nothing.
+/// is told nothing, unless he has asked for it.
 void Stack::apply_icmp_error(const tcp::FlowKey& key, const wire::Ip& quoted, Classified& in,
                              const wire::Icmp& icmp) {
     const uint32_t hash = hash_(key);
@@ -150,24 +150,48 @@ void Stack::apply_icmp_error(const tcp::FlowKey& key, const wire::Ip& quoted, Cl
     const bool too_big = v4 ? icmp.type == wire::icmp4::destination_unreachable &&
                                   icmp.code == wire::icmp4::code_fragmentation_needed
                             : icmp.type == wire::icmp6::packet_too_big;
-    const PathMtuDiscovery how = e->settings.of(quoted.destination).path_mtu_discovery;
+    const udp::FamilySettings& settings = e->settings.of(quoted.destination);
+    DatagramError told{.origin = v4 ? DatagramError::Origin::icmp : DatagramError::Origin::icmp6,
+                       .type = icmp.type,
+                       .code = icmp.code,
+                       .offender = in.ip.source,
+                       .destination = peer};
+    bool hard = false;
     if (too_big) {
-        const uint32_t sent = quoted.header_size + quoted.payload_size;
-        uint32_t mtu = v4 ? icmp.rest & 0xffff : icmp.rest;
-        if (mtu == 0) mtu = ip::plateau_below(sent);
-        mtu = std::max<uint32_t>(mtu, ip::path_mtu_min(quoted.destination.family()));
-        if (mtu >= sent) return counters_.drop(Drop::icmp_unhandled);
-        if (how != PathMtuDiscovery::interface && how != PathMtuDiscovery::omit)
-            datagram_path_mtus_.learn(quoted.destination, static_cast<uint16_t>(mtu), env_.now);
-        if (e->connected && how != PathMtuDiscovery::dont) udp::report(udp_env_, *e, EMSGSIZE);
-        return;
+        const auto mtu = learn_path_mtu(quoted, v4 ? icmp.rest & 0xffff : icmp.rest,
+                                        settings.path_mtu_discovery);
+        if (!mtu) return counters_.drop(Drop::icmp_unhandled);
+        told.error = EMSGSIZE;
+        told.info = *mtu;
+        hard = settings.path_mtu_discovery != PathMtuDiscovery::dont;
+    } else {
+        told.error = v4 ? wire::icmp4::error_of(icmp.type, icmp.code)
+                        : wire::icmp6::error_of(icmp.type, icmp.code);
+        hard = v4 ? wire::icmp4::is_hard(icmp.type, icmp.code)
+                  : wire::icmp6::is_hard(icmp.type, icmp.code);
     }
-    const int error = v4 ? wire::icmp4::error_of(icmp.type, icmp.code)
-                         : wire::icmp6::error_of(icmp.type, icmp.code);
-    const bool hard = v4 ? wire::icmp4::is_hard(icmp.type, icmp.code)
-                         : wire::icmp6::is_hard(icmp.type, icmp.code);
-    if (error == 0 || !hard || !e->connected) return counters_.drop(Drop::icmp_unhandled);
-    udp::report(udp_env_, *e, error);
+    const bool wanted = settings.receive_errors ? !too_big || hard : hard && e->connected;
+    if (told.error == 0 || !wanted) return counters_.drop(Drop::icmp_unhandled);
+    if (!settings.receive_errors) return udp::report(udp_env_, *e, told.error);
+    // What the message quotes behind the datagram's header.
+    in.frame.trim_front(in.upper_at + wire::Icmp::size + quoted.header_size + wire::Udp::size);
+    const uint32_t buffers = in.frame.size() > 0 ? in.frame.buffers() : 0;
+    told.data = std::move(in.frame).into_chain();
+    udp::report(udp_env_, *e, std::move(told), buffers);
+}
+
+/// What a path carries that carries no `quoted`; nothing where that is not news.
+std::optional<uint32_t> Stack::learn_path_mtu(const wire::Ip& quoted, uint32_t told,
+                                              PathMtuDiscovery how) {
+    const uint32_t sent = quoted.header_size + quoted.payload_size;
+    // A router older than RFC 1191 does not say.
+    const uint32_t said = told != 0 ? told : ip::plateau_below(sent);
+    const uint32_t mtu =
+        std::max<uint32_t>(said, ip::path_mtu_min(quoted.destination.family()));
+    if (mtu >= sent) return std::nullopt;
+    if (how != PathMtuDiscovery::interface && how != PathMtuDiscovery::omit)
+        datagram_path_mtus_.learn(quoted.destination, static_cast<uint16_t>(mtu), env_.now);
+    return mtu;
 }
 
 // --- sockets

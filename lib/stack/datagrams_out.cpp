@@ -165,7 +165,18 @@ Result<void> Stack::send(udp::Endpoint& e, OutgoingDatagram& out) {
     const size_t size = way->ip_size() + wire::Udp::size + out.data.size();
     const bool v4 = way->to.address.is_v4();
     const bool cut = may_be_cut(way->how) && !way->dont_fragment;
-    if ((v4 && size > 65535) || (!cut && size > mtu_of(*way))) return error(EMSGSIZE);
+    if (v4 && size > 65535) return error(EMSGSIZE);
+    if (const uint32_t mtu = mtu_of(*way); !cut && size > mtu) {
+        if (e.settings.of(way->to.address).receive_errors)
+            udp::report(udp_env_, e,
+                        {.error = EMSGSIZE,
+                         .origin = DatagramError::Origin::local,
+                         .info = mtu,
+                         .offender = Address::any(way->to.address.family()),
+                         .destination = way->to},
+                        0);
+        return error(EMSGSIZE);
+    }
     if (!may_send(e)) {
         ++counters_.udp_sndbuf_errors;
         return error(EAGAIN);

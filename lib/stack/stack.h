@@ -150,6 +150,8 @@ public:
     /// There is room to `send` now; else a writable event follows when there is.
     bool may_send(udp::Endpoint& e);
     Datagram receive(udp::Endpoint& e) { return udp::take(udp_env_, e); }
+    DatagramError receive_error(udp::Endpoint& e) { return udp::take_error(udp_env_, e); }
+    void clear_errors(udp::Endpoint& e) { udp::clear_errors(udp_env_, e); }
     /// By index; 0: as routes have it. EINVAL (no group), ENODEV, EADDRINUSE, ENOBUFS.
     Result<void> join(udp::Endpoint& e, const Address& group, InterfaceIndex interface);
     /// EADDRNOTAVAIL.
@@ -244,6 +246,8 @@ private:
     void tell_bound(const udp::Endpoint& e, bool bound);
     void apply_icmp_error(const tcp::FlowKey& key, const wire::Ip& quoted, Classified& in,
                           const wire::Icmp& icmp);
+    std::optional<uint32_t> learn_path_mtu(const wire::Ip& quoted, uint32_t told,
+                                           PathMtuDiscovery how);
     void reply_port_unreachable(Classified& in);
 
     // datagrams_out.cpp

@@ -39,6 +39,15 @@ struct Queued : QueueHook {
 using Queue = boost::intrusive::slist<Queued, boost::intrusive::cache_last<true>,
                                       boost::intrusive::constant_time_size<false>>;
 
+/// An error that waits to be read (IP_RECVERR). From its core's pool.
+struct QueuedError : QueueHook {
+    QueuedError(DatagramError&& told, uint32_t pinned) : error(std::move(told)), buffers(pinned) {}
+    DatagramError error;
+    uint32_t buffers;  ///< receive buffers that it pins
+};
+using ErrorQueue = boost::intrusive::slist<QueuedError, boost::intrusive::cache_last<true>,
+                                           boost::intrusive::constant_time_size<false>>;
+
 /// What the application is told.
 struct Event {
     static constexpr uint8_t readable = 1;
@@ -57,6 +66,7 @@ struct FamilySettings {
     std::optional<Address> multicast_source; ///< the address by which that was named
     PathMtuDiscovery path_mtu_discovery = PathMtuDiscovery::want;  ///< IP_MTU_DISCOVER
     bool dont_fragment = false;       ///< IPV6_DONTFRAG
+    bool receive_errors = false;      ///< IP_RECVERR, IPV6_RECVERR
 };
 
 struct Settings {
@@ -108,6 +118,7 @@ struct Endpoint : HashNode, ReadyHook, WaitHook {
     Settings settings;
     std::vector<Membership> groups;
     Queue queue;
+    ErrorQueue errors;
     uint32_t queued = 0;           ///< bytes that wait, counted with `overhead`
     uint32_t buffers = 0;          ///< receive buffers that they pin
     uint32_t sent = 0;             ///< bytes sent in turn `sent_turn`, counted likewise
@@ -136,16 +147,18 @@ using WaitList = boost::intrusive::list<Endpoint, boost::intrusive::base_hook<Wa
 
 /// What one core lends to its sockets. Owned by its stack.
 struct Env {
-    /// So many receive buffers as a core has may wait on all cores to be read, by half: frames come
-    /// from any core's. One socket has an eighth. Empty datagrams pin none, but take a place.
+    /// Of the receive buffers, half may wait to be read, on all cores together: frames come from
+    /// any core. One socket has an eighth. Empty datagrams pin none, but take a place.
     Env(observe::Counters& counting, size_t receive_buffers, size_t cores)
         : counters(counting),
           queued(receive_buffers),
+          errors(receive_buffers / 8),
           buffers_max(receive_buffers / 2 / cores),
           socket_buffers_max(receive_buffers / 8) {}
 
     observe::Counters& counters;
     Pool<Queued> queued;       ///< of all datagrams that wait
+    Pool<QueuedError> errors;  ///< and of all errors
     const size_t buffers_max;         ///< receive buffers that these may pin
     const size_t socket_buffers_max;  ///< and those of one socket
     size_t buffers = 0;        ///< and do
@@ -163,6 +176,13 @@ void deliver(Env& env, Endpoint& endpoint, Datagram datagram, uint32_t buffers);
 Datagram take(Env& env, Endpoint& endpoint);
 /// Something has gone wrong with what was sent: SO_ERROR.
 void report(Env& env, Endpoint& endpoint, int error);
+/// The same with all that is known of it, for who has asked for that (IP_RECVERR); it waits to be
+/// read, where there is room as for a datagram.
+void report(Env& env, Endpoint& endpoint, DatagramError error, uint32_t buffers);
+/// Takes the error that has waited longest; there is one. SO_ERROR is then that of the next.
+DatagramError take_error(Env& env, Endpoint& endpoint);
+/// The errors that wait are dropped.
+void clear_errors(Env& env, Endpoint& endpoint);
 /// What waits is dropped.
 void clear(Env& env, Endpoint& endpoint);
 

@@ -2,6 +2,7 @@
    outputs must be equal (differential.py). */
 #include "steps.h"
 
+#include <linux/errqueue.h>
 #include <netinet/udp.h>
 
 #define group "239.1.2.3"
@@ -381,6 +382,112 @@ static void refused(void) {
     T(receive_now(s[1], 100, 0));
     closed(s[0]);
     closed(s[1]);
+}
+
+/* The next error that waits: its errno; and what else was told of it. */
+static struct {
+    int size, flags, level, origin, type, code, info, to_port, to_is, offender_is;
+} told;
+static int error_of(int fd, const char *to, const char *offender) {
+    char space[256];
+    struct sockaddr_storage name, should;
+    struct iovec part = {.iov_base = text, .iov_len = 5};
+    struct msghdr message = {.msg_name = &name,
+                             .msg_namelen = sizeof(name),
+                             .msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = space,
+                             .msg_controllen = sizeof(space)};
+    int number = 0;
+    memset(&told, 0, sizeof(told));
+    memset(&name, 0, sizeof(name));
+    told.size = (int)CALL(recvmsg)(fd, &message, MSG_ERRQUEUE);
+    if (told.size < 0) return -1;
+    told.flags = message.msg_flags;
+    told.to_port = ntohs(name.ss_family == AF_INET ? ((struct sockaddr_in *)&name)->sin_port
+                                                   : ((struct sockaddr_in6 *)&name)->sin6_port);
+    const socklen_t length = address(&should, to, told.to_port);
+    told.to_is = message.msg_namelen == length && memcmp(&name, &should, 8) == 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        struct sock_extended_err error;
+        if (c->cmsg_type != (c->cmsg_level == IPPROTO_IP ? IP_RECVERR : IPV6_RECVERR)) continue;
+        memcpy(&error, CMSG_DATA(c), sizeof(error));
+        number = (int)error.ee_errno;
+        told.level = c->cmsg_level;
+        told.origin = error.ee_origin;
+        told.type = error.ee_type;
+        told.code = error.ee_code;
+        told.info = (int)error.ee_info;
+        address(&should, offender, 0);
+        told.offender_is = strchr(offender, ':') == NULL
+                               ? memcmp(CMSG_DATA(c) + sizeof(error), &should, 8) == 0
+                               : memcmp(CMSG_DATA(c) + sizeof(error), &should, 24) == 0;
+    }
+    return number;
+}
+static void tell(void) {
+    T(told.size);
+    T(told.flags);
+    T(told.level);
+    T(told.origin);
+    T(told.type);
+    T(told.code);
+    T(told.info);
+    T(told.to_port);
+    T(told.to_is);
+    T(told.offender_is);
+}
+
+static void errors(void) {
+    heading("errors");
+    bound(0, a1, 5035);
+    T(get(s[0], IPPROTO_IP, IP_RECVERR));
+    T(error_of(s[0], a1, a1));
+    T(set(s[0], IPPROTO_IP, IP_RECVERR, 1));
+    T(get(s[0], IPPROTO_IP, IP_RECVERR));
+    T(error_of(s[0], a1, a1));
+    T(send_to(s[0], a1, 5036, "nobody"));
+    pause_for(5);
+    T(events(s[0], POLLIN | POLLOUT, 0));
+    T(error_of(s[0], a1, a1));
+    tell();
+    T(events(s[0], POLLIN | POLLOUT, 0));
+    T(get(s[0], SOL_SOCKET, SO_ERROR));
+    T(send_to(s[0], a1, 5036, "one"));
+    pause_for(5);
+    T(send_to(s[0], a1, 5037, "told by the next"));
+    T(send_to(s[0], a1, 5037, "two"));
+    pause_for(5);
+    T(error_of(s[0], a1, a1));
+    T(told.to_port);
+    T(told.size);
+    T(get(s[0], SOL_SOCKET, SO_ERROR));
+    T(events(s[0], POLLIN | POLLOUT, 0));
+    T(error_of(s[0], a1, a1));
+    T(told.to_port);
+    T(error_of(s[0], a1, a1));
+    T(set(s[0], IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO));
+    T(send_size(s[0], "10.9.0.77", 5036, 2000, 0));
+    T(events(s[0], POLLIN | POLLOUT, 0));
+    T(get(s[0], SOL_SOCKET, SO_ERROR));
+    T(error_of(s[0], "10.9.0.77", "0.0.0.0"));
+    T(told.origin);
+    T(told.info);
+    T(told.size);
+    T(send_to(s[0], a1, 5036, "x"));
+    pause_for(5);
+    T(set(s[0], IPPROTO_IP, IP_RECVERR, 0));
+    T(error_of(s[0], a1, a1));
+    T(get(s[0], SOL_SOCKET, SO_ERROR));
+    closed(s[0]);
+    bound(0, six, 5038);
+    T(set(s[0], IPPROTO_IPV6, IPV6_RECVERR, 1));
+    T(send_to(s[0], six, 5036, "nobody"));
+    pause_for(5);
+    T(events(s[0], POLLIN | POLLOUT, 0));
+    T(error_of(s[0], six, six));
+    tell();
+    closed(s[0]);
 }
 
 static void shut(void) {
@@ -845,6 +952,7 @@ int main(void) {
     datagrams();
     connected();
     refused();
+    errors();
     shut();
     waiting();
     batches();

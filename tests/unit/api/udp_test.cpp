@@ -357,6 +357,60 @@ TEST_P(Datagrams, errors_of_others_and_soft_ones_are_not_told) {
     EXPECT_EQ(heard_a_.errors, (std::vector<int>{ECONNREFUSED}));
 }
 
+TEST_P(Datagrams, who_asks_is_told_all_that_went_wrong) {
+    using Origin = DatagramError::Origin;
+    UdpSocket from = open(a_, heard_a_, 1000);
+    ASSERT_TRUE(from.set_receive_errors(true));
+    const size_t before = a_.buffers_available();
+    ASSERT_TRUE(from.send("quoted", SocketAddress{at(9), 2000}));
+    net_.advance(1_ms);
+    const auto packet = sent();
+    ASSERT_TRUE(packet);
+    push_icmp(a_, v4() ? 3 : 1, v4() ? 1 : 0, 0, at(8), *packet);  // soft, and not connected
+    net_.advance(1_ms);
+    ASSERT_EQ(heard_a_.errors.size(), 1U);
+    const auto error = from.receive_error();
+    ASSERT_TRUE(error);
+    EXPECT_EQ(error->error, v4() ? EHOSTUNREACH : ENETUNREACH);
+    EXPECT_EQ(error->origin, v4() ? Origin::icmp : Origin::icmp6);
+    EXPECT_EQ(error->type, v4() ? 3 : 1);
+    EXPECT_EQ(error->code, v4() ? 1 : 0);
+    EXPECT_EQ(error->offender, at(8));
+    EXPECT_EQ(error->destination, (SocketAddress{at(9), 2000}));
+    EXPECT_FALSE(from.receive_error());
+    EXPECT_EQ(from.take_error(), 0);
+    // A real host's message quotes the payload, too.
+    ASSERT_TRUE(from.send("quoted", SocketAddress{at(2), 2000}));
+    net_.advance(1_ms);
+    auto refused = from.receive_error();
+    ASSERT_TRUE(refused);
+    EXPECT_EQ(refused->error, ECONNREFUSED);
+    EXPECT_EQ(refused->data.size(), 6U);
+    refused.reset();
+    ASSERT_TRUE(from.set_path_mtu_discovery(PathMtuDiscovery::always));
+    EXPECT_EQ(from.send(std::string(2000, 'x'), SocketAddress{at(2), 2000}).error(), EMSGSIZE);
+    const auto own = from.receive_error();
+    ASSERT_TRUE(own);
+    EXPECT_EQ(own->origin, Origin::local);
+    EXPECT_EQ(own->info, 1500U);
+    EXPECT_EQ(from.take_error(), 0);
+    // Nobody reads them: bounded as datagrams are.
+    ASSERT_TRUE(from.set_receive_buffer(3000));
+    for (int i = 0; i < 50; ++i) {
+        push_icmp(a_, v4() ? 3 : 1, v4() ? 3 : 4, 0, at(8), *packet);
+        net_.advance(1_ms);
+    }
+    size_t kept = 0;
+    while (from.receive_error()) ++kept;
+    EXPECT_EQ(kept, 3000U / 512 + 1);
+    EXPECT_EQ(from.take_error(), 0) << "the last that was read";
+    push_icmp(a_, v4() ? 3 : 1, v4() ? 3 : 4, 0, at(8), *packet);
+    net_.advance(1_ms);
+    ASSERT_TRUE(from.close());
+    net_.advance(1_ms);
+    EXPECT_EQ(a_.buffers_available(), before);
+}
+
 TEST_P(Datagrams, that_nobody_reads_are_bounded_and_counted) {
     heard_b_.reads = false;
     UdpSocket from = open(a_, heard_a_, 1000);

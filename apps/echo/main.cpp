@@ -52,17 +52,30 @@ struct Echo final : ListenHandler {
     }
 };
 
-/// Answers each datagram, to a group too, from an address of its own.
-struct DatagramEcho final : UdpHandler {
+/// Answers datagrams from the address that they were sent to; those to a group from any, on one
+/// core alone.
+class DatagramEcho final : public UdpHandler {
+public:
+    explicit DatagramEcho(bool answers_groups) : answers_groups_(answers_groups) {}
+
     void on_readable(UdpSocket socket) override {
+        const uint16_t own_port = socket.local().port;
         while (auto datagram = socket.receive()) {
+            if (datagram->source.port == own_port) continue;  // another echo: without an end
             OutgoingDatagram back;
             back.destination = datagram->source;
+            back.source = datagram->destination;
             back.data = std::move(datagram->data);
-            // One that cannot go back is lost, as datagrams are.
+            // One that cannot go back is lost, as datagrams are; but a group has no address.
+            const auto sent = socket.send(back);
+            if (sent || sent.error() == EAGAIN || !answers_groups_) continue;
+            back.source.reset();
             static_cast<void>(socket.send(back));
         }
     }
+
+private:
+    const bool answers_groups_;
 };
 
 /// What one core listens on; false where it cannot.
@@ -70,7 +83,8 @@ bool listen(Stack& stack, uint16_t port, const std::vector<Address>& groups, Ech
             DatagramEcho& datagrams) {
     if (!stack.listen({Address(), port}, echo)) return false;
     auto socket = UdpSocket::open(stack, {Address(), port}, datagrams);
-    return socket && std::ranges::all_of(groups, [&](const Address& group) {
+    if (!socket || stack.core() != 0) return socket.has_value();
+    return std::ranges::all_of(groups, [&](const Address& group) {
         return socket->join(group, 1).has_value();
     });
 }
@@ -93,12 +107,13 @@ int main(int argc, char** argv) {
     }
     const apps::Signals signals;
     Echo echo;  // these outlive the loops that call them
-    DatagramEcho datagrams;
+    DatagramEcho first{true}, others{false};
     auto runtime = apps::start(options);
     if (!runtime) return apps::fail(runtime.error());
     std::atomic<bool> listening{true};
     const auto running = (*runtime)->run([&](Stack& stack) {
-        if (!listen(stack, port, groups, echo, datagrams)) listening = false;
+        if (!listen(stack, port, groups, echo, stack.core() == 0 ? first : others))
+            listening = false;
     });
     if (!running) return apps::fail(running.error());
     // Every core has set up once it answers.

@@ -31,7 +31,7 @@ struct Datagram {
 struct OutgoingDatagram {
     std::optional<SocketAddress> destination;  ///< none: to whom the socket is connected
     std::optional<Address> source;             ///< one of ours
-    InterfaceIndex interface = 0;  ///< by which to go to a group
+    InterfaceIndex interface = 0;  ///< by which to go; 0: as routes, or the socket, have it
     std::optional<uint8_t> ttl;    ///< or hop limit, from 1 on
     std::optional<uint8_t> tos;    ///< DSCP and ECN; traffic class of IPv6
     BufferChain data;              ///< its payload; may be empty

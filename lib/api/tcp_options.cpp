@@ -40,7 +40,7 @@ int seconds_of(uint8_t timeouts) {
     return period;
 }
 
-constexpr uint32_t window_clamp_least = receive_buffer_least / 2;
+constexpr int window_clamp_least = receive_buffer_least / 2;
 
 }  // namespace
 
@@ -141,9 +141,9 @@ Result<void> StreamSocket::set_listening_option(int name, int is) {
         case TCP_WINDOW_CLAMP: {
             // Linux: none only while there is no connection, and none smaller than half of its
             // smallest buffer.
-            if (is == 0 && connection_) return error(EINVAL);
-            const auto asked = static_cast<uint32_t>(is);
-            options_.window_clamp = is == 0 ? 0 : std::max(asked, window_clamp_least);
+            if (is == 0 && (connection_ || listener_ != nullptr)) return error(EINVAL);
+            options_.window_clamp =
+                is == 0 ? 0 : static_cast<uint32_t>(std::max(is, window_clamp_least));
             if (connection_)
                 tcp::set_window_clamp(stack().env(), *tcb(), options_.window_clamp);
             return {};

@@ -114,6 +114,7 @@ bool FragmentTable::insert(Datagram& datagram, const Ip& ip, buf::Frame frame) {
     if (buffers_ + frame.buffers() > buffers_limit_) return false;
     buffers_ += frame.buffers();
     datagram.buffers += frame.buffers();
+    datagram.ttl = std::min(datagram.ttl, ip.ttl);
     datagram.ecn_seen |= static_cast<uint8_t>(1 << (ip.tos & 3));
     if (begin == 0) {
         datagram.header_size = ip.header_size;
@@ -152,6 +153,7 @@ buf::Frame FragmentTable::join(Datagram& datagram) {
     header.source = datagram.source;
     header.destination = datagram.destination;
     header.tos = datagram.tos;
+    header.ttl = datagram.ttl;
     header.protocol = datagram.protocol;
     header.payload_size = datagram.total - datagram.inner_headers;
     header.emit(at, true);

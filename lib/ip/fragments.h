@@ -52,6 +52,7 @@ private:
         uint16_t header_size = 0;  // of the first fragment, as kept
         uint32_t inner_headers = 0;  // bytes of that which count as fragmented
         uint8_t tos = 0;           // of the first fragment
+        uint8_t ttl = UINT8_MAX;   // the least of all: who was further away than he may be, is
         uint8_t ecn_seen = 0;      // bit i: a fragment whose ECN field is i
         size_t buffers = 0;         // that the pieces pin
         std::vector<Piece> pieces;  // ordered by begin

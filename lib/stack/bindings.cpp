@@ -84,18 +84,20 @@ Result<Binding*> Bindings::bind_to_any_port(const Address& address, const BindOp
     const uint32_t count = uint32_t{last} - first + 1;
     // Nobody shares a port that he has not asked for.
     const BindOptions alone{.v6_only = options.v6_only};
-    const auto is_free = [&](uint16_t port) {
-        return suits(port) && !is_taken(Binding({address, port}, alone));
-    };
+    const auto is_free = [&](uint16_t port) { return !is_taken(Binding({address, port}, alone)); };
     const uint64_t drawn =
         secret_({reinterpret_cast<const uint8_t*>(&++drawn_), sizeof(drawn_)});
     const auto start = static_cast<uint32_t>(drawn % count);
     auto step = static_cast<uint32_t>((drawn >> 32) % count) + 1;
     while (std::gcd(step, count) != 1) ++step;  // each port once
     uint64_t at = start;
-    for (uint32_t i = 0; i < std::min(count, tries_max); ++i, at += step)
-        if (const auto port = static_cast<uint16_t>(first + at % count); is_free(port))
-            return bind({address, port}, options);
+    uint32_t tries = 0;
+    for (uint32_t i = 0; i < count && tries < tries_max; ++i, at += step) {
+        const auto port = static_cast<uint16_t>(first + at % count);
+        if (!suits(port)) continue;
+        if (is_free(port)) return bind({address, port}, options);
+        ++tries;
+    }
     return error(EADDRINUSE);
 }
 

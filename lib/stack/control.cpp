@@ -75,7 +75,8 @@ void Stack::receive_message(const Message& message) {
         cores = listener->listening ? cores | bit : cores & ~bit;
         if (cores == 0) directory_.erase(what);
     } else if (const auto* path = std::get_if<PathMtuNews>(&message)) {
-        path_mtus_.learn(path->destination, path->mtu, env_.now);
+        (path->datagrams ? datagram_path_mtus_ : path_mtus_)
+            .learn(path->destination, path->mtu, env_.now);
     } else if (const auto* group = std::get_if<GroupNews>(&message)) {
         groups_.learn(group->interface, group->group, group->core, group->member);
     } else if (const auto* querier = std::get_if<QuerierNews>(&message)) {

@@ -189,8 +189,11 @@ std::optional<uint32_t> Stack::learn_path_mtu(const wire::Ip& quoted, uint32_t t
     const uint32_t mtu =
         std::max<uint32_t>(said, ip::path_mtu_min(quoted.destination.family()));
     if (mtu >= sent) return std::nullopt;
-    if (how != PathMtuDiscovery::interface && how != PathMtuDiscovery::omit)
-        datagram_path_mtus_.learn(quoted.destination, static_cast<uint16_t>(mtu), env_.now);
+    if (how == PathMtuDiscovery::interface || how == PathMtuDiscovery::omit) return mtu;
+    const auto field = static_cast<uint16_t>(mtu);
+    datagram_path_mtus_.learn(quoted.destination, field, env_.now);
+    for (uint16_t core = 0; core < steering_.cores(); ++core)
+        if (core != core_) host_.tell(core, PathMtuNews{quoted.destination, field, true});
     return mtu;
 }
 
@@ -213,7 +216,8 @@ void Stack::set_reuse(udp::Endpoint& e, const BindOptions& options) {
 }
 
 Result<void> Stack::bind(udp::Endpoint& e, const SocketAddress& local) {
-    return bind_to(e, local, [this](uint16_t port) { return is_own(port); });
+    return bind_to(e, local,
+                   [this](uint16_t port) { return is_own(port, udp::protocol); });
 }
 
 Result<void> Stack::bind_to(udp::Endpoint& e, const SocketAddress& local,
@@ -290,13 +294,16 @@ Result<void> Stack::connect(udp::Endpoint& e, const SocketAddress& remote) {
     const auto local = addresses_.find(way->from.address);
     if (!local) return error(EADDRNOTAVAIL);
     tcp::FlowKey key{remote.address, remote.port, 0, *local, udp::protocol};
-    // So that what answers comes to this core by itself.
+    // Best a port whose answers come to this core by themselves.
     const auto suits = [&](uint16_t port) {
+        if (!is_own(port, udp::protocol)) return false;
         key.local_port = port;
         return steering_.cores() == 1 || owner_of(key) == core_;
     };
-    if (e.binding == nullptr)
-        if (const auto bound = bind_to(e, {e.local.address, 0}, suits); !bound) return bound;
+    if (e.binding == nullptr && !bind_to(e, {e.local.address, 0}, suits))
+        if (const auto bound = autobind(e); !bound) return bound;
+    key.local_port = e.local.port;
+    if (is_claimed(key, hash_(key))) return error(EADDRNOTAVAIL);
     leave_table(e);
     e.connected = true;
     e.remote = remote;

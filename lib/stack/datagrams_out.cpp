@@ -114,7 +114,8 @@ Result<Way> Stack::way_of(udp::Endpoint& e, const OutgoingDatagram& out) {
     const uint8_t ttl = settings.ttl != 0 ? settings.ttl
                                           : static_cast<uint8_t>(config_.ip.ip_default_ttl);
     way.ttl = out.ttl.value_or(to.is_multicast() ? settings.multicast_ttl : ttl);
-    if (!out.destination && !way.group) way.cached = &e.next_hop;
+    way.named = out.interface != 0;
+    if (!out.destination && !way.group && !way.named) way.cached = &e.next_hop;
     return way;
 }
 
@@ -206,7 +207,8 @@ Result<void> Stack::send_on(const Way& way, const BufferChain& data) {
     const ip::Interface& out = interfaces_[hop.interface];
     ip::Neighbour* neighbour = nullptr;
     if (!way.group && !out.loopback) {
-        neighbour = next_hop(way.to.address, way.cached, hop);
+        neighbour = way.named ? neighbours_.get(hop.interface, hop.address, env_.now)
+                              : next_hop(way.to.address, way.cached, hop);
         if (neighbour == nullptr) {
             counters_.drop(Drop::no_route);
             return error(ENOBUFS);

@@ -43,6 +43,7 @@ struct ClaimRefused {
 struct PathMtuNews {
     Address destination;
     uint16_t mtu;
+    bool datagrams = false;  ///< of a datagram that met it: of no account for connections
 };
 /// A core is in a multicast group, or no longer.
 struct GroupNews {

@@ -1,4 +1,5 @@
 // How connections and listeners begin and end: tables, pools, ports.
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 
@@ -57,12 +58,18 @@ tcp::Listener* Stack::find_listener(const Address& local, uint16_t port, uint32_
 
 Result<Binding*> Stack::bind(const SocketAddress& local, const BindOptions& options) {
     if (!may_bind(local.address)) return error(EADDRNOTAVAIL);
-    return bind_in(bindings_, local, options, [this](uint16_t port) { return is_own(port); });
+    return bind_in(bindings_, local, options, [this](uint16_t port) { return is_own(port, 0); });
 }
 
-/// Ports that this core chooses by itself: no two cores choose the same, so that what comes to one
-/// can be meant for nobody else.
-bool Stack::is_own(uint16_t port) const { return port % steering_.cores() == core_; }
+/// A port that this core may choose by itself: no two cores choose the same, nor one on which
+/// another listens, so that what comes to it can be meant for nobody else.
+bool Stack::is_own(uint16_t port, uint16_t protocol) const {
+    if (steering_.cores() == 1) return true;
+    return port % steering_.cores() == core_ &&
+           std::ranges::none_of(directory_, [&](const auto& entry) {
+               return entry.first.port == port && entry.first.protocol == protocol;
+           });
+}
 
 Result<Binding*> Stack::bind_in(Bindings& bindings, const SocketAddress& local,
                                 const BindOptions& options,

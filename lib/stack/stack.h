@@ -104,9 +104,11 @@ public:
     /// TCP_SAVED_SYN: what began a connection, until it is dropped or the connection ends; empty
     /// where nobody asked for it.
     std::span<const uint8_t> saved_syn(const tcp::Connection& c) const {
-        return saved_syns_.find(c.key);
+        return c.in_table ? saved_syns_.find(c.key) : std::span<const uint8_t>();
     }
-    void drop_saved_syn(const tcp::Connection& c) { saved_syns_.remove(c.key); }
+    void drop_saved_syn(const tcp::Connection& c) {
+        if (c.in_table) saved_syns_.remove(c.key);
+    }
     /// The binding stays its owner's, and outlives the listener. EADDRINUSE, ENOBUFS.
     Result<tcp::Listener*> listen(Binding& binding, uint32_t backlog, void* owner);
     /// Both in one, with SO_REUSEADDR: a server may begin again while connections of its last life
@@ -331,7 +333,7 @@ private:
         in_the_way,  ///< now, and nobody will tell when no more
     };
     PortUse use_of(const tcp::FlowKey& key);
-    bool is_own(uint16_t port) const;
+    bool is_own(uint16_t port, uint16_t protocol) const;
     Result<Binding*> bind_in(Bindings& bindings, const SocketAddress& local,
                              const BindOptions& options,
                              const std::function<bool(uint16_t)>& suits);

@@ -14,6 +14,7 @@ struct Way {
     SocketAddress from, to;
     ip::NextHop hop;
     bool group = false;
+    bool named = false;  ///< the caller has said by which interface
     uint8_t ttl = 0;
     uint8_t tos = 0;
     PathMtuDiscovery how = PathMtuDiscovery::want;

@@ -187,7 +187,15 @@ void complete(Env& env, const HalfOpen& entry, const Segment& ack, Connection& c
     c.rcv_adv = c.rcv_nxt + offered_window(env);
     c.last_ack_sent = c.rcv_nxt;
     established(env, c);
+    if (const uint8_t ttl = entry.listener->min_ttl(c.key.remote); ttl != 0)
+        own_settings(env, c).min_ttl = ttl;
     std::optional<Duration> rtt;
+    // Who was to speak first has answered when he liked, and the timer meant nothing.
+    if (entry.acked) {
+        begin_estimates(env, c, rtt, 0);
+        ++env.counters.tcp_passive_opens;
+        return;
+    }
     if (entry.timed)
         rtt = Duration::from_us(static_cast<uint32_t>(env.now.ns() / 1000) - entry.answered_us);
     else if (entry.timestamps && ack.options.has_timestamps)

@@ -1,6 +1,7 @@
 // A UDP socket as its core sees it (RFC 768, RFC 8085): who it speaks for, what waits to be read.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include <boost/intrusive/list.hpp>
@@ -147,13 +148,16 @@ using WaitList = boost::intrusive::list<Endpoint, boost::intrusive::base_hook<Wa
 
 /// What one core lends to its sockets. Owned by its stack.
 struct Env {
+    static constexpr size_t burst_max = 512;
     /// Of the receive buffers, half may wait to be read, on all cores together: frames come from
-    /// any core. One socket has an eighth. Empty datagrams pin none, but take a place.
+    /// any core. But a core has room for what two turns bring. One socket has an eighth. Empty
+    /// datagrams pin none, but take a place.
     Env(observe::Counters& counting, size_t receive_buffers, size_t cores)
         : counters(counting),
           queued(receive_buffers),
           errors(receive_buffers / 8),
-          buffers_max(receive_buffers / 2 / cores),
+          buffers_max(std::max(receive_buffers / 2 / cores,
+                               std::min(receive_buffers / 2, burst_max))),
           socket_buffers_max(receive_buffers / 8) {}
 
     observe::Counters& counters;

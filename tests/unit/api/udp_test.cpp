@@ -635,7 +635,6 @@ TEST_P(Datagrams, routers_ask_and_are_answered) {
     ask(false, any, 64);  // from further than one hop
     net_.advance(6_s);
     EXPECT_FALSE(sent());
-    // An old router is answered in its own words, and for a while so is everybody.
     Bytes odd(v4() ? 10 : 26);  // of no version
     odd[0] = v4() ? 0x11 : 130;
     push(a_, v4() ? at(9) : *Address::parse("fe80::9"),
@@ -643,6 +642,7 @@ TEST_P(Datagrams, routers_ask_and_are_answered) {
          v4() ? wire::Protocol::igmp : wire::Protocol::icmpv6, odd, 2, 1, !v4());
     net_.advance(11_s);
     EXPECT_FALSE(sent());
+    // An old router is answered in its own words, and for a while so is everybody.
     ask(true, any);
     net_.advance(6_s);
     const auto old = sent();
@@ -707,7 +707,6 @@ TEST_P(Datagrams, to_a_group_reach_all_members_and_nobody_else) {
     EXPECT_EQ(counter(b_, "IcmpOutDestUnreachs"), 0U);
 }
 
-/// IPv6 has no broadcast, but a group in which everybody is.
 /// RFC 4291 section 2.7: interface-local groups are the host's own.
 TEST_P(Datagrams, groups_of_one_host_stay_there) {
     const Address own = v4() ? group() : *Address::parse("ff01::123");
@@ -760,6 +759,7 @@ TEST_P(Datagrams, without_a_source_are_for_all_or_for_nobody) {
     EXPECT_FALSE(seen(net_, b_)) << "nor is nobody told that nobody hears";
 }
 
+/// IPv6 has no broadcast, but a group in which everybody is.
 TEST_P(Datagrams, broadcast_needs_leave_and_reaches_all) {
     UdpSocket from = open(a_, heard_a_, 1000);
     if (!v4()) {

@@ -20,10 +20,10 @@ install_packages
 build=$MILLRACE_TOP/build
 configure "$build" --buildtype=release
 say "building"
-ninja -C "$build" apps/millrace-demo apps/millrace-httpd > /dev/null
+ninja -C "$build" apps/millrace-load apps/millrace-httpd > /dev/null
 
 if [ $tap = 0 ]; then
-    exec "$build/apps/millrace-demo" ${arguments[@]+"${arguments[@]}"}
+    exec "$build/apps/millrace-load" --role both --duration 5 ${arguments[@]+"${arguments[@]}"}
 fi
 
 [ "$(id -u)" = 0 ] || die "--tap makes a network device: run it as root"

@@ -132,6 +132,7 @@ if [ $quick = 0 ]; then
     python "interop" python3 -W ignore "$MILLRACE_TOP/tests/interop/interop.py" "$optimised"
     python "impaired wire" python3 -W ignore "$MILLRACE_TOP/tests/interop/impaired.py" "$optimised"
     python "demo link" python3 -W ignore "$MILLRACE_TOP/tests/interop/demo.py" "$optimised"
+    python "load" python3 -W ignore "$MILLRACE_TOP/tests/interop/load.py" "$optimised"
 fi
 if [ "$soak" != 0 ]; then
     python "soak" python3 -W ignore "$MILLRACE_TOP/tests/interop/demo.py" "$optimised" --soak "$soak"

@@ -19,6 +19,8 @@ HttpCounters& HttpCounters::operator+=(const HttpCounters& other) {
     connections += other.connections;
     requests += other.requests;
     bytes += other.bytes;
+    bytes_in += other.bytes_in;
+    bytes_out += other.bytes_out;
     for (const auto& [status, count] : other.by_status) by_status[status] += count;
     return *this;
 }

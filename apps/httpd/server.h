@@ -23,7 +23,9 @@ struct HttpOptions {
 struct HttpCounters {
     uint64_t connections = 0;
     uint64_t requests = 0;
-    uint64_t bytes = 0;  ///< of bodies
+    uint64_t bytes = 0;      ///< of bodies
+    uint64_t bytes_in = 0;   ///< of everything, taken from the stack
+    uint64_t bytes_out = 0;  ///< likewise, given to it
     std::map<int, uint64_t> by_status;
 
     HttpCounters& operator+=(const HttpCounters& other);

@@ -48,6 +48,7 @@ void HttpSession::on_readable(Connection) { work(); }
 void HttpSession::take_input() {
     if (blocked() || !input_.empty()) return;
     input_ = connection_.receive();
+    server_.counters_.bytes_in += input_.size();
 }
 
 void HttpSession::on_writable(Connection) { work(); }
@@ -63,6 +64,7 @@ void HttpSession::work() {
         if (!pending_.empty()) {
             const auto sent = connection_.send(pending_);
             if (!sent) return;
+            server_.counters_.bytes_out += *sent;
             pending_.erase(0, *sent);
             continue;
         }
@@ -131,7 +133,9 @@ void HttpSession::refuse(int status) {
 /// the connection and take the answer along. A bounded amount is thrown away instead.
 void HttpSession::drain() {
     connection_.shutdown();
-    input_.append(connection_.receive());
+    BufferChain more = connection_.receive();
+    server_.counters_.bytes_in += more.size();
+    input_.append(std::move(more));
     drained_ += input_.size();
     connection_.consumed(input_.size());
     input_.clear();
@@ -183,11 +187,12 @@ bool HttpSession::send_file() {
                                                                      2048, file_->size - offset));
         const auto sent = connection_.send(rest);
         if (!sent) return false;
-        file_offset_ += *sent;
-    } else {
-        if (!connection_.send(chain)) return false;
-        file_offset_ = offset;
+        offset = file_offset_ + *sent;
+    } else if (!connection_.send(chain)) {
+        return false;
     }
+    server_.counters_.bytes_out += offset - file_offset_;
+    file_offset_ = offset;
     if (file_offset_ == file_->size) file_.reset();
     return true;
 }

@@ -43,6 +43,7 @@ void Flood::burst(Instant now) {
 }
 
 bool Flood::send_one() {
+    if (options_.kind == FloodKind::udp) return send_datagram();
     const uint64_t dice = random_();
     const bool v4 = options_.sources.address.is_v4();
     std::array<uint8_t, 16> bytes = options_.sources.address.bytes();
@@ -67,6 +68,19 @@ bool Flood::send_one() {
         segment.ack = static_cast<uint32_t>(random_());
     }
     return stack_.send_raw(segment).has_value();
+}
+
+bool Flood::send_datagram() {
+    constexpr size_t socket_count = 64;
+    if (sockets_.size() < socket_count) {
+        const auto socket =
+            UdpSocket::open(stack_, {Address::any(options_.target.address.family()), 0},
+                            discard_);
+        if (socket) sockets_.push_back(*socket);
+    }
+    if (sockets_.empty()) return false;
+    next_socket_ = (next_socket_ + 1) % sockets_.size();
+    return sockets_[next_socket_].send("flood", options_.target).has_value();
 }
 
 void Flood::open_honest(Instant now) {

@@ -3,14 +3,17 @@
 
 #include <random>
 #include <unordered_map>
+#include <vector>
 
 #include <millrace/millrace.h>
+#include <millrace/udp.h>
 
 namespace millrace::apps {
 
 enum class FloodKind : uint8_t {
     syn,  ///< each opens a connection that nobody will complete
     ack,  ///< each claims to bring back a SYN cookie, or to belong to a connection
+    udp,  ///< datagrams from our own address and many ports
 };
 
 struct FloodOptions {
@@ -24,7 +27,7 @@ struct FloodOptions {
 };
 
 struct FloodCounters {
-    uint64_t segments = 0;          ///< of the flood
+    uint64_t segments = 0;          ///< of the flood, or datagrams
     uint64_t honest_attempted = 0;
     uint64_t honest_in_time = 0;    ///< established within `honest_patience`
     uint64_t honest_late = 0;       ///< established later, or not yet
@@ -49,7 +52,14 @@ public:
     void on_closed(Connection c, CloseReason reason) override;
 
 private:
+    /// Nobody wants the answers to its datagrams.
+    struct Discard final : UdpHandler {
+        void on_readable(UdpSocket socket) override {
+            while (socket.receive()) continue;
+        }
+    };
     bool send_one();
+    bool send_datagram();
     void open_honest(Instant now);
 
     static constexpr uint32_t burst_size = 64;
@@ -60,6 +70,9 @@ private:
     uint64_t due_sent_ = 0;    ///< segments of the schedule that have been sent
     uint64_t due_opened_ = 0;  ///< likewise honest attempts
     size_t next_address_ = 0;
+    Discard discard_;
+    std::vector<UdpSocket> sockets_;
+    size_t next_socket_ = 0;
     std::unordered_map<const void*, Instant> waiting_;  ///< attempts without an answer
     FloodCounters counters_;
 };

@@ -1,271 +1,252 @@
 #include "load/generator.h"
 
-#include <cstdio>
-
-#include <fmt/format.h>
-#include <llhttp.h>
+#include <algorithm>
 
 namespace millrace::apps {
 
-std::string_view name(LoadError error) {
-    constexpr std::array<std::string_view, load_error_count> names{
-        "refused",      "reset",      "timed-out", "unreachable",
-        "closed-early", "bad-answer", "status",    "no-port"};
-    return names[static_cast<size_t>(error)];
+namespace {
+
+uint64_t seed() {
+    std::random_device device;
+    return uint64_t{device()} << 32 | device();
 }
 
-uint64_t LoadCounters::errors_total() const {
-    uint64_t sum = 0;
-    for (const uint64_t n : errors) sum += n;
-    return sum;
+/// The rates at which connections begin by a schedule; none where they are simply kept.
+std::vector<RatePiece> connect_pieces(const Plan& plan) {
+    if (plan.mode == Mode::cps) return plan.pieces();
+    const double seconds = plan.connections / plan.rate;
+    if (plan.mode == Mode::concurrent) return {{seconds, plan.rate, plan.rate}};
+    return {};
 }
 
-LoadCounters& LoadCounters::operator+=(const LoadCounters& other) {
-    attempted += other.attempted;
-    established += other.established;
-    requests += other.requests;
-    bytes += other.bytes;
-    for (size_t i = 0; i < errors.size(); ++i) errors[i] += other.errors[i];
-    latency += other.latency;
-    return *this;
+std::vector<RatePiece> request_pieces(const Plan& plan) {
+    if (plan.mode == Mode::rps) return plan.pieces();
+    const double seconds = plan.uncounted_seconds() + plan.counted_seconds();
+    if (plan.mode == Mode::concurrent) return {{seconds, plan.trickle, plan.trickle}};
+    return {};
 }
 
-/// One of the N connections: connects, asks, checks the answer, asks again.
-class LoadConnection final : public ConnectionHandler {
-public:
-    explicit LoadConnection(Generator& generator) : generator_(generator) {}
-    ~LoadConnection() override {
-        if (file_ != nullptr) std::fclose(file_);
-    }
+}  // namespace
 
-    /// The first time; the generator is told how it went.
-    void open_first() {
-        first_ = true;
-        open();
-    }
-    void open() {
-        requests_ = 0;
-        generator_.count([](LoadCounters& c) { ++c.attempted; });
-        auto connection =
-            generator_.stack_.connect(generator_.options_.target, *this);
-        if (!connection) {
-            connection_ = {};
-            retry_ = true;
-            generator_.failed(connection.error() == EADDRNOTAVAIL ? LoadError::no_port
-                                                                  : LoadError::unreachable);
-            return;
-        }
-        retry_ = false;
-        connection_ = *connection;
-    }
-    /// Opens again what could not be opened for want of a port.
-    void retry() {
-        if (retry_) open();
-    }
-    void close() {
-        if (connection_) connection_.close();
-        connection_ = {};
-        asked_ = false;
-    }
-
-    void on_connected(Connection c) override {
-        generator_.count([](LoadCounters& counters) { ++counters.established; });
-        if (std::exchange(first_, false)) generator_.opened_or_failed();
-        c.set_no_delay(true);
-        ask();
-    }
-    void on_readable(Connection c) override {
-        BufferChain data = c.receive();
-        const size_t size = data.size();
-        generator_.count([&](LoadCounters& counters) { counters.bytes += size; });
-        for (Buffer buffer = data.pop_front(); !buffer.empty(); buffer = data.pop_front()) {
-            if (!take(buffer.bytes())) return again(LoadError::bad_answer);
-            if (connection_ != c) return;  // done with it, and on to the next
-        }
-        c.consumed(size);
-        if (!c.at_end()) return;
-        // A body may be as long as the connection lasts (RFC 9112 section 6.3).
-        if (http() && asked_ && llhttp_finish(&parser_) == HPE_OK && complete_) {
-            if (status_ != 200) generator_.failed(LoadError::status);
-            return completed(false);
-        }
-        again(LoadError::closed_early);
-    }
-    void on_writable(Connection) override { send_rest(); }
-    void on_closed(Connection, CloseReason reason) override {
-        connection_ = {};
-        if (std::exchange(first_, false)) generator_.opened_or_failed();
-        switch (reason) {
-            case CloseReason::closed: return again(LoadError::closed_early);
-            case CloseReason::reset: return again(LoadError::reset);
-            case CloseReason::refused: return again(LoadError::refused);
-            case CloseReason::timed_out: return again(LoadError::timed_out);
-            case CloseReason::unreachable: return again(LoadError::unreachable);
-        }
-    }
-
-private:
-    bool http() const { return generator_.options_.mode == LoadMode::http; }
-
-    void ask() {
-        asked_ = true;
-        asked_at_ = generator_.stack_.now();
-        unsent_ = generator_.request_;
-        expected_ = generator_.request_.size();
-        if (http()) {
-            llhttp_init(&parser_, HTTP_RESPONSE, &settings());
-            parser_.data = this;
-            complete_ = false;
-        }
-        send_rest();
-    }
-    void send_rest() {
-        while (connection_ && !unsent_.empty()) {
-            const auto sent = connection_.send(unsent_);
-            if (!sent) return;
-            unsent_.remove_prefix(*sent);
-        }
-    }
-
-    /// Checks a piece of the answer. False where it is not what was asked for.
-    bool take(std::span<const std::byte> bytes) {
-        if (!asked_) return false;
-        if (!http()) {
-            // The echo of our own message, byte for byte.
-            const size_t at = generator_.request_.size() - expected_;
-            if (bytes.size() > expected_ ||
-                std::memcmp(bytes.data(), generator_.request_.data() + at, bytes.size()) != 0)
-                return false;
-            expected_ -= bytes.size();
-            if (expected_ == 0) completed(true);
-            return true;
-        }
-        const char* at = reinterpret_cast<const char*>(bytes.data());
-        if (llhttp_execute(&parser_, at, bytes.size()) != HPE_OK) return false;
-        if (complete_) {
-            if (status_ != 200) generator_.failed(LoadError::status);
-            completed(keep_alive_);
-        }
-        return true;
-    }
-
-    void completed(bool keep) {
-        asked_ = false;
-        ++requests_;
-        const Duration latency = generator_.stack_.now() - asked_at_;
-        generator_.count([&](LoadCounters& c) {
-            ++c.requests;
-            c.latency.add(latency);
-        });
-        if (generator_.options_.output) {
-            if (file_ != nullptr && std::fflush(file_) != 0)
-                generator_.failed(LoadError::bad_answer);
-            generator_.done_ = true;
-            return close();
-        }
-        const uint64_t limit = generator_.options_.requests_per_connection;
-        if (generator_.stopping_) return close();
-        if (keep && (limit == 0 || requests_ < limit)) return ask();
-        close();
-        open();
-    }
-
-    void again(LoadError error) {
-        close();
-        if (generator_.stopping_) return;
-        generator_.failed(error);
-        if (generator_.options_.output)
-            generator_.done_ = true;
+Generator::Generator(Stack& stack, const Plan& plan, uint16_t index, uint16_t count)
+    : stack_(stack), plan_(plan), exchanges_(plan, seed()), random_(seed()) {
+    const uint32_t share =
+        plan.connections / count + (index < plan.connections % count ? 1 : 0);
+    const double part = static_cast<double>(share) / plan.connections;
+    const double phase = static_cast<double>(index) / count;
+    connects_ = Schedule(connect_pieces(plan), part, phase, plan.arrivals, seed());
+    requests_ = Schedule(request_pieces(plan), part, phase, plan.arrivals, seed());
+    SessionOwner& owner = *this;
+    for (uint32_t i = 0; i < share; ++i) {
+        if (plan.protocol == Protocol::udp)
+            sessions_.push_back(std::make_unique<DatagramSession>(owner));
         else
-            open();
-    }
-
-    void write(const char* at, size_t size) {
-        if (!generator_.options_.output) return;
-        if (file_ == nullptr) file_ = std::fopen(generator_.options_.output->c_str(), "wb");
-        if (file_ == nullptr || std::fwrite(at, 1, size, file_) != size)
-            generator_.failed(LoadError::bad_answer);
-    }
-
-    static const llhttp_settings_t& settings() {
-        static const llhttp_settings_t instance = [] {
-            llhttp_settings_t s;
-            llhttp_settings_init(&s);
-            s.on_body = [](llhttp_t* parser, const char* at, size_t size) {
-                static_cast<LoadConnection*>(parser->data)->write(at, size);
-                return 0;
-            };
-            s.on_message_complete = [](llhttp_t* parser) {
-                // Only here does the parser know: it forgets when it goes on.
-                auto& self = *static_cast<LoadConnection*>(parser->data);
-                self.complete_ = true;
-                self.status_ = parser->status_code;
-                self.keep_alive_ = llhttp_should_keep_alive(parser) != 0;
-                return 0;
-            };
-            return s;
-        }();
-        return instance;
-    }
-
-    Generator& generator_;
-    Connection connection_;
-    llhttp_t parser_{};
-    std::string_view unsent_;
-    size_t expected_ = 0;
-    uint64_t requests_ = 0;
-    Instant asked_at_;
-    bool asked_ = false;
-    bool complete_ = false;
-    bool keep_alive_ = false;
-    int status_ = 0;
-    bool retry_ = false;
-    bool first_ = false;
-    std::FILE* file_ = nullptr;
-};
-
-Generator::Generator(Stack& stack, const LoadOptions& options, uint32_t share)
-    : stack_(stack), options_(options) {
-    if (options.mode == LoadMode::http) {
-        request_ = fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: millrace-load\r\n{}\r\n",
-                               options.path, options.target.to_string(),
-                               options.requests_per_connection == 1 ? "Connection: close\r\n" : "");
-    } else {
-        for (uint32_t i = 0; i < options.size; ++i)
-            request_ += static_cast<char>('a' + i % 26);
-    }
-    for (uint32_t i = 0; i < share; ++i)
-        connections_.push_back(std::make_unique<LoadConnection>(*this));
-}
-
-Generator::~Generator() = default;
-
-void Generator::start() {
-    while (!stopping_ && next_ < connections_.size() && opening_ < opening_max) {
-        ++opening_;
-        connections_[next_++]->open_first();
+            sessions_.push_back(std::make_unique<StreamSession>(owner));
+        closed_.push_back(sessions_.back().get());
     }
 }
 
-/// One of the first openings has its answer: the next may follow.
-void Generator::opened_or_failed() {
-    --opening_;
-    start();
+void Generator::open() {
+    if (plan_.mode == Mode::concurrent)
+        connects_.begin(stack_.now());
+    else if (plan_.mode != Mode::cps)
+        wanted_ = static_cast<uint32_t>(sessions_.size());
+}
+
+bool Generator::is_open() const {
+    if (plan_.mode == Mode::cps) return true;
+    return established_ + failed_ >= sessions_.size();
+}
+
+void Generator::begin() {
+    begun_ = true;
+    if (plan_.mode == Mode::cps) connects_.begin(stack_.now());
+    if (is_scheduled()) {
+        requests_.begin(stack_.now());
+        return;
+    }
+    for (const auto& session : sessions_) ask_next(*session);
 }
 
 void Generator::stop() {
+    // What is due has its chance; more than that the generator was not able to do.
+    const Instant now = stack_.now();
+    run_connects(now);
+    run_requests(now);
     stopping_ = true;
-    for (auto& connection : connections_) connection->close();
+    for (Schedule* schedule : {&connects_, &requests_}) {
+        for (size_t i = 0; i < backlog_max && schedule->next() <= now; ++i) {
+            schedule->take();
+            ++figures_->unsent;
+        }
+        schedule->end();
+    }
+    figures_->unsent += backlog_.size();
+    backlog_.clear();
+    wanted_ = 0;
+    for (const auto& session : sessions_)
+        if (session->standing) session->finish();
 }
 
-LoadCounters Generator::take_interval() {
-    for (auto& connection : connections_)
-        if (!stopping_) connection->retry();
-    return std::exchange(interval_, LoadCounters());
+void Generator::abandon() {
+    for (const auto& session : sessions_)
+        if (session->standing) session->abandon();
+    standing_ = 0;
+    established_ = 0;
 }
 
-void Generator::failed(LoadError error) {
-    count([&](LoadCounters& c) { ++c.errors[static_cast<size_t>(error)]; });
+std::unique_ptr<Figures> Generator::exchange(std::unique_ptr<Figures> empty) {
+    return std::exchange(figures_, std::move(empty));
+}
+
+bool Generator::on_turn(Stack&, Instant now) {
+    if (stopping_) return false;
+    bool busy = run_connects(now);
+    busy |= open_missing(now);
+    busy |= run_requests(now);
+    return busy;
+}
+
+/// Connections that are to stand and do not: new ones, or those that have ended.
+bool Generator::open_missing(Instant now) {
+    if (standing_ >= wanted_ || now < opening_again_) return false;
+    bool any = false;
+    while (standing_ < wanted_ && opening_ < opening_max && now >= opening_again_ &&
+           !closed_.empty()) {
+        open_one(now);
+        any = true;
+    }
+    return any;
+}
+
+bool Generator::run_connects(Instant now) {
+    if (connects_.next() > now) return false;
+    for (uint32_t i = 0; i < due_max && connects_.next() <= now; ++i) {
+        const Instant intended = connects_.take();
+        late(intended, now);
+        if (plan_.mode == Mode::concurrent) {
+            wanted_ = std::min(wanted_ + 1, static_cast<uint32_t>(sessions_.size()));
+        } else if (closed_.empty()) {
+            keep_for_later(intended);
+        } else {
+            open_one(intended);
+        }
+    }
+    return true;
+}
+
+/// One that has no connection gets one.
+void Generator::open_one(Instant intended) {
+    Session& session = *closed_.back();
+    closed_.pop_back();
+    session.standing = true;
+    ++standing_;
+    ++opening_;
+    session.open(intended);
+}
+
+bool Generator::run_requests(Instant now) {
+    if (requests_.next() > now) return false;
+    for (uint32_t i = 0; i < due_max && requests_.next() <= now; ++i) {
+        const Instant intended = requests_.take();
+        late(intended, now);
+        Session* session = plan_.mode == Mode::concurrent ? any_with_room() : take_listed();
+        if (session == nullptr) {
+            keep_for_later(intended);
+            continue;
+        }
+        session->ask(intended);
+        if (session->has_room()) list(*session);
+    }
+    return true;
+}
+
+void Generator::keep_for_later(Instant intended) {
+    if (backlog_.size() < backlog_max)
+        backlog_.push_back(intended);
+    else
+        ++figures_->unsent;
+}
+
+/// The session that has had room for longest.
+Session* Generator::take_listed() {
+    while (!listed_.empty()) {
+        Session* session = listed_.front();
+        listed_.pop_front();
+        session->listed = false;
+        if (session->has_room()) return session;
+    }
+    return nullptr;
+}
+
+/// Any of all, so that each connection has the same chance; or else one that has room for certain.
+Session* Generator::any_with_room() {
+    for (int attempts = 0; attempts < 8; ++attempts) {
+        Session& session = *sessions_[random_() % sessions_.size()];
+        if (session.has_room()) return &session;
+    }
+    return take_listed();
+}
+
+void Generator::list(Session& session) {
+    if (std::exchange(session.listed, true)) return;
+    listed_.push_back(&session);
+}
+
+SocketAddress Generator::next_source() {
+    SocketAddress from{Address::any(plan_.target.address.family()), 0};
+    if (!plan_.sources.empty())
+        from.address = plan_.sources[next_source_++ % plan_.sources.size()];
+    return from;
+}
+
+void Generator::on_open(Session& session) {
+    session.is_open = true;
+    --opening_;
+    ++established_;
+    ask_next(session);
+}
+
+void Generator::on_room(Session& session) {
+    if (plan_.think_ms > 0 && !stopping_) return session.think();
+    ask_next(session);
+}
+
+/// As much as it has room for: of what had to wait, or whatever it wants where no schedule says.
+void Generator::ask_next(Session& session) {
+    while (session.has_room()) {
+        if (is_scheduled() && backlog_.empty()) return list(session);
+        if (!begun_ || stopping_) return;
+        Instant intended = stack_.now();
+        if (is_scheduled()) {
+            intended = backlog_.front();
+            backlog_.pop_front();
+        }
+        session.ask(intended);
+    }
+}
+
+void Generator::on_end(Session& session, bool failed) {
+    session.standing = false;
+    --standing_;
+    closed_.push_back(&session);
+    if (std::exchange(session.is_open, false))
+        --established_;
+    else
+        --opening_;
+    if (failed) {
+        ++failed_;
+        opening_again_ = stack_.now() + pause;
+    }
+    if (plan_.output) {
+        has_output_ = true;
+        wanted_ = 0;
+    }
+    // A connection of the schedule that had to wait for this one's end.
+    if (plan_.mode != Mode::cps || stopping_ || backlog_.empty()) return;
+    const Instant intended = backlog_.front();
+    backlog_.pop_front();
+    open_one(intended);
 }
 
 }  // namespace millrace::apps

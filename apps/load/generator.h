@@ -1,87 +1,96 @@
-// A closed-loop load generator on the native API: N connections, as fast as they are answered.
+// One core's share of the load.
 #pragma once
 
-#include <array>
+#include <deque>
 #include <memory>
-#include <optional>
-#include <string>
+#include <random>
 #include <vector>
 
-#include <millrace/millrace.h>
-
-#include "load/histogram.h"
+#include "load/session.h"
 
 namespace millrace::apps {
 
-enum class LoadMode : uint8_t { http, echo, flood };
-
-struct LoadOptions {
-    LoadMode mode = LoadMode::http;
-    SocketAddress target{Address::v4(10, 77, 0, 1), 80};
-    uint32_t connections = 64;             ///< in all, spread over the cores
-    uint64_t requests_per_connection = 0;  ///< then it is closed and opened anew; 0: kept for ever
-    std::string path = "/body";            ///< HTTP: what is asked for
-    uint32_t size = 64;                    ///< echo: bytes of a message
-    std::optional<std::string> output;     ///< HTTP: one request; the body goes to this file
-};
-
-/// What went wrong, by kind.
-enum class LoadError : uint8_t { refused, reset, timed_out, unreachable, closed_early, bad_answer,
-                                 status, no_port };
-constexpr size_t load_error_count = 8;
-std::string_view name(LoadError error);
-
-/// One core's figures; copies travel, sums add.
-struct LoadCounters {
-    uint64_t attempted = 0;    ///< connections
-    uint64_t established = 0;
-    uint64_t requests = 0;     ///< completed
-    uint64_t bytes = 0;        ///< of answers, headers included
-    std::array<uint64_t, load_error_count> errors{};
-    Histogram latency;         ///< of a whole request
-
-    uint64_t errors_total() const;
-    LoadCounters& operator+=(const LoadCounters& other);
-};
-
-class LoadConnection;
-
-/// One core's generator; lives on its core's thread. Must outlive the stack's last turn.
-class Generator {
+/// Lives on its core's thread, asked once in each turn of its loop. Must outlive the stack's last
+/// turn. In this order: `open`, `begin`, `stop`, `abandon`.
+class Generator final : public TurnHandler, private SessionOwner {
 public:
-    /// `share` connections of the whole are this core's.
-    Generator(Stack& stack, const LoadOptions& options, uint32_t share);
-    ~Generator();
+    /// Its share is that of core `index` of `count`.
+    Generator(Stack& stack, const Plan& plan, uint16_t index, uint16_t count);
 
-    /// Opens connections, at most `opening_max` unanswered at a time.
-    void start();
-    /// No new request or connection is begun; what is open is closed.
+    /// The connections that are to stand before anything is asked are opened.
+    void open();
+    /// All of these stand, or have failed for the first time.
+    bool is_open() const;
+    /// The load begins.
+    void begin();
+    /// No new request or connection; what is under way comes to its end.
     void stop();
-    /// Figures since the last call, for the line a second.
-    LoadCounters take_interval();
-    const LoadCounters& total() const { return total_; }
-    bool done() const { return done_; }
+    bool is_finished() const { return standing_ == 0; }
+    /// What has not come to its end is reset.
+    void abandon();
+
+    /// The figures since the last time; `empty` takes their place.
+    std::unique_ptr<Figures> exchange(std::unique_ptr<Figures> empty);
+    /// Connections (or sockets) that there are now.
+    uint64_t open_now() const { return established_; }
+    uint16_t core() const { return stack_.core(); }
+    /// With a plan's `output`: what was asked for is there.
+    bool has_output() const { return has_output_; }
+
+    bool on_turn(Stack& stack, Instant now) override;
 
 private:
-    friend class LoadConnection;
+    // SessionOwner
+    Stack& stack() override { return stack_; }
+    const Plan& plan() const override { return plan_; }
+    Figures& figures() override { return *figures_; }
+    Exchanges& exchanges() override { return exchanges_; }
+    SocketAddress next_source() override;
+    void on_open(Session& session) override;
+    void on_room(Session& session) override;
+    void on_end(Session& session, bool failed) override;
+
+    bool is_scheduled() const { return plan_.mode == Mode::rps || plan_.mode == Mode::concurrent; }
+    bool open_missing(Instant now);
+    void open_one(Instant intended);
+    void ask_next(Session& session);
+    bool run_connects(Instant now);
+    bool run_requests(Instant now);
+    void late(Instant intended, Instant now) { figures_->lag.add(now - intended); }
+    void keep_for_later(Instant intended);
+    Session* take_listed();
+    Session* any_with_room();
+    void list(Session& session);
+
+    /// Connections that have been begun and have no answer yet.
     static constexpr uint32_t opening_max = 256;
-    void count(const std::function<void(LoadCounters&)>& what) {
-        what(total_);
-        what(interval_);
-    }
-    void failed(LoadError error);
-    void opened_or_failed();
+    /// Of a schedule in one turn, so that the turn has an end.
+    static constexpr uint32_t due_max = 256;
+    /// Of a schedule that the target does not keep up with; more count as unsent at once.
+    static constexpr size_t backlog_max = 1 << 24;
+    static constexpr Duration pause = Duration::from_ms(10);
 
     Stack& stack_;
-    const LoadOptions options_;
-    std::string request_;
-    size_t next_ = 0;        ///< connections that have been told to open
-    uint32_t opening_ = 0;   ///< of these, how many have no answer yet
+    const Plan& plan_;
+    Exchanges exchanges_;
+    std::mt19937_64 random_;
+    std::unique_ptr<Figures> figures_ = std::make_unique<Figures>();
+    std::vector<std::unique_ptr<Session>> sessions_;
+    std::vector<Session*> closed_;   ///< without a connection
+    std::deque<Session*> listed_;    ///< with room for a request; some have lost it since
+    std::deque<Instant> backlog_;    ///< intended, and no session had room
+    Schedule connects_;
+    Schedule requests_;
+    uint32_t wanted_ = 0;            ///< connections that should stand
+    uint32_t standing_ = 0;          ///< sessions that have a connection, or try to
+    uint32_t opening_ = 0;           ///< of these, how many try to
+    uint32_t failed_ = 0;            ///< attempts
+    uint64_t established_ = 0;
+    Instant opening_again_;          ///< after a failure, not before
+    bool begun_ = false;
     bool stopping_ = false;
-    bool done_ = false;  ///< with `output`: the file is complete
-    LoadCounters total_;
-    LoadCounters interval_;
-    std::vector<std::unique_ptr<LoadConnection>> connections_;
+    bool has_output_ = false;
+    size_t next_source_ = 0;
 };
 
 }  // namespace millrace::apps

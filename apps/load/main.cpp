@@ -1,147 +1,182 @@
-// millrace-load: closed-loop load over HTTP or echo, and floods.
-#include <map>
-
+// millrace-load: a load generator whose figures one can believe.
 #include <fmt/format.h>
 
-#include "common/program.h"
-#include "load/flood.h"
+#include "load/arguments.h"
+#include "load/embedded.h"
+#include "load/export.h"
+#include "load/flood_run.h"
 #include "load/report.h"
+#include "load/responder.h"
 
 using namespace millrace;
 
 namespace {
 
-/// What the command line says of a flood.
-class FloodArguments {
+/// What the intervals of a run go to.
+class Outputs final : public apps::RunObserver {
 public:
-    void add_to(CLI::App& app);
-    /// An error names the argument.
-    Started<apps::FloodOptions> options(const SocketAddress& target) const;
+    Outputs(const apps::Plan& plan, const apps::RunOptions& options)
+        : options_(options), table_(plan) {}
+
+    Started<void> open() {
+        if (options_.hdr.empty()) return {};
+        auto log = apps::HdrLog::create(options_.hdr);
+        if (!log) return failure(fmt::format("--hdr {}: {}", options_.hdr, log.error().message()));
+        log_ = std::move(*log);
+        return {};
+    }
+    void on_interval(const apps::Interval& interval, const apps::Figures& figures) override {
+        if (!options_.quiet) table_.print(interval, figures);
+        if (log_ == nullptr || interval.phase != apps::Phase::counting) return;
+        log_->add("connect", interval.start, interval.seconds, figures.connect);
+        log_->add("first_byte", interval.start, interval.seconds, figures.first_byte);
+        log_->add("request", interval.start, interval.seconds, figures.request);
+        log_->add("uncorrected", interval.start, interval.seconds, figures.uncorrected);
+    }
+    /// The files that are written at the end.
+    Started<void> close(const std::string& json, const std::string& csv) {
+        if (log_ != nullptr && !log_->close())
+            return failure(fmt::format("--hdr {}: could not be written", options_.hdr));
+        for (const auto& [name, path, text] : {std::tuple{"--json", &options_.json, &json},
+                                               std::tuple{"--csv", &options_.csv, &csv}}) {
+            if (path->empty()) continue;
+            if (const auto written = apps::write_file(*path, *text); !written)
+                return failure(fmt::format("{} {}: {}", name, *path, written.error().message()));
+        }
+        return {};
+    }
 
 private:
-    apps::FloodOptions given_;
-    std::string sources_;
+    const apps::RunOptions& options_;
+    apps::LiveTable table_;
+    std::unique_ptr<apps::HdrLog> log_;
 };
 
-void FloodArguments::add_to(CLI::App& app) {
-    const std::map<std::string, apps::FloodKind> kinds{{"syn", apps::FloodKind::syn},
-                                                       {"ack", apps::FloodKind::ack}};
-    app.add_option("--flood", given_.kind, "what to flood with: syn or ack")
-        ->transform(CLI::CheckedTransformer(kinds));
-    app.add_option("--rate", given_.rate, "flood: segments a second; 0: all that the link takes")
-        ->capture_default_str()
-        ->check(CLI::NonNegativeNumber);
-    app.add_option("--honest", given_.honest_rate,
-                   "flood: connections a second that are opened and closed beside it")
-        ->capture_default_str()
-        ->check(CLI::NonNegativeNumber);
-    app.add_option("--sources", sources_,
-                   "flood: the network that it seems to come from (default: the one for "
-                   "benchmarks, 198.18.0.0/15 or 2001:2::/48)");
-}
+/// Everything that one call of the program needs.
+class Program {
+public:
+    Program(const apps::Plan& plan, const apps::Arguments& arguments,
+            std::vector<apps::Assertion> assertions)
+        : plan_(plan), arguments_(arguments), assertions_(std::move(assertions)) {}
+    int run();
 
-Started<apps::FloodOptions> FloodArguments::options(const SocketAddress& target) const {
-    // For IPv6 the network that RFC 5180 has for benchmarks.
-    const std::string usual =
-        target.address.is_v4() ? given_.sources.to_string() : std::string("2001:2::/48");
-    const std::string network = sources_.empty() ? usual : sources_;
-    const auto sources = Prefix::parse(network);
-    if (!sources || sources->address.family() != target.address.family())
-        return failure("--sources: " + network + " is no network of the target's family");
-    apps::FloodOptions options = given_;
-    options.target = target;
-    options.sources = *sources;
-    return options;
-}
+private:
+    Started<void> make_configs();
+    Started<void> start_server();
+    int serve();
+    int generate();
+    int conclude(Outputs& outputs, const apps::Results& results);
 
-/// Floods until the time is over, with a line a second. One loop, turned here.
-int flood(Runtime& runtime, const apps::FloodOptions& options, double duration,
-          const apps::Signals& signals) {
-    if (runtime.cores() != 1) return apps::fail({"--mode flood runs on one core"});
-    Stack& stack = runtime.core(0);
-    stack.poll_once();
-    apps::Flood source(stack, options);
-    const Instant start = stack.now();
-    apps::FloodCounters before;
-    for (uint64_t second = 1; duration == 0 || static_cast<double>(second) <= duration; ++second) {
-        while (stack.now() - start < Duration::from_s(static_cast<int64_t>(second))) {
-            source.burst(stack.now());
-            stack.poll_once();
-        }
-        const apps::FloodCounters now = source.counters(stack.now());
-        const apps::FloodCounters interval = now - before;
-        fmt::print("{:4} s  {:>10} segments/s  {:>6} honest, {} established in time\n", second,
-                   interval.segments, interval.honest_attempted, interval.honest_in_time);
-        std::fflush(stdout);
-        before = now;
-        if (signals.wait(0)) break;
+    const apps::Plan& plan_;
+    const apps::Arguments& arguments_;
+    const std::vector<apps::Assertion> assertions_;
+    const apps::Signals signals_;
+    Config server_config_, client_config_;
+    // What loops call outlives them: a runtime is destroyed before what is declared above it.
+    std::unique_ptr<apps::Responder> responder_;
+    std::unique_ptr<apps::LoadRun> load_;
+    std::unique_ptr<Runtime> server_, client_;
+};
+
+Started<void> Program::make_configs() {
+    if (plan_.role == apps::Role::both) {
+        server_config_ = apps::end_of_link(0, plan_);
+        client_config_ = apps::end_of_link(1, plan_);
+    } else {
+        auto config = load_config(arguments_.run().config_path);
+        if (!config) return std::unexpected(config.error());
+        (plan_.role == apps::Role::server ? server_config_ : client_config_) = std::move(*config);
     }
-    // Those who came last have as much time as the others.
-    const Instant end = stack.now();
-    while (source.is_waiting() && stack.now() - end <= apps::Flood::honest_patience)
-        stack.poll_once();
-    before = source.counters(stack.now());
-    fmt::print("{} segments; {} honest attempts: {} established within {} s, {} later or not yet, "
-               "{} failed\n",
-               before.segments, before.honest_attempted, before.honest_in_time,
-               apps::Flood::honest_patience.ms() / 1000, before.honest_late,
-               before.honest_failed);
-    return before.segments > 0 ? 0 : 1;
+    if (plan_.role == apps::Role::server) return {};
+    if (auto applied = apps::apply(plan_, client_config_); !applied) return applied;
+    return apps::check_feasible(plan_, client_config_);
+}
+
+Started<void> Program::start_server() {
+    auto runtime = apps::start(server_config_);
+    if (!runtime) return std::unexpected(runtime.error());
+    server_ = std::move(*runtime);
+    responder_ = std::make_unique<apps::Responder>(*server_, plan_);
+    return responder_->start(plan_.target.port);
+}
+
+int Program::serve() {
+    fmt::print("serving {} on port {}\n", apps::name_of(plan_.protocol), plan_.target.port);
+    std::fflush(stdout);
+    const auto print = [this] {
+        const apps::Served served = responder_->served();
+        fmt::print("connections {} requests {} bytes in {} out {}\n", served.connections,
+                   served.requests, served.bytes_in, served.bytes_out);
+        std::fflush(stdout);
+    };
+    while (!signals_.wait(10))
+        if (!arguments_.run().quiet) print();
+    print();
+    return 0;
+}
+
+int Program::generate() {
+    auto runtime = apps::start(client_config_);
+    if (!runtime) return apps::fail(runtime.error());
+    client_ = std::move(*runtime);
+    if (plan_.mode == apps::Mode::flood)
+        return apps::run_flood(*client_, plan_.flood, plan_.duration,
+                               [this] { return signals_.wait(0); });
+    Outputs outputs(plan_, arguments_.run());
+    if (const auto opened = outputs.open(); !opened) return apps::fail(opened.error());
+    load_ = std::make_unique<apps::LoadRun>(
+        *client_, plan_, [this](double seconds) { return signals_.wait(seconds); });
+    if (const auto started = load_->start(); !started) return apps::fail(started.error());
+    std::function<apps::Served()> served;
+    if (responder_ != nullptr) served = [this] { return responder_->served(); };
+    return conclude(outputs, load_->run(outputs, served));
+}
+
+int Program::conclude(Outputs& outputs, const apps::Results& results) {
+    std::vector<apps::AssertionResult> checked;
+    for (const apps::Assertion& assertion : assertions_)
+        checked.push_back(assertion.check(results));
+    apps::print_report(plan_, results, checked);
+    const auto closed = outputs.close(
+        apps::to_json(plan_, arguments_.values(), results, checked), apps::to_csv(results));
+    if (!closed) return apps::fail(closed.error());
+    const bool broken = std::ranges::any_of(
+        results.invariants, [](const apps::Invariant& invariant) { return !invariant.holds; });
+    const bool failed = std::ranges::any_of(
+        checked, [](const apps::AssertionResult& assertion) { return !assertion.holds; });
+    // Who asserts nothing expects no errors.
+    const bool errors = assertions_.empty() && results.whole.errors_total() > 0;
+    return broken || failed || errors || !results.invalid.empty() ? 1 : 0;
+}
+
+int Program::run() {
+    Runtime::set_verbose(arguments_.run().verbose);
+    if (const auto made = make_configs(); !made) return apps::fail(made.error());
+    if (plan_.role != apps::Role::client)
+        if (const auto started = start_server(); !started) return apps::fail(started.error());
+    return plan_.role == apps::Role::server ? serve() : generate();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     CLI::App app("millrace-load: a load generator on Millrace");
-    apps::CommonOptions options;
-    options.add_to(app);
-    apps::LoadOptions load;
-    std::string target = "10.77.0.1:80";
-    double duration = 10;
-    bool close = false;
-    FloodArguments flood_arguments;
-    const std::map<std::string, apps::LoadMode> modes{{"http", apps::LoadMode::http},
-                                                      {"echo", apps::LoadMode::echo},
-                                                      {"flood", apps::LoadMode::flood}};
-    app.add_option("-t,--target", target, "ADDRESS:PORT or [ADDRESS]:PORT")->capture_default_str();
-    app.add_option("-m,--mode", load.mode, "http, echo or flood (towards the target alone)")
-        ->transform(CLI::CheckedTransformer(modes));
-    app.add_option("-n,--connections", load.connections, "connections in all")
-        ->capture_default_str()
-        ->check(CLI::Range(1, 10'000'000));
-    app.add_option("-d,--duration", duration, "seconds; 0: until Ctrl-C")
-        ->capture_default_str()
-        ->check(CLI::NonNegativeNumber);
-    app.add_option("-r,--requests", load.requests_per_connection,
-                   "requests per connection, 0: keep it")
-        ->capture_default_str();
-    app.add_flag("--close", close, "a connection per request, as --requests 1");
-    app.add_option("-p,--path", load.path, "what HTTP asks for")->capture_default_str();
-    app.add_option("-s,--size", load.size, "bytes of an echo message")
-        ->capture_default_str()
-        ->check(CLI::Range(1, 1 << 20));
-    flood_arguments.add_to(app);
-    app.add_option("-o,--output", load.output, "fetch once and write the body to this file");
+    apps::Arguments arguments(app);
     CLI11_PARSE(app, argc, argv);
-    const auto address = SocketAddress::parse(target);
-    if (!address) return apps::fail({"--target: " + target + " is not ADDRESS:PORT"});
-    load.target = *address;
-    const auto flooding = flood_arguments.options(load.target);
-    if (!flooding) return apps::fail(flooding.error());
-    if (close) load.requests_per_connection = 1;
-    if (load.output) load.connections = 1;
-
-    const apps::Signals signals;
-    auto runtime = apps::start(options);
-    if (!runtime) return apps::fail(runtime.error());
-    if (load.mode == apps::LoadMode::flood)
-        return flood(**runtime, *flooding, duration, signals);
-    apps::LoadRun run(**runtime, load);
-    if (auto started = run.start(); !started) return apps::fail(started.error());
-    const apps::LoadCounters total =
-        run.run(duration, [&](double seconds) { return signals.wait(seconds); });
-    (*runtime)->stop();
-    (*runtime)->join();
-    runtime->reset();  // before the generators that its stack tells of events
-    return total.errors_total() == 0 && total.requests > 0 ? 0 : 1;
+    const auto plan = arguments.plan();
+    if (!plan) return apps::fail(plan.error());
+    const apps::RunOptions& options = arguments.run();
+    std::vector<apps::Assertion> assertions;
+    for (const std::string& text : options.asserted) {
+        auto assertion = apps::Assertion::parse(text);
+        if (!assertion) return apps::fail(assertion.error());
+        assertions.push_back(std::move(*assertion));
+    }
+    if (options.dry_run) {
+        fmt::print("{}", arguments.to_toml());
+        return 0;
+    }
+    if (options.config_path.empty() && plan->role != apps::Role::both)
+        return apps::fail({"--config: which? Or --role both, over an embedded link"});
+    return Program(*plan, arguments, std::move(assertions)).run();
 }

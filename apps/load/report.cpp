@@ -1,101 +1,142 @@
 #include "load/report.h"
 
-#include <chrono>
-
 #include <fmt/format.h>
-
-#include "common/program.h"
 
 namespace millrace::apps {
 
 namespace {
 
-std::string errors_of(const LoadCounters& counters) {
-    std::string text;
-    for (size_t i = 0; i < load_error_count; ++i)
-        if (counters.errors[i] != 0)
-            text += fmt::format(" {}:{}", name(static_cast<LoadError>(i)), counters.errors[i]);
-    return text.empty() ? " none" : text;
+/// A number in at most six characters: 123456, 1234k, 12.3M.
+std::string brief(double value) {
+    if (value < 1e6) return fmt::format("{:.0f}", value);
+    if (value < 1e7) return fmt::format("{:.0f}k", value / 1e3);
+    if (value < 1e9) return fmt::format("{:.1f}M", value / 1e6);
+    return fmt::format("{:.1f}G", value / 1e9);
 }
 
-double us(Duration d) { return static_cast<double>(d.ns()) / 1000; }
+/// A time in at most six characters and its unit: 12.3us, 456us, 7.89ms.
+std::string brief(Duration duration) {
+    const auto us = static_cast<double>(duration.ns()) / 1000;
+    if (us < 100) return fmt::format("{:.1f}us", us);
+    if (us < 10000) return fmt::format("{:.0f}us", us);
+    if (us < 1e6) return fmt::format("{:.1f}ms", us / 1000);
+    return fmt::format("{:.2f}s", us / 1e6);
+}
+
+std::string statuses_of(const Figures& figures) {
+    std::string text;
+    for (size_t i = 0; i < figures.statuses.size(); ++i)
+        if (figures.statuses[i] != 0) text += fmt::format(" {}:{}", i, figures.statuses[i]);
+    return text;
+}
+
+void print_latency(std::string_view label, const Histogram& histogram) {
+    if (histogram.count() == 0) return;
+    fmt::print("  {:<12}", label);
+    for (const double fraction : {0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 1.0})
+        fmt::print(" {:>9}", in_us(fraction == 0 ? histogram.min()
+                                                 : histogram.percentile(fraction)));
+    fmt::print("\n");
+}
+
+void print_latencies(const Plan& plan, const Figures& counted) {
+    if (counted.request.count() + counted.connect.count() == 0) return;
+    fmt::print("  {:<12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}\n", "latency, us", "min",
+               "p50", "p90", "p99", "p99.9", "p99.99", "p99.999", "max");
+    print_latency("connect", counted.connect);
+    print_latency("first byte", counted.first_byte);
+    print_latency("request", counted.request);
+    print_latency("uncorrected", counted.uncorrected);
+    if (plan.is_open_loop()) print_latency("schedule lag", counted.lag);
+}
+
+void print_machine(const Results& results) {
+    for (const CoreShare& core : results.cores) {
+        fmt::print("  core {:<7} {:.1f} % busy", core.core, core.busy * 100);
+        if (results.counted.completed > 0)
+            fmt::print(", {:.0f} cycles a request",
+                       static_cast<double>(core.busy_cycles) *
+                           static_cast<double>(results.cores.size()) /
+                           static_cast<double>(results.counted.completed));
+        fmt::print("\n");
+    }
+    fmt::print("  sent again   SYN {} data {} FIN {}\n", results.retransmitted_syns(),
+               results.retransmitted_data(), results.retransmitted_fins());
+    fmt::print("  port drops   missed {} no buffer {} errors {} transmit ring full {}\n",
+               results.port_missed, results.port_no_buffer, results.port_errors,
+               results.port_transmit_full);
+}
 
 }  // namespace
 
-LoadRun::LoadRun(Runtime& runtime, const LoadOptions& options)
-    : runtime_(runtime), options_(options), generators_(runtime.cores()) {}
-
-Started<void> LoadRun::start() {
-    return runtime_.run([this](Stack& stack) {
-        const uint32_t cores = runtime_.cores();
-        const uint32_t share = options_.connections / cores +
-                               (stack.core() < options_.connections % cores ? 1 : 0);
-        auto generator = std::make_unique<Generator>(stack, options_, share);
-        generator->start();
-        generators_[stack.core()] = std::move(generator);
-    });
+std::string in_us(Duration duration) {
+    return fmt::format("{:.1f}", static_cast<double>(duration.ns()) / 1000);
 }
 
-LoadCounters LoadRun::collect(const std::function<LoadCounters(Generator&)>& from) {
-    LoadCounters sum;
-    for (const LoadCounters& counters : ask_cores<LoadCounters>(
-             runtime_, [&](Stack& stack) { return from(*generators_[stack.core()]); }))
-        sum += counters;
-    return sum;
+std::string errors_of(const Figures& figures) {
+    std::string text;
+    for (size_t i = 0; i < load_error_count; ++i)
+        if (figures.errors[i] != 0)
+            text += fmt::format("{}{}:{}", text.empty() ? "" : " ",
+                                name_of(static_cast<LoadError>(i)), figures.errors[i]);
+    return text.empty() ? "none" : text;
 }
 
-LoadCounters LoadRun::run(double seconds, const std::function<bool(double)>& wait) {
-    using Clock = std::chrono::steady_clock;
-    const auto begin = Clock::now();
-    const auto elapsed = [&] {
-        return std::chrono::duration<double>(Clock::now() - begin).count();
+void LiveTable::print(const Interval& interval, const Figures& figures) {
+    // What is over at once needs no line: a rate of so short a time says nothing.
+    const bool is_brief = interval.phase != Phase::counting && interval.seconds < 0.5;
+    if (is_brief && figures.errors_total() == 0) return;
+    if (lines_++ % 20 == 0)
+        fmt::print("{:>5} {:>5} {:>7} {:>7} {:>7} {:>7} {:>8} {:>8} {:>4}  {}\n", "s", "phase",
+                   "open", "conns/s", "reqs/s", "MB/s", "p50", "p99", "busy", "errors");
+    const double end = interval.start + interval.seconds;
+    const double whole = plan_.uncounted_seconds() + plan_.counted_seconds();
+    const auto a_second = [&](uint64_t n) {
+        return interval.seconds > 0 ? static_cast<double>(n) / interval.seconds : 0;
     };
-    fmt::print("{:>4} {:>12} {:>12} {:>12} {:>10} {:>10}  {}\n", "s", "requests/s", "connects/s",
-               "MB/s", "p50 us", "p99 us", "errors");
-    for (uint64_t second = 1;; ++second) {
-        double next = static_cast<double>(second);
-        if (seconds > 0 && next > seconds) next = seconds;
-        const bool ended = wait(std::max(0.0, next - elapsed()));
-        print_line(second, collect([](Generator& g) { return g.take_interval(); }));
-        const bool done = collect([](Generator& g) {
-                              LoadCounters counters;
-                              counters.requests = g.done() ? 1 : 0;
-                              return counters;
-                          }).requests != 0;
-        if (ended || done || (seconds > 0 && elapsed() >= seconds)) break;
-    }
-    const double lasted = elapsed();
-    const LoadCounters total = collect([](Generator& g) {
-        g.stop();
-        return g.total();
-    });
-    wait(0.2);  // what is open closes in good order
-    print_report(total, lasted);
-    return total;
-}
-
-void LoadRun::print_line(uint64_t second, const LoadCounters& interval) const {
-    fmt::print("{:>4} {:>12} {:>12} {:>12.1f} {:>10.1f} {:>10.1f} {}\n", second, interval.requests,
-               interval.established, static_cast<double>(interval.bytes) / 1e6,
-               us(interval.latency.percentile(0.5)), us(interval.latency.percentile(0.99)),
-               errors_of(interval));
+    fmt::print("{:>5} {:>5} {:>7} {:>7} {:>7} {:>7.1f} {:>8} {:>8} {:>3.0f}%  {}\n",
+               interval.phase == Phase::opening ? "" : fmt::format("{:.0f}", end),
+               interval.phase == Phase::counting && std::isfinite(whole)
+                   ? fmt::format("-{:.0f}", std::max(0.0, whole - end))
+                   : std::string(name_of(interval.phase)),
+               brief(static_cast<double>(interval.open)), brief(a_second(interval.established)),
+               brief(a_second(interval.completed)),
+               a_second(interval.bytes_in + interval.bytes_out) / 1e6, brief(interval.p50),
+               brief(interval.p99), interval.busy * 100, errors_of(figures));
     std::fflush(stdout);
 }
 
-void LoadRun::print_report(const LoadCounters& total, double seconds) const {
-    fmt::print("\n{} over {} connections to {}, {:.1f} s\n",
-               options_.mode == LoadMode::http ? "HTTP " + options_.path : "echo",
-               options_.connections, options_.target.to_string(), seconds);
-    fmt::print("  requests    {} ({:.0f}/s)\n", total.requests,
-               static_cast<double>(total.requests) / seconds);
-    fmt::print("  connections {} attempted, {} established\n", total.attempted, total.established);
-    fmt::print("  bytes       {} ({:.1f} MB/s)\n", total.bytes,
-               static_cast<double>(total.bytes) / 1e6 / seconds);
-    fmt::print("  errors     {}\n  latency us ", errors_of(total));
-    for (const auto& [label, fraction] : {std::pair{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99},
-                                          {"p99.9", 0.999}, {"p99.99", 0.9999}})
-        fmt::print(" {} {:.1f}", label, us(total.latency.percentile(fraction)));
-    fmt::print(" max {:.1f}\n", us(total.latency.max()));
+void print_report(const Plan& plan, const Results& results,
+                  const std::vector<AssertionResult>& assertions) {
+    const Figures& counted = results.counted;
+    fmt::print("\n{} {} to {}, {} connections, {:.1f} s{}\n", name_of(plan.mode),
+               plan.protocol == Protocol::http ? "HTTP " + plan.path
+                                               : std::string(name_of(plan.protocol)),
+               plan.target.to_string(), plan.connections, results.seconds,
+               results.interrupted ? ", interrupted" : "");
+    if (plan.mode != Mode::throughput)
+        fmt::print("  requests     {} ({:.0f}/s){}\n", counted.completed,
+                   results.per_second(counted.completed), statuses_of(counted));
+    fmt::print("  connections  {} attempted, {} established ({:.0f}/s)\n", results.whole.attempted,
+               results.whole.established, results.per_second(counted.established));
+    fmt::print("  bytes        {} in ({:.3f} Gbit/s), {} out ({:.3f} Gbit/s)\n", counted.bytes_in,
+               results.per_second(counted.bytes_in) * 8 / 1e9, counted.bytes_out,
+               results.per_second(counted.bytes_out) * 8 / 1e9);
+    fmt::print("  errors       {}\n", errors_of(results.whole));
+    if (results.whole.unsent > 0) fmt::print("  never begun  {}\n", results.whole.unsent);
+    print_latencies(plan, counted);
+    print_machine(results);
+    if (results.served)
+        fmt::print("  server       {} connections, {} requests, {} bytes in, {} out\n",
+                   results.served->connections, results.served->requests, results.served->bytes_in,
+                   results.served->bytes_out);
+    for (const Invariant& invariant : results.invariants)
+        if (!invariant.holds)
+            fmt::print("BROKEN: {}: {}\n", invariant.name, invariant.detail);
+    for (const std::string& why : results.invalid) fmt::print("INVALID: {}\n", why);
+    for (const AssertionResult& assertion : assertions)
+        fmt::print("{}: {} (is {})\n", assertion.holds ? "holds" : "FAILED", assertion.text,
+                   assertion.value);
     std::fflush(stdout);
 }
 

@@ -1,30 +1,29 @@
-// A generator's figures for people: a line a second, a report at the end.
+// A run's figures for people: a line a second, a report at the end.
 #pragma once
 
-#include <vector>
-
-#include "load/generator.h"
+#include "load/assertion.h"
+#include "load/run.h"
 
 namespace millrace::apps {
 
-/// Runs the generators of a runtime: starts them, prints a line a second until `seconds` are over
-/// (0: no end) or `ended()` says so, stops them, prints the report. Answers the totals.
-class LoadRun {
+/// Prints the live table on standard output; it fits a terminal of 80 columns.
+class LiveTable {
 public:
-    LoadRun(Runtime& runtime, const LoadOptions& options);
-
-    Started<void> start();
-    /// Waits for a second by `wait`, which answers true if the end was asked for.
-    LoadCounters run(double seconds, const std::function<bool(double)>& wait);
+    explicit LiveTable(const Plan& plan) : plan_(plan) {}
+    void print(const Interval& interval, const Figures& figures);
 
 private:
-    void print_line(uint64_t second, const LoadCounters& interval) const;
-    void print_report(const LoadCounters& total, double seconds) const;
-    LoadCounters collect(const std::function<LoadCounters(Generator&)>& from);
-
-    Runtime& runtime_;
-    LoadOptions options_;
-    std::vector<std::unique_ptr<Generator>> generators_;
+    const Plan& plan_;
+    uint64_t lines_ = 0;
 };
+
+/// What was asked for, what came of it, whether it is to be believed.
+void print_report(const Plan& plan, const Results& results,
+                  const std::vector<AssertionResult>& assertions);
+
+/// "12.3", in microseconds.
+std::string in_us(Duration duration);
+/// Each error that occurred with its count: "reset:3 lost:1"; "none".
+std::string errors_of(const Figures& figures);
 
 }  // namespace millrace::apps

@@ -48,6 +48,7 @@ class Connection;
 class ConnectionHandler;
 class Listener;
 class Stack;
+class TurnHandler;
 
 /// Why a connection ended.
 enum class CloseReason : uint8_t {
@@ -284,6 +285,18 @@ public:
     virtual void on_acceptable(Listener) = 0;
 };
 
+/// What the application does on its own account, in each turn of the loop: work through a schedule,
+/// look at a queue of its own. Owned by the application; must outlive its stack, or be taken away.
+class TurnHandler {
+public:
+    /// The library deletes no handler.
+    virtual ~TurnHandler() = default;
+    /// Called once a turn, behind its events; what is sent here leaves in the same turn. `now` is
+    /// when the turn began. True where there was something to do: a loop that idles by its
+    /// configuration does so after turns without anything.
+    virtual bool on_turn(Stack& stack, Instant now) = 0;
+};
+
 /// A TCP segment that belongs to no connection: what a generator floods with, what a test provokes
 /// answers by.
 struct RawSegment {
@@ -296,8 +309,9 @@ struct RawSegment {
     uint16_t mss = 0;           ///< the option, on a SYN; 0: without
 };
 
-/// Called with each counter's name (Linux's SNMP and TcpExt names, and one per drop reason) and
-/// value.
+/// Called with each counter's name (Linux's SNMP and TcpExt names, ours, and one per drop reason)
+/// and value. Of a runtime's core, "CoreBusyCycles" and "CoreEmptyCycles" are TSC cycles of turns
+/// with something to do and of those without.
 using CounterVisitor = std::function<void(std::string_view, uint64_t)>;
 
 /// One core's stack, as its application sees it.
@@ -322,6 +336,8 @@ public:
     /// next. One for a destination without a known next hop may be dropped. EAGAIN while the port
     /// takes no more, ENOBUFS, ENETUNREACH, EINVAL (two families), EPERM.
     Result<void> send_raw(const RawSegment& segment);
+    /// Asked in every turn from now on; null: nobody is. EPERM.
+    Result<void> set_turn_handler(TurnHandler* handler);
     /// A buffer that refers to a region's memory, at most `Buffer::max_size` bytes. EINVAL,
     /// ENOBUFS.
     Result<Buffer> buffer_from(const Region& region, size_t offset, size_t size);

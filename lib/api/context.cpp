@@ -62,6 +62,10 @@ void Context::on_acceptable(tcp::Listener& listener) {
     static_cast<ListenHandler*>(listener.owner)->on_acceptable(Listener(this, &listener));
 }
 
+bool Context::on_turn() {
+    return turn_handler_ != nullptr && turn_handler_->on_turn(facade_, stack_.env().now);
+}
+
 }  // namespace api
 
 std::string_view to_string(CloseReason reason) {
@@ -108,6 +112,12 @@ Result<void> Stack::send_raw(const RawSegment& raw) {
     header.window = raw.window;
     header.options.mss = raw.mss;
     return context_.stack().send_raw(raw.source.address, raw.destination.address, header);
+}
+
+Result<void> Stack::set_turn_handler(TurnHandler* handler) {
+    if (const int wrong = context_.check_thread()) return error(wrong);
+    context_.set_turn_handler(handler);
+    return {};
 }
 
 Result<Buffer> Stack::buffer_from(const Region& region, size_t offset, size_t size) {

@@ -46,6 +46,8 @@ public:
     void on_acceptable(tcp::Listener& listener) override;
     void on_datagrams(udp::Endpoint& endpoint, uint8_t events) override;
     void on_timer(time::WheelEntry& entry) override;
+    bool on_turn() override;
+    void set_turn_handler(TurnHandler* handler) { turn_handler_ = handler; }
     /// A timer of the application's begins to run, or anew. EPERM.
     Result<void> start(time::WheelEntry& entry, Duration time);
 
@@ -53,6 +55,7 @@ private:
     stack::Stack& stack_;
     Loop& loop_;
     Stack facade_;
+    TurnHandler* turn_handler_ = nullptr;
     std::atomic<const void*> owner_{nullptr};
     std::atomic<const void*> stand_in_{nullptr};
 };

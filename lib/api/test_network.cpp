@@ -81,6 +81,11 @@ void TestHost::on_timer(time::WheelEntry& entry) {
     context_.on_timer(entry);
 }
 
+bool TestHost::on_turn() {
+    const Context::StandIn stand_in(context_);
+    return context_.on_turn();
+}
+
 TestNetwork::TestNetwork(uint64_t seed) : wire_(seed) {
     wire_.set_filter([this](const sim::Node& from, std::span<const uint8_t> frame) {
         return on_frame(from, frame);

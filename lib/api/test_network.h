@@ -45,6 +45,7 @@ private:
     void on_acceptable(tcp::Listener& listener) override;
     void on_datagrams(udp::Endpoint& endpoint, uint8_t events) override;
     void on_timer(time::WheelEntry& entry) override;
+    bool on_turn() override;
 
     TestNetwork& network_;
     sim::Node& node_;

@@ -41,6 +41,8 @@ namespace millrace::observe {
     X(tcp_in_segs, "TcpInSegs")                                     \
     X(tcp_out_segs, "TcpOutSegs")                                   \
     X(tcp_retrans_segs, "TcpRetransSegs")                           \
+    X(tcp_syn_retrans, "TcpExtTCPSynRetrans")                       \
+    X(tcp_fin_retrans, "FinRetrans")                                \
     X(tcp_out_rsts, "TcpOutRsts")                                   \
     X(tcp_rsts_limited, "RstsLimited")                              \
     X(tcp_listen_overflows, "TcpExtListenOverflows")                \
@@ -99,6 +101,9 @@ namespace millrace::observe {
     X(payload_copied, "PayloadBytesCopied")                         \
     X(payload_received, "PayloadBytesReceived")                     \
     X(payload_sent, "PayloadBytesSent")                             \
+    X(turns, "CoreTurns")                                           \
+    X(busy_cycles, "CoreBusyCycles")                                \
+    X(empty_cycles, "CoreEmptyCycles")                              \
     X(neighbour_solicitations, "NeighbourSolicitations")            \
     X(neighbour_failures, "NeighbourFailures")
 

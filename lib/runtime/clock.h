@@ -16,8 +16,10 @@ public:
           // Nanoseconds per cycle in 32.32 fixed point: exact to 0.25 ns per second at 1 GHz.
           scale_((uint64_t{1'000'000'000} << 32) / rte_get_tsc_hz()) {}
 
-    Instant now() const {
-        const auto cycles = static_cast<unsigned __int128>(rte_rdtsc() - origin_);
+    Instant now() const { return at(rte_rdtsc()); }
+    /// The instant at which the TSC stood so.
+    Instant at(uint64_t tsc) const {
+        const auto cycles = static_cast<unsigned __int128>(tsc - origin_);
         return Instant::from_ns(static_cast<int64_t>((cycles * scale_) >> 32));
     }
 

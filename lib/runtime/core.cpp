@@ -26,13 +26,14 @@ Core::~Core() = default;
 
 /// DESIGN.md's loop turn: mailbox, receive and ingress, timers, application, egress, transmit.
 bool Core::turn(stack::Application& application, uint32_t bursts) {
-    stack_->begin_turn(clock_.now());
+    const uint64_t begin = rte_rdtsc();
+    stack_->begin_turn(clock_.at(begin));
     bool busy = read_mailbox();
     busy |= receive(bursts);
     stack_->receive_loopback();
     stack_->run_timers();
     busy |= stack_->has_work();
-    stack_->run_application(application);
+    busy |= stack_->run_application(application);
     stack_->egress();
     stack_->end_turn();
     for (Outlet& outlet : outlets_)
@@ -40,6 +41,7 @@ bool Core::turn(stack::Application& application, uint32_t bursts) {
             send_waiting(outlet);
             busy = true;
         }
+    stack_->account_turn(busy, rte_rdtsc() - begin);
     return busy;
 }
 

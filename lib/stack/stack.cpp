@@ -199,7 +199,7 @@ void Stack::expire_timer(time::WheelEntry& entry) {
     }
 }
 
-void Stack::run_application(Application& application) {
+bool Stack::run_application(Application& application) {
     while (!expired_.empty()) {
         time::WheelEntry& entry = expired_.front();
         expired_.pop_front();
@@ -233,6 +233,7 @@ void Stack::run_application(Application& application) {
             env_.mark_dirty(c);
         }
     }
+    return application.on_turn();
 }
 
 void Stack::end_turn() {

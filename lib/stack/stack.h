@@ -52,6 +52,8 @@ public:
     virtual void on_datagrams(udp::Endpoint&, uint8_t) {}
     /// A timer of its own (`tcp::timer_application`) that it has armed on `env().wheel`.
     virtual void on_timer(time::WheelEntry&) {}
+    /// Once a turn, behind the events: its own work. True where there was any.
+    virtual bool on_turn() { return false; }
 
 protected:
     ~Application() = default;
@@ -78,7 +80,8 @@ public:
     /// Frames that this stack sent to its own addresses in an earlier turn.
     void receive_loopback();
     void run_timers();
-    void run_application(Application& application);
+    /// True where it had work of its own.
+    bool run_application(Application& application);
     void egress();
     /// Frees what ended in this turn.
     void end_turn();
@@ -176,6 +179,11 @@ public:
     tcp::Env& env() { return env_; }
     const IpTunables& ip_tunables() const { return config_.ip; }
     const observe::Counters& counters() const { return counters_; }
+    /// What a turn has cost its host, in cycles, and whether there was anything to do.
+    void account_turn(bool busy, uint64_t cycles) {
+        ++counters_.turns;
+        (busy ? counters_.busy_cycles : counters_.empty_cycles) += cycles;
+    }
     buf::Pools& pools() { return pools_; }
     const std::vector<ip::Interface>& interfaces() const { return interfaces_; }
     SocketAddress local_address(const tcp::FlowKey& key) const {

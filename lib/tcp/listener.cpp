@@ -135,6 +135,7 @@ HalfOpenTimeout on_timer(Env& env, HalfOpen& entry) {
         return HalfOpenTimeout::wait;
     }
     ++env.counters.tcp_retrans_segs;
+    ++env.counters.tcp_syn_retrans;
     return HalfOpenTimeout::answer;
 }
 

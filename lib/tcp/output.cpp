@@ -455,6 +455,8 @@ void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_si
     if (plan.retransmission) {
         const uint32_t segments = 1 + (payload_size > 0 ? (payload_size - 1) / plan.mss : 0);
         env.counters.tcp_retrans_segs += segments;
+        if (header.syn()) ++env.counters.tcp_syn_retrans;
+        if (header.fin()) ++env.counters.tcp_fin_retrans;
         c.sending->total_retrans += segments;
     }
     env.counters.payload_sent += payload_size;

@@ -46,7 +46,7 @@ class Install(unittest.TestCase):
                 library = os.path.join(root, "lib")
             for name in ("libmillrace.a", "libmillrace.so"):
                 self.assertTrue(os.path.exists(os.path.join(library, name)), name)
-            for name in ("millrace-httpd", "millrace-load", "millrace-echo", "millrace-demo"):
+            for name in ("millrace-httpd", "millrace-load", "millrace-echo"):
                 self.assertTrue(os.path.exists(os.path.join(root, "bin", name)), name)
             source = os.path.join(prefix, "outside.cpp")
             with open(source, "w") as file:
@@ -73,7 +73,7 @@ class Install(unittest.TestCase):
             run("meson", "setup", build, TOP, "-Dwerror=true", "--buildtype=debug",
                 "-Doptimization=0", "-Ddefault_library=static", "-Dbench=false",
                 env=dict(os.environ, CC="clang-19", CXX="clang++-19"))
-            run("ninja", "-C", build, "apps/millrace-demo", "apps/millrace-httpd", "apps/millrace-load",
+            run("ninja", "-C", build, "apps/millrace-httpd", "apps/millrace-load",
                 "apps/millrace-echo")
 
 

@@ -17,11 +17,12 @@ SOAK = 0
 if len(sys.argv) > 2 and sys.argv[1] == "--soak":
     SOAK = int(sys.argv[2])
     del sys.argv[1:3]
-DEMO = os.path.join(BUILD, "apps", "millrace-demo")
+LOAD = os.path.join(BUILD, "apps", "millrace-load")
+DEMO = (LOAD, "--role", "both")
 
 
 def demo(*arguments):
-    done = subprocess.run([DEMO, *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*DEMO, *arguments], capture_output=True, text=True, timeout=120)
     output = done.stdout + done.stderr
     if done.returncode != 0:
         raise AssertionError(output)
@@ -65,7 +66,7 @@ class Memif:
         return path
 
     def load(self, *arguments):
-        done = subprocess.run([os.path.join(BUILD, "apps", "millrace-load"), "-c",
+        done = subprocess.run([LOAD, "-c",
                                self.config("client", 2), *arguments], capture_output=True,
                               text=True, timeout=60)
         if done.returncode != 0:
@@ -113,7 +114,7 @@ class Demo(unittest.TestCase):
 
     def test_memory_stays_level_while_connections_open_and_close(self):
         seconds = SOAK or 12
-        process = subprocess.Popen([DEMO, "-d", str(seconds), "--close"], stdout=subprocess.PIPE,
+        process = subprocess.Popen([*DEMO, "-d", str(seconds), "--close"], stdout=subprocess.PIPE,
                                    text=True)
         # TIME-WAIT fills up to its bound first; what counts is growth after that.
         time.sleep(seconds / 2)
@@ -130,23 +131,23 @@ class Demo(unittest.TestCase):
         self.addCleanup(link.close)
         # A client goes, another comes: the server's end survives both.
         for target in ("10.80.0.1:80", "[fd80::1]:80"):
-            self.assertIn("errors      none", link.load("-t", target, "-d", "2"))
-        self.assertIn("errors      none", link.load("-t", "10.80.0.1:80", "-d", "1", "--close"))
+            self.assertIn("errors       none", link.load("-t", target, "-d", "2"))
+        self.assertIn("errors       none", link.load("-t", "10.80.0.1:80", "-d", "1", "--close"))
 
     def test_echo_over_memif_is_byte_exact(self):
         link = Memif("millrace-echo")
         self.addCleanup(link.close)
         for size in ("1", "1000", "30000"):
-            self.assertIn("errors      none",
-                          link.load("-m", "echo", "-t", "10.80.0.1:7", "-s", size, "-d", "1"))
+            self.assertIn("errors       none",
+                          link.load("--protocol", "echo", "-t", "10.80.0.1:7", "-s", size, "-d", "1"))
 
     def test_a_server_ported_from_the_kernels_epoll(self):
         link = Memif("epoll_echo_millrace", "CONFIG", "7")
         self.addCleanup(link.close)
         for target in ("10.80.0.1:7", "[fd80::1]:7"):
             for size in ("1", "1000", "30000"):
-                self.assertIn("errors      none",
-                              link.load("-m", "echo", "-t", target, "-s", size, "-d", "1"))
+                self.assertIn("errors       none",
+                              link.load("--protocol", "echo", "-t", target, "-s", size, "-d", "1"))
         # As it was before, on the kernel.
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -166,8 +167,8 @@ class Demo(unittest.TestCase):
     def test_a_flood_leaves_the_honest_their_connections(self):
         link = Memif("millrace-httpd", "-q")
         self.addCleanup(link.close)
-        v4 = ("-t", "10.80.0.1:80", "--sources", "10.80.0.128/25")
-        v6 = ("-t", "[fd80::1]:80", "--sources", "fd80::8000/113")
+        v4 = ("-t", "10.80.0.1:80", "--flood-sources", "10.80.0.128/25")
+        v6 = ("-t", "[fd80::1]:80", "--flood-sources", "fd80::8000/113")
         for kind, where in (("syn", v4), ("ack", v4), ("syn", v6)):
             report = link.load("-m", "flood", "--flood", kind, *where, "--rate", "20000",
                                "--honest", "100", "-d", "3")

@@ -123,6 +123,87 @@ std::vector<std::byte> reset_to(std::span<const std::byte> packet) {
     return answer;
 }
 
+/// Sends a byte in each turn, up to so many.
+struct Ticker final : TurnHandler {
+    bool on_turn(Stack& stack, Instant now) override {
+        EXPECT_EQ(now, stack.now());
+        if (left == 0 || !connection.send("x")) return false;
+        --left;
+        return true;
+    }
+    Connection connection;
+    int left = 0;
+};
+
+TEST(Testing, a_turn_handler_is_asked_in_each_turn_and_sends_in_it) {
+    Network network(1);
+    Stack& a = **network.add(host("10.0.0.1/24"));
+    Stack& b = **network.add(host("10.0.0.2/24"));
+    Events client, server;
+    ASSERT_TRUE(b.listen({Address(), 7}, server));
+    Ticker ticker;
+    ticker.connection = *a.connect({Address::v4(10, 0, 0, 2), 7}, client);
+    ASSERT_TRUE(a.set_turn_handler(&ticker));
+    network.advance(1_s);
+    ASSERT_TRUE(client.connected);
+    EXPECT_EQ(server.received, 0U);
+    ticker.left = 1;
+    ASSERT_TRUE(server.accepted.send("go"));  // its arrival is a turn of the other host
+    network.advance(1_s);
+    EXPECT_EQ(ticker.left, 0);
+    EXPECT_EQ(server.received, 1U);
+    ASSERT_TRUE(a.set_turn_handler(nullptr));
+    ticker.left = 1;
+    ASSERT_TRUE(server.accepted.send("go"));
+    network.advance(1_s);
+    EXPECT_EQ(ticker.left, 1);
+    a.poll_once();  // from now on it is this thread's
+    int status = 0;
+    std::thread([&] { status = a.set_turn_handler(&ticker).error().value; }).join();
+    EXPECT_EQ(status, EPERM);
+}
+
+uint64_t counter(const Stack& stack, std::string_view wanted) {
+    uint64_t found = 0;
+    stack.counters([&](std::string_view name, uint64_t value) {
+        if (name == wanted) found = value;
+    });
+    return found;
+}
+
+TEST(Testing, retransmissions_of_syns_and_fins_count_by_kind) {
+    Network network(1);
+    Stack& a = **network.add(host("10.0.0.1/24"));
+    Stack& b = **network.add(host("10.0.0.2/24"));
+    Events client, server;
+    ASSERT_TRUE(b.listen({Address(), 7}, server));
+    // The first of each kind is lost: SYN, SYN-ACK, data, FIN.
+    std::array<bool, 256> seen{};
+    bool data_seen = false;
+    network.set_filter([&](const Stack&, std::span<const std::byte> packet) {
+        const auto flags = static_cast<uint8_t>(packet[33]);
+        if ((flags & 3) != 0) return std::exchange(seen[flags & 0x13], true);
+        return packet.size() <= 60 || std::exchange(data_seen, true);
+    });
+    Connection c = *a.connect({Address::v4(10, 0, 0, 2), 7}, client);
+    network.advance(10_s);
+    ASSERT_TRUE(client.connected);
+    EXPECT_GE(counter(a, "TcpExtTCPSynRetrans"), 1U);
+    EXPECT_GE(counter(b, "TcpExtTCPSynRetrans"), 1U);
+    EXPECT_EQ(counter(a, "TcpExtTCPSynRetrans"), counter(a, "TcpRetransSegs"));
+    EXPECT_EQ(counter(b, "TcpExtTCPSynRetrans"), counter(b, "TcpRetransSegs"));
+    const uint64_t before = counter(a, "TcpRetransSegs");
+    ASSERT_TRUE(c.send(std::string(100, 'x')));
+    network.advance(10_s);
+    EXPECT_EQ(server.received, 100U);
+    EXPECT_EQ(counter(a, "TcpRetransSegs"), before + 1);
+    EXPECT_EQ(counter(a, "FinRetrans"), 0U);
+    ASSERT_TRUE(c.close());
+    network.advance(10_s);
+    EXPECT_EQ(counter(a, "TcpRetransSegs"), before + 2);
+    EXPECT_EQ(counter(a, "FinRetrans"), 1U);
+}
+
 TEST(Testing, packets_are_taken_out_and_pushed_in) {
     Network network(1);
     Stack& a = **network.add(host("10.0.0.1/24"));

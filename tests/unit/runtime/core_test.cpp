@@ -13,6 +13,8 @@ using observe::Drop;
 struct Nobody final : stack::Application {
     void on_events(tcp::Connection&, uint8_t) override {}
     void on_acceptable(tcp::Listener&) override {}
+    bool on_turn() override { return busy; }
+    bool busy = false;
 };
 
 /// A SYN from 10.6.0.2 to 10.6.0.1 port 80, as it comes from the wire.
@@ -80,6 +82,24 @@ TEST(Core, has_something_to_do_while_its_mailbox_has_something) {
     EXPECT_LE(deadline, core.now());
     EXPECT_TRUE(core.turn(nobody));
     EXPECT_FALSE(core.turn(nobody));
+}
+
+TEST(Core, cycles_count_as_busy_where_there_was_something_to_do_and_as_empty_else) {
+    auto world = make_world();
+    ASSERT_TRUE(world) << world.error().what;
+    Core& core = (*world)->core(0);
+    const observe::Counters& counters = core.stack().counters();
+    Nobody nobody;
+    EXPECT_FALSE(core.turn(nobody));
+    EXPECT_EQ(counters.turns, 1U);
+    EXPECT_EQ(counters.busy_cycles, 0U);
+    const uint64_t empty = counters.empty_cycles;
+    EXPECT_GT(empty, 0U);
+    nobody.busy = true;
+    EXPECT_TRUE(core.turn(nobody)) << "the application had work of its own";
+    EXPECT_EQ(counters.turns, 2U);
+    EXPECT_GT(counters.busy_cycles, 0U);
+    EXPECT_EQ(counters.empty_cycles, empty);
 }
 
 }  // namespace

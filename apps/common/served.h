@@ -1,0 +1,23 @@
+// What a server has done, for whoever checks that it is what its clients have done.
+#pragma once
+
+#include <cstdint>
+
+namespace millrace::apps {
+
+struct Served {
+    uint64_t connections = 0;  ///< accepted
+    uint64_t requests = 0;     ///< whole ones
+    uint64_t bytes_in = 0;     ///< of TCP or UDP payload, taken from the stack
+    uint64_t bytes_out = 0;    ///< likewise, given to it
+
+    Served& operator+=(const Served& other) {
+        connections += other.connections;
+        requests += other.requests;
+        bytes_in += other.bytes_in;
+        bytes_out += other.bytes_out;
+        return *this;
+    }
+};
+
+}  // namespace millrace::apps

@@ -1,0 +1,41 @@
+#include "load/flood_run.h"
+
+#include <fmt/format.h>
+
+#include "common/program.h"
+
+namespace millrace::apps {
+
+int run_flood(Runtime& runtime, const FloodOptions& options, double duration,
+              const std::function<bool()>& ended) {
+    if (runtime.cores() != 1) return fail({"--mode flood runs on one core"});
+    Stack& stack = runtime.core(0);
+    stack.poll_once();
+    Flood source(stack, options);
+    const Instant start = stack.now();
+    FloodCounters before;
+    for (uint64_t second = 1; duration == 0 || static_cast<double>(second) <= duration; ++second) {
+        while (stack.now() - start < Duration::from_s(static_cast<int64_t>(second))) {
+            source.burst(stack.now());
+            stack.poll_once();
+        }
+        const FloodCounters now = source.counters(stack.now());
+        const FloodCounters interval = now - before;
+        fmt::print("{:4} s  {:>10} segments/s  {:>6} honest, {} established in time\n", second,
+                   interval.segments, interval.honest_attempted, interval.honest_in_time);
+        std::fflush(stdout);
+        before = now;
+        if (ended()) break;
+    }
+    // Those who came last have as much time as the others.
+    const Instant end = stack.now();
+    while (source.is_waiting() && stack.now() - end <= Flood::honest_patience) stack.poll_once();
+    before = source.counters(stack.now());
+    fmt::print("{} segments; {} honest attempts: {} established within {} s, {} later or not yet, "
+               "{} failed\n",
+               before.segments, before.honest_attempted, before.honest_in_time,
+               Flood::honest_patience.ms() / 1000, before.honest_late, before.honest_failed);
+    return before.segments > 0 ? 0 : 1;
+}
+
+}  // namespace millrace::apps

@@ -1,0 +1,106 @@
+// What must hold at the end of a run, and what makes its figures worth nothing.
+#include <fmt/format.h>
+
+#include "load/run.h"
+
+namespace millrace::apps {
+
+std::string_view name_of(Phase phase) {
+    switch (phase) {
+        case Phase::opening: return "open";
+        case Phase::warming_up: return "warm";
+        case Phase::counting: return "load";
+        case Phase::draining: return "drain";
+    }
+    return "";
+}
+
+uint64_t Results::retransmitted_data() const {
+    const uint64_t all = counter("TcpRetransSegs");
+    const uint64_t others = retransmitted_syns() + retransmitted_fins();
+    return all > others ? all - others : 0;
+}
+
+namespace {
+
+void check(Results& results, std::string name, bool holds, std::string detail) {
+    results.invariants.push_back({std::move(name), holds, std::move(detail)});
+}
+
+/// What a server of ours has seen is what we have done. Resets and failures may lose some of it.
+void check_server(Results& results, const Plan& plan) {
+    const Served& served = *results.served;
+    const Figures& whole = results.whole;
+    const bool exact = whole.errors_total() == 0 && plan.closing != Closing::reset;
+    const auto compare = [&](std::string name, uint64_t ours, uint64_t theirs) {
+        check(results, std::move(name), exact ? ours == theirs : ours >= theirs,
+              fmt::format("{} here, {} at the server", ours, theirs));
+    };
+    if (plan.protocol != Protocol::udp) {
+        compare("connections", whole.established, served.connections);
+        if (plan.mode != Mode::throughput && plan.protocol != Protocol::echo)
+            compare("requests", whole.asked, served.requests);
+    }
+    compare("bytes sent are those received", whole.bytes_out, served.bytes_in);
+    check(results, "bytes received are those sent",
+          exact ? whole.bytes_in == served.bytes_out : whole.bytes_in <= served.bytes_out,
+          fmt::format("{} here, {} at the server", whole.bytes_in, served.bytes_out));
+}
+
+}  // namespace
+
+/// The generator itself must not have been what was measured.
+void judge_schedule(Results& results, const Plan& plan) {
+    const Figures& counted = results.counted;
+    if (!plan.is_open_loop() || results.seconds <= 0) return;
+    const Duration lag = counted.lag.percentile(0.99);
+    if (static_cast<double>(lag.ns()) > plan.lag_limit_us * 1000)
+        results.invalid.push_back(fmt::format(
+            "the generator could not keep up: its schedule lagged by {:.0f} us at p99 (limit "
+            "{:.0f})",
+            static_cast<double>(lag.ns()) / 1000, plan.lag_limit_us));
+    // What the schedule intended and nobody did: a piece of a second may be under way at the end.
+    const uint64_t unsent = results.whole.unsent;
+    const uint64_t intended = counted.lag.count();
+    if (unsent * 100 > intended)
+        results.invalid.push_back(fmt::format(
+            "the target could not keep up: {} of {} were never begun, for want of an idle "
+            "connection ({} there are)",
+            unsent, intended, plan.connections));
+}
+
+void LoadRun::judge(const Reading& before, const Reading& after) {
+    for (const auto& [name, value] : after.counters) {
+        const auto old = before.counters.find(name);
+        const uint64_t since = value - (old == before.counters.end() ? 0 : old->second);
+        if (since != 0) results_.counters[name] = since;
+    }
+    results_.port_missed = after.losses.missed - before.losses.missed;
+    results_.port_no_buffer = after.losses.no_buffer - before.losses.no_buffer;
+    results_.port_errors = after.losses.errors - before.losses.errors;
+    results_.port_transmit_full = after.losses.transmit_full - before.losses.transmit_full;
+
+    const Figures& whole = results_.whole;
+    check(results_, "every connection is over", after.connections == 0,
+          fmt::format("{} left", after.connections));
+    check(results_, "every buffer is back", after.buffers >= before.buffers,
+          fmt::format("{} before, {} after", before.buffers, after.buffers));
+    if (plan_.protocol != Protocol::udp)
+        check(results_, "connections established are those closed",
+              whole.established == whole.closed,
+              fmt::format("{} established, {} closed", whole.established, whole.closed));
+    if (plan_.mode != Mode::throughput) {
+        const uint64_t failed = whole.errors_total();
+        check(results_, "requests asked are answered or have failed",
+              whole.asked >= whole.completed && whole.asked - whole.completed <= failed,
+              fmt::format("{} asked, {} answered, {} failures", whole.asked, whole.completed,
+                          failed));
+    }
+    if (results_.served) check_server(results_, plan_);
+    judge_schedule(results_, plan_);
+    if (results_.seconds > 0 && results_.counted.completed == 0 &&
+        results_.counted.bytes_in + results_.counted.bytes_out == 0)
+        results_.invalid.emplace_back("nothing was answered");
+}
+
+}  // namespace millrace::apps

@@ -1,0 +1,62 @@
+#include "load/session.h"
+
+namespace millrace::apps {
+
+Session::Session(SessionOwner& owner)
+    : owner_(owner), asked_(owner.plan().pipeline), timer_([this] { expired(); }) {}
+
+void Session::push(Instant intended, Instant sent) {
+    asked_[(first_ + count_) % asked_.size()] = {intended, sent};
+    ++count_;
+    ++owner_.figures().asked;
+}
+
+void Session::pop() {
+    first_ = (first_ + 1) % asked_.size();
+    --count_;
+}
+
+void Session::answered(size_t index, int status) {
+    Figures& figures = owner_.figures();
+    const Plan& plan = owner_.plan();
+    const Asked& request = asked(index);
+    const Instant at = now();
+    ++figures.completed;
+    figures.request.add(at - request.intended);
+    if (plan.is_open_loop()) figures.uncorrected.add(at - request.sent);
+    if (plan.protocol != Protocol::http) return;
+    ++figures.statuses[static_cast<size_t>(status) % figures.statuses.size()];
+    if (plan.status != 0 && status != plan.status) figures.count(LoadError::status);
+}
+
+void Session::count_failure(LoadError error) {
+    Figures& figures = owner_.figures();
+    for (size_t i = 0; i < std::max<size_t>(count_, 1); ++i) figures.count(error);
+}
+
+void Session::think() {
+    thinking_ = true;
+    const auto ns = static_cast<int64_t>(owner_.plan().think_ms * 1e6);
+    (void)timer_.start(owner_.stack(), Duration::from_ns(ns));
+}
+
+/// The timer is not moved by each request: when it fires, it looks how long the oldest has waited.
+void Session::watch() {
+    if (thinking_ || timer_.is_running() || owner_.plan().timeout == 0) return;
+    const auto ns = static_cast<int64_t>(owner_.plan().timeout * 1e9);
+    (void)timer_.start(owner_.stack(), Duration::from_ns(ns));
+}
+
+void Session::expired() {
+    if (std::exchange(thinking_, false)) {
+        if (has_room()) ask(now());
+        return;
+    }
+    if (owner_.plan().timeout == 0 || waiting_since() == Instant::never()) return;
+    const auto limit = Duration::from_ns(static_cast<int64_t>(owner_.plan().timeout * 1e9));
+    const Duration waited = now() - waiting_since();
+    if (waited >= limit) return on_timeout();
+    (void)timer_.start(owner_.stack(), limit - waited);
+}
+
+}  // namespace millrace::apps

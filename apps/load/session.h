@@ -1,0 +1,190 @@
+// One client of the target: a connection (or socket) at a time, its requests, their times.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include <millrace/millrace.h>
+#include <millrace/timer.h>
+#include <millrace/udp.h>
+
+#include "load/exchange.h"
+#include "load/figures.h"
+
+namespace millrace::apps {
+
+class Session;
+
+/// Whom a session tells how it went: the generator of its core.
+class SessionOwner {
+public:
+    virtual Stack& stack() = 0;
+    virtual const Plan& plan() const = 0;
+    virtual Figures& figures() = 0;
+    virtual Exchanges& exchanges() = 0;
+    /// The source of the next connection.
+    virtual SocketAddress next_source() = 0;
+    /// It has a connection, and may be asked.
+    virtual void on_open(Session& session) = 0;
+    /// There is room for another request.
+    virtual void on_room(Session& session) = 0;
+    /// It has no connection any more; `failed`: not as it should have ended.
+    virtual void on_end(Session& session, bool failed) = 0;
+
+protected:
+    ~SessionOwner() = default;
+};
+
+/// Lives on its core's thread. Between `on_end` and `open` it is nothing but memory.
+class Session {
+public:
+    explicit Session(SessionOwner& owner);
+    virtual ~Session() = default;
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+
+    /// Connects; what a schedule intended at `intended` counts from then. `on_open` or `on_end`
+    /// follows, perhaps at once.
+    virtual void open(Instant intended) = 0;
+    /// Sends a request, where there is room for one. It was intended at `intended`.
+    virtual void ask(Instant intended) = 0;
+    /// Another request may go out now.
+    virtual bool has_room() const = 0;
+    /// No request any more: it ends in good order as soon as it has its answers.
+    virtual void finish() = 0;
+    /// It ends at once; what has no answer counts as timed out. No `on_end` follows.
+    virtual void abandon() = 0;
+    /// Asks after the plan's time for thinking.
+    void think();
+
+    /// For its owner: it stands in the list of those with room.
+    bool listed = false;
+    /// For its owner: it has a connection, or tries to.
+    bool standing = false;
+    /// For its owner: the connection is established.
+    bool is_open = false;
+
+protected:
+    /// A request that has no answer yet.
+    struct Asked {
+        Instant intended;
+        Instant sent;
+    };
+    /// Requests under way, oldest first.
+    size_t outstanding() const { return count_; }
+    void push(Instant intended, Instant sent);
+    const Asked& asked(size_t index) const { return asked_[(first_ + index) % asked_.size()]; }
+    void pop();
+    void forget_all() { first_ = count_ = 0; }
+    /// Counts a whole answer to a request under way.
+    void answered(size_t index, int status);
+    /// Counts each request that has no answer, or the connection itself where nothing was asked.
+    void count_failure(LoadError error);
+    Instant now() const { return owner_.stack().now(); }
+    /// The plan's `timeout` watches over what is under way.
+    void watch();
+    void watch_no_more() {
+        thinking_ = false;
+        timer_.cancel();
+    }
+    /// Since when it has waited; `never` where it waits for nothing.
+    virtual Instant waiting_since() const = 0;
+    /// It has waited for longer than the plan allows.
+    virtual void on_timeout() = 0;
+
+    SessionOwner& owner_;
+
+private:
+    void expired();
+
+    std::vector<Asked> asked_;  ///< a ring
+    size_t first_ = 0;
+    size_t count_ = 0;
+    bool thinking_ = false;
+    Timer timer_;
+};
+
+/// Over TCP: any protocol that `Exchange` knows.
+class StreamSession final : public Session, public ConnectionHandler {
+public:
+    explicit StreamSession(SessionOwner& owner);
+
+    void open(Instant intended) override;
+    void ask(Instant intended) override;
+    bool has_room() const override;
+    void finish() override;
+    void abandon() override;
+
+    void on_connected(Connection c) override;
+    void on_readable(Connection c) override;
+    void on_writable(Connection c) override;
+    void on_closed(Connection c, CloseReason reason) override;
+
+private:
+    enum class State : uint8_t {
+        closed,
+        connecting,
+        open,
+        ending,  ///< no request any more; what the peer still sends is taken until it closes
+    };
+    Instant waiting_since() const override;
+    void on_timeout() override;
+    void send_rest();
+    void take(Connection c, BufferChain data);
+    bool take_piece(std::span<const std::byte> piece);
+    void whole(const Taken& taken);
+    void close_as_planned();
+    void end_later();
+    void at_end();
+    void fail(LoadError error);
+    void ended(bool failed);
+    bool is_stream() const { return owner_.plan().mode == Mode::throughput; }
+
+    std::unique_ptr<Exchange> exchange_;
+    Connection connection_;
+    State state_ = State::closed;
+    bool first_byte_seen_ = false;  ///< of the answer to the oldest request
+    bool last_asked_ = false;       ///< no other request follows on this connection
+    bool finishing_ = false;
+    Instant intended_;              ///< when the connection was to begin
+    Instant opened_;                ///< when it began
+    Instant ending_;                ///< when its end began
+    uint64_t requests_ = 0;         ///< on this connection
+    std::string head_rest_;         ///< what there was no room for
+    size_t filling_rest_ = 0;       ///< how much of the filling follows
+    size_t filling_at_ = 0;         ///< from where on
+};
+
+/// Over UDP: datagrams that carry their number, to an echo server.
+class DatagramSession final : public Session, public UdpHandler {
+public:
+    explicit DatagramSession(SessionOwner& owner) : Session(owner) {}
+
+    void open(Instant intended) override;
+    void ask(Instant intended) override;
+    bool has_room() const override;
+    void finish() override;
+    void abandon() override;
+
+    void on_readable(UdpSocket socket) override;
+    void on_error(UdpSocket socket, int error) override;
+
+private:
+    Instant waiting_since() const override;
+    void on_timeout() override;
+    bool take(const Datagram& datagram);
+    void lose(LoadError error);
+    void go_on();
+    bool is_ours(const BufferChain& data, uint64_t& number) const;
+    void pop_settled();
+    void close();
+
+    UdpSocket socket_;
+    uint64_t number_ = 0;     ///< of the next
+    std::deque<bool> back_;   ///< of each that is under way: whether its answer came out of turn
+    std::vector<std::byte> bytes_;
+    bool finishing_ = false;
+};
+
+}  // namespace millrace::apps

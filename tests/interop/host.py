@@ -80,12 +80,15 @@ class Programs:
 
 
 def nginx_config(folder, root):
-    """Writes a configuration for an nginx of one process in `folder`; answers its path. A master
-    that is killed would leave its worker behind."""
+    """Writes a configuration for an nginx of one process in `folder`, which writes the status of
+    each answer to `statuses` there; answers its path. A master that is killed would leave its
+    worker behind."""
     path = os.path.join(folder, "nginx.conf")
     with open(path, "w") as file:
         file.write(f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/err;"
-                   "events {}\nhttp { access_log off; sendfile on; keepalive_requests 1000000;"
+                   "events {}\nhttp { log_format status $status; sendfile on;"
+                   f" access_log {folder}/statuses status buffer=64k flush=100ms;"
+                   " keepalive_requests 1000000;"
                    f" client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;"
                    f" fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;"
                    f" scgi_temp_path {folder}/s; server {{ listen 80; listen [::]:80;"

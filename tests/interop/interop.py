@@ -4,7 +4,9 @@
 Each test makes a network namespace of its own, joined to the stack by a TAP device or a veth pair,
 and takes everything down again. Needs root. Usage: interop.py BUILD_DIR [unittest arguments].
 """
+import collections
 import filecmp
+import json
 import os
 import re
 import shutil
@@ -286,6 +288,7 @@ class Interop(unittest.TestCase):
         os.chmod(WORK, 0o755)
         link.launch("ip", "netns", "exec", link.namespace, "nginx", "-p", prefix, "-c",
                     nginx_config(prefix, self.root))
+        return prefix
 
     # --- our server, the host's clients
 
@@ -484,6 +487,30 @@ class Interop(unittest.TestCase):
         self.assertGreater(requests, 1000)
 
     # --- our client, the host's server
+
+    def test_tap_our_load_and_nginx_count_the_same(self):
+        link = self.link("tap")
+        folder = self.nginx(link)
+        report_path = os.path.join(WORK, "load.json")
+        shapes = (("/f1023.txt", "200", ("-m", "closed", "-n", "32", "--pipeline", "2")),
+                  ("/f1023.txt", "200", ("-m", "cps", "--rate", "300")),
+                  ("/missing", "404", ("-m", "rps", "--rate", "1000", "--status", "404")))
+        for path, status, mode in shapes:
+            with open(os.path.join(folder, "statuses"), "w"):
+                pass  # a new count; nginx appends
+            process = link.start("millrace-load", "-c", link.config(), "-t", "10.79.0.2:80", "-p",
+                                 path, *mode, "-d", "3", "--lag-limit", "1000000", "--json",
+                                 report_path)
+            self.assertEqual(process.wait(timeout=60), 0, link.output(process))
+            link.processes.remove(process)
+            time.sleep(0.5)  # the log's buffer is written
+            with open(report_path) as file:
+                whole = json.load(file)["whole"]
+            with open(os.path.join(folder, "statuses")) as file:
+                counted = collections.Counter(file.read().split())
+            self.assertEqual(whole["statuses"], dict(counted), mode)
+            self.assertEqual(counted[status], whole["asked"])
+            self.assertGreater(counted[status], 500)
 
     def client_fetches(self, kind):
         link = self.link(kind)

@@ -241,20 +241,42 @@ class Load(unittest.TestCase):
 
     # --- a server of another process
 
-    def test_a_stopped_server_shows_in_the_corrected_latency_alone(self):
-        def config(role, host):
-            with open(path(role + ".toml"), "w") as file:
-                file.write(f'[[port]]\ndevice = "net_memif0,role={role},id=0,'
-                           f'socket={FOLDER.name}/sock,socket-abstract=no,rsize=10"\n'
-                           f'addresses = ["10.80.0.{host}/24"]\n[[core]]\nidle = "yield"\n')
-            return path(role + ".toml")
-        with open(path("server.log"), "w") as log:
-            server = subprocess.Popen([LOAD, "--role", "server", "-c", config("server", 1), "-t",
-                                       "0.0.0.0:80"], stdout=log, stderr=log)
+    def memif(self, role, host):
+        with open(path(role + ".toml"), "w") as file:
+            file.write(f'[[port]]\ndevice = "net_memif0,role={role},id=0,'
+                       f'socket={FOLDER.name}/sock,socket-abstract=no,rsize=10"\n'
+                       f'addresses = ["10.80.0.{host}/24"]\n[[core]]\nidle = "yield"\n')
+        return path(role + ".toml")
+
+    def start_server(self, program, *arguments):
+        log = open(path("server.log"), "w")
+        self.addCleanup(log.close)
+        server = subprocess.Popen([os.path.join(BUILD, "apps", program), "-c",
+                                   self.memif("server", 1), *arguments], stdout=log, stderr=log)
         self.addCleanup(server.wait)
         self.addCleanup(server.terminate)
         time.sleep(1.5)
-        target = ("-c", config("client", 2), "-t", "10.80.0.1:80", "--json", path("co.json"))
+        return server
+
+    def test_our_server_of_another_process_counts_the_same(self):
+        server = self.start_server("millrace-httpd", "-q")
+        done = call("-c", self.memif("client", 2), "-t", "10.80.0.1:80", "-d", "3", "--json",
+                    path("report.json"), "-n", "100", "-r", "7")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        with open(path("report.json")) as file:
+            whole = json.load(file)["whole"]
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=20)
+        with open(path("server.log")) as file:
+            counted = re.findall(r"^connections (\d+) requests (\d+) bytes \d+ status (.*)$",
+                                 file.read(), re.M)[-1]
+        self.assertEqual(counted, (str(whole["established"]), str(whole["asked"]),
+                                   f"200:{whole['completed']}"))
+        self.assertGreater(whole["established"], 500)
+
+    def test_a_stopped_server_shows_in_the_corrected_latency_alone(self):
+        server = self.start_server("millrace-load", "--role", "server", "-t", "0.0.0.0:80")
+        target = ("-c", self.memif("client", 2), "-t", "10.80.0.1:80", "--json", path("co.json"))
         # What it can do, with the same few connections.
         done = call(*target, "-m", "closed", "-n", "8", "-d", "2")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

@@ -26,12 +26,16 @@ Figures& Figures::operator+=(const Figures& other) {
     bytes_in += other.bytes_in;
     for (size_t i = 0; i < errors.size(); ++i) errors[i] += other.errors[i];
     for (size_t i = 0; i < statuses.size(); ++i) statuses[i] += other.statuses[i];
+    add_latencies(other);
+    return *this;
+}
+
+void Figures::add_latencies(const Figures& other) {
     connect += other.connect;
     first_byte += other.first_byte;
     request += other.request;
     uncorrected += other.uncorrected;
     lag += other.lag;
-    return *this;
 }
 
 void Figures::clear() {

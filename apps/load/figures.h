@@ -48,6 +48,8 @@ struct Figures {
     void count(LoadError error) { ++errors[static_cast<size_t>(error)]; }
     uint64_t errors_total() const;
     Figures& operator+=(const Figures& other);
+    /// The histograms alone.
+    void add_latencies(const Figures& other);
     void clear();
 };
 

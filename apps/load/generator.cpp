@@ -81,14 +81,17 @@ void Generator::stop() {
         }
         schedule->end();
     }
-    figures_->unsent += backlog_.size();
-    backlog_.clear();
+    behind_ = backlog_.size();
     wanted_ = 0;
+    // Who has had to wait is served yet, and connections of a schedule end by themselves.
+    if (!backlog_.empty() || plan_.mode == Mode::cps) return;
     for (const auto& session : sessions_)
         if (session->standing) session->finish();
 }
 
 void Generator::abandon() {
+    figures_->unsent += backlog_.size();
+    backlog_.clear();
     for (const auto& session : sessions_)
         if (session->standing) session->abandon();
     standing_ = 0;
@@ -215,12 +218,16 @@ void Generator::on_room(Session& session) {
 /// As much as it has room for: of what had to wait, or whatever it wants where no schedule says.
 void Generator::ask_next(Session& session) {
     while (session.has_room()) {
-        if (is_scheduled() && backlog_.empty()) return list(session);
-        if (!begun_ || stopping_) return;
         Instant intended = stack_.now();
-        if (is_scheduled()) {
+        if (!backlog_.empty() && is_scheduled()) {
             intended = backlog_.front();
             backlog_.pop_front();
+        } else if (stopping_ && plan_.mode != Mode::cps) {
+            return session.finish();
+        } else if (is_scheduled()) {
+            return list(session);
+        } else if (!begun_) {
+            return;
         }
         session.ask(intended);
     }
@@ -243,7 +250,7 @@ void Generator::on_end(Session& session, bool failed) {
         wanted_ = 0;
     }
     // A connection of the schedule that had to wait for this one's end.
-    if (plan_.mode != Mode::cps || stopping_ || backlog_.empty()) return;
+    if (plan_.mode != Mode::cps || backlog_.empty()) return;
     const Instant intended = backlog_.front();
     backlog_.pop_front();
     open_one(intended);

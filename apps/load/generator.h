@@ -23,10 +23,13 @@ public:
     bool is_open() const;
     /// The load begins.
     void begin();
-    /// No new request or connection; what is under way comes to its end.
+    /// The schedule is over, nobody asks any more: what is under way comes to its end, and so does
+    /// what the schedule intended and had to wait.
     void stop();
+    /// How much of the schedule had to wait when it was over.
+    uint64_t behind() const { return behind_; }
     bool is_finished() const { return standing_ == 0; }
-    /// What has not come to its end is reset.
+    /// What has not come to its end is reset, what has not been begun counts as unsent.
     void abandon();
 
     /// The figures since the last time; `empty` takes their place.
@@ -87,6 +90,7 @@ private:
     uint32_t failed_ = 0;            ///< attempts
     uint64_t established_ = 0;
     Instant opening_again_;          ///< after a failure, not before
+    uint64_t behind_ = 0;
     bool begun_ = false;
     bool stopping_ = false;
     bool has_output_ = false;

@@ -1,4 +1,6 @@
 // What must hold at the end of a run, and what makes its figures worth nothing.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "load/run.h"
@@ -59,14 +61,14 @@ void judge_schedule(Results& results, const Plan& plan) {
             "the generator could not keep up: its schedule lagged by {:.0f} us at p99 (limit "
             "{:.0f})",
             static_cast<double>(lag.ns()) / 1000, plan.lag_limit_us));
-    // What the schedule intended and nobody did: a piece of a second may be under way at the end.
-    const uint64_t unsent = results.whole.unsent;
+    // A piece of a second may be waiting at the end.
+    const uint64_t behind = std::max(results.behind, results.whole.unsent);
     const uint64_t intended = counted.lag.count();
-    if (unsent * 100 > intended)
+    if (behind * 100 > intended)
         results.invalid.push_back(fmt::format(
-            "the target could not keep up: {} of {} were never begun, for want of an idle "
-            "connection ({} there are)",
-            unsent, intended, plan.connections));
+            "the target could not keep up: when the schedule was over, {} of {} had not been "
+            "begun, for want of an idle connection ({} there are)",
+            behind, intended, plan.connections));
 }
 
 void LoadRun::judge(const Reading& before, const Reading& after) {

@@ -51,6 +51,7 @@ struct Results {
     uint64_t port_missed = 0, port_no_buffer = 0, port_errors = 0, port_transmit_full = 0;
     std::optional<Served> served;              ///< by a server of ours
     std::vector<Invariant> invariants;
+    uint64_t behind = 0;         ///< of the schedule, not begun yet when it was over
     std::vector<std::string> invalid;          ///< why the figures are not to be believed
     bool interrupted = false;
 

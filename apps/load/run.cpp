@@ -114,6 +114,8 @@ void LoadRun::cut(Phase phase, double end) {
     interval_reading_ = now;
     interval_start_ = end;
     if (phase == Phase::counting) results_.counted += sum;
+    // What was intended in time and answered late would else be left out: the longest of all.
+    if (phase == Phase::draining && plan_.is_open_loop()) results_.counted.add_latencies(sum);
     results_.whole += sum;
     results_.series.push_back(interval);
     observer_->on_interval(interval, sum);
@@ -192,6 +194,9 @@ void LoadRun::open() {
 
 void LoadRun::drain() {
     tell(&Generator::stop);
+    for (const uint64_t behind :
+         ask<uint64_t>([](Generator& generator) { return generator.behind(); }))
+        results_.behind += behind;
     const auto finished = [this] {
         const auto done = ask<int>([](Generator& g) { return g.is_finished() ? 1 : 0; });
         return std::ranges::find(done, 0) == done.end();

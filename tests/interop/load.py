@@ -12,9 +12,14 @@ import tempfile
 import time
 import unittest
 
+import jsonschema
+
 BUILD = os.path.abspath(sys.argv.pop(1))
 LOAD = os.path.join(BUILD, "apps", "millrace-load")
 SCENARIOS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "config", "load")
+SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "apps", "load")
+with open(os.path.join(SOURCES, "report.schema.json")) as schema:
+    SCHEMA = json.load(schema)
 FOLDER = tempfile.TemporaryDirectory(prefix="millrace-load-")
 
 
@@ -34,6 +39,7 @@ class Load(unittest.TestCase):
         self.assertEqual(done.returncode, status, self.output)
         with open(path("report.json")) as file:
             report = json.load(file)
+        jsonschema.validate(report, SCHEMA)
         for invariant in report["health"]["invariants"]:
             self.assertTrue(invariant["holds"], (invariant, self.output))
         return report
@@ -213,6 +219,28 @@ class Load(unittest.TestCase):
         self.assertEqual(percentiles, sorted(percentiles))
         self.assertLessEqual(max(len(line) for line in self.output.splitlines()
                                  if re.match(r" +\d+ +-", line)), 80)
+
+    def test_runs_are_drawn(self):
+        plot = os.path.join(SOURCES, "plot")
+        self.run_both("-m", "rps", "--rate", "1000", *self.PATIENT, seconds=2)
+        os.rename(path("report.json"), path("one.json"))
+        self.run_both("-m", "closed", seconds=2)
+        for name in ("both.svg", "both.png"):
+            subprocess.run([plot, "-o", path(name), path("one.json"),
+                            "as fast as it goes=" + path("report.json")], check=True, timeout=60)
+        with open(path("both.svg")) as file:
+            text = file.read()
+        for word in ("Rate over time", "Latency by percentile", "as fast as it goes", "one p99",
+                     "99.99"):
+            self.assertIn(word, text)
+        self.assertGreater(text.count("<path"), 20)
+        with open(path("both.png"), "rb") as file:
+            self.assertEqual(file.read(4), b"\x89PNG")
+        for arguments in ((path("both.svg"), path("nosuch.json")), (path("x.pdf"), path("one.json")),
+                          (path("x.svg"), path("both.svg"))):
+            done = subprocess.run([plot, "-o", *arguments], capture_output=True, text=True)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("plot: ", done.stderr)
 
     def test_a_plan_is_printed_and_read_again(self):
         done = call("--role", "both", "-m", "rps", "--rate", "1234", "--close", "-s", "1,2",

@@ -269,16 +269,48 @@ TEST_F(GeneratorTest, what_a_slow_server_left_undone_is_counted_and_makes_the_ru
     plan_.duration = 1;
     begin();
     run(1_s);
-    const Figures& figures = stop();
-    EXPECT_EQ(figures.completed + figures.unsent, 20'000U);
-    EXPECT_NEAR(static_cast<double>(figures.unsent), 10'000, 100);
+    generator_->stop();
+    EXPECT_NEAR(static_cast<double>(generator_->behind()), 10'000, 100);
     Results results;
+    results.behind = generator_->behind();
+    // For as long as the drain lasts, it goes on.
+    run(100_ms);
+    EXPECT_FALSE(generator_->is_finished());
+    generator_->abandon();
+    const auto figures = generator_->exchange(std::make_unique<Figures>());
+    EXPECT_NEAR(static_cast<double>(figures->unsent), 9'000, 100);
+    EXPECT_EQ(figures->asked + figures->unsent, 20'000U);
     results.seconds = 1;
-    results.counted += figures;
-    results.whole += figures;
+    results.counted += *figures;
     judge_schedule(results, plan_);
     ASSERT_EQ(results.invalid.size(), 1U);
     EXPECT_NE(results.invalid[0].find("the target could not keep up"), std::string::npos);
+}
+
+TEST_F(GeneratorTest, what_had_to_wait_is_served_when_the_schedule_is_over) {
+    Server server(100);
+    listen(server);
+    plan_.connections = 1;
+    plan_.duration = 1;
+    for (const Mode mode : {Mode::rps, Mode::cps}) {
+        plan_.mode = mode;
+        plan_.rate = 1000;
+        begin();
+        run(900_ms);
+        server.stopped = true;
+        run(100_ms);
+        generator_->stop();
+        EXPECT_GE(generator_->behind(), 98U);
+        server.go_on();
+        run(1_s);
+        EXPECT_TRUE(generator_->is_finished());
+        generator_->abandon();
+        const auto figures = generator_->exchange(std::make_unique<Figures>());
+        EXPECT_EQ(figures->completed, 1000U);
+        EXPECT_EQ(figures->unsent, 0U);
+        EXPECT_GT(figures->request.percentile(0.95), 50_ms);
+        EXPECT_EQ(figures->errors_total(), 0U);
+    }
 }
 
 TEST_F(GeneratorTest, one_request_in_a_thousand_without_an_answer_is_caught) {

@@ -19,12 +19,12 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, Value& variable,
                         const std::string& description) {
     std::vector<std::string> words;
     for (const auto& [word, value] : choices) words.push_back(word);
-    const auto chosen = [&variable, choices](const std::string& given) {
+    const auto chosen = [&variable, choices](const CLI::results_t& given) {
         for (const auto& [word, value] : choices)
-            if (word == given) variable = value;
+            if (word == given.front()) variable = value;
+        return true;
     };
-    return app.add_option_function<std::string>(name, chosen, description)
-        ->check(CLI::IsMember(words));
+    return app.add_option(name, chosen, description)->check(CLI::IsMember(words));
 }
 
 std::optional<double> number(std::string_view text) {
@@ -110,8 +110,7 @@ Arguments::Arguments(CLI::App& app) : app_(app) {
 
 void Arguments::add_shape(CLI::App& app) {
     app.add_option("-n,--connections", plan_.connections,
-                   "connections in all; of cps the most at a time")
-        ->capture_default_str()
+                   "connections in all; of cps the most at a time (default: 64; rr, crr: 1)")
         ->check(CLI::Range(1, 10'000'000));
     app.add_option("-r,--requests", plan_.requests_per_connection,
                    "requests per connection, 0: keep it")
@@ -299,9 +298,9 @@ std::string toml_value(const std::string& text) {
 
 }  // namespace
 
-std::string Arguments::to_toml() const {
+std::string Arguments::to_toml(const Plan& plan) const {
     std::string text;
-    for (const auto& [name, values] : values()) {
+    for (const auto& [name, values] : values(plan)) {
         std::string list;
         for (const std::string& value : values)
             list += (list.empty() ? "" : ", ") + toml_value(value);
@@ -311,7 +310,7 @@ std::string Arguments::to_toml() const {
     return text;
 }
 
-std::map<std::string, std::vector<std::string>> Arguments::values() const {
+std::map<std::string, std::vector<std::string>> Arguments::values(const Plan& plan) const {
     std::map<std::string, std::vector<std::string>> values;
     for (const CLI::Option* option : app_.get_options()) {
         if (option->get_lnames().empty() || !option->get_configurable()) continue;
@@ -322,6 +321,12 @@ std::map<std::string, std::vector<std::string>> Arguments::values() const {
             of = {option->get_default_str()};
         if (of.empty() || of.front().empty()) values.erase(option->get_lnames().front());
     }
+    // What the mode, or another option, stands for.
+    values["connections"] = {std::to_string(plan.connections)};
+    values["requests"] = {std::to_string(plan.requests_per_connection)};
+    values["target"] = {plan.target.to_string()};
+    values["close-by"] = {std::string(name_of(plan.closing))};
+    values.erase("close");
     return values;
 }
 

@@ -28,9 +28,9 @@ public:
     Started<Plan> plan() const;
     const RunOptions& run() const { return run_; }
     /// The plan as a scenario that says everything.
-    std::string to_toml() const;
+    std::string to_toml(const Plan& plan) const;
     /// Each option that has a value, by its name.
-    std::map<std::string, std::vector<std::string>> values() const;
+    std::map<std::string, std::vector<std::string>> values(const Plan& plan) const;
 
 private:
     void add_shape(CLI::App& app);

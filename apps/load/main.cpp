@@ -138,7 +138,7 @@ int Program::conclude(Outputs& outputs, const apps::Results& results) {
         checked.push_back(assertion.check(results));
     apps::print_report(plan_, results, checked);
     const auto closed = outputs.close(
-        apps::to_json(plan_, arguments_.values(), results, checked), apps::to_csv(results));
+        apps::to_json(plan_, arguments_.values(plan_), results, checked), apps::to_csv(results));
     if (!closed) return apps::fail(closed.error());
     const bool broken = std::ranges::any_of(
         results.invariants, [](const apps::Invariant& invariant) { return !invariant.holds; });
@@ -173,7 +173,7 @@ int main(int argc, char** argv) {
         assertions.push_back(std::move(*assertion));
     }
     if (options.dry_run) {
-        fmt::print("{}", arguments.to_toml());
+        fmt::print("{}", arguments.to_toml(*plan));
         return 0;
     }
     if (options.config_path.empty() && plan->role != apps::Role::both)

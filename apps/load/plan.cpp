@@ -27,6 +27,11 @@ std::string_view name_of(Role role) {
     return names[static_cast<size_t>(role)];
 }
 
+std::string_view name_of(Closing closing) {
+    constexpr std::array<std::string_view, 3> names{"client", "server", "reset"};
+    return names[static_cast<size_t>(closing)];
+}
+
 double Plan::counted_seconds() const {
     if (steps.empty())
         return duration > 0 ? duration : std::numeric_limits<double>::infinity();
@@ -57,7 +62,8 @@ namespace {
 
 /// What a mode stands for, where nothing else has been said.
 void put_in_defaults(Plan& plan) {
-    if (plan.mode == Mode::rr || plan.mode == Mode::crr) plan.connections = 1;
+    if (plan.connections == 0)
+        plan.connections = plan.mode == Mode::rr || plan.mode == Mode::crr ? 1 : 64;
     if (plan.mode == Mode::crr || (plan.mode == Mode::cps && plan.requests_per_connection == 0))
         plan.requests_per_connection = 1;
     if (plan.output) {

@@ -45,6 +45,7 @@ enum class Direction : uint8_t { up, down, both };
 std::string_view name_of(Mode mode);
 std::string_view name_of(Protocol protocol);
 std::string_view name_of(Role role);
+std::string_view name_of(Closing closing);
 
 /// A rate that is held for so long.
 struct RateStep {
@@ -59,7 +60,8 @@ struct Plan {
     SocketAddress target{Address::v4(10, 77, 0, 1), 80};
 
     // --- how much
-    uint32_t connections = 64;             ///< in all; of `cps` the most at a time
+    /// In all; of `cps` the most at a time. 0: 64, or 1 of `rr` and `crr`.
+    uint32_t connections = 0;
     uint64_t requests_per_connection = 0;  ///< then it is closed; 0: kept for ever
     uint32_t pipeline = 1;                 ///< requests on their way on one connection
     double think_ms = 0;                   ///< closed: from an answer to the next request

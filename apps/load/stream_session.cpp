@@ -103,7 +103,6 @@ void StreamSession::on_readable(Connection c) {
     const size_t size = data.size();
     owner_.figures().bytes_in += size;
     if (size > 0 && !is_stream()) take(c, std::move(data));
-    data.clear();
     if (connection_ != c) return;  // over, and perhaps there is another one already
     (void)c.consumed(size);
     if (c.at_end()) at_end();

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 from connections import idle_10m, syn_flood, time_wait_3m
+from load import load_capacity, ring_http_latency
 from micro import instructions, micro
 
 # Each is called with the build directory and whether a quick look will do; it yields
@@ -19,6 +20,9 @@ BENCHMARKS = {
     "micro": (micro, "Google Benchmark: nanoseconds of single operations"),
     "instructions": (instructions, "the same operations under callgrind: instructions"),
     "idle_10m": (idle_10m, "ten million idle connections: memory, and requests among them"),
+    "load_capacity": (load_capacity, "what the load generator can do: requests, connections"),
+    "ring_http_latency": (ring_http_latency,
+                          "latency of requests at 10, 50 and 90 % of the capacity"),
     "syn_flood": (syn_flood, "floods of SYNs and ACKs, honest connections and flows among them"),
     "time_wait_3m": (time_wait_3m, "three million TIME-WAIT entries, and connections among them"),
 }
@@ -51,7 +55,7 @@ def main():
     chosen = parser.parse_args()
     if chosen.list:
         for name, (_, what) in BENCHMARKS.items():
-            print(f"{name:<14}{what}")
+            print(f"{name:<18}{what}")
         return 0
     unknown = [name for name in chosen.names if name not in BENCHMARKS]
     if unknown:

@@ -4,6 +4,7 @@
 #include <functional>
 #include <future>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -44,10 +45,10 @@ std::vector<Value> ask_cores(Runtime& runtime, const std::function<Value(Stack&)
     for (uint16_t core = 0; core < runtime.cores(); ++core) {
         auto promise = std::make_shared<std::promise<Value>>();
         auto answer = promise->get_future();
-        if (runtime.submit(core, [promise, question](Stack& stack) {
-                promise->set_value(question(stack));
-            }))
-            answers.push_back(std::move(answer));
+        const auto ask = [promise, question](Stack& stack) { promise->set_value(question(stack)); };
+        // A full mailbox is read in the core's next turn.
+        while (!runtime.submit(core, ask)) std::this_thread::yield();
+        answers.push_back(std::move(answer));
     }
     std::vector<Value> values;
     for (auto& answer : answers) values.push_back(answer.get());

@@ -1,5 +1,6 @@
 #include "load/arguments.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include <fmt/format.h>
@@ -70,6 +71,76 @@ bool add_addresses(std::string_view text, std::vector<Address>& to) {
             if (++bytes[i] != 0) break;
     }
     return false;
+}
+
+/// An option that means something for some plans only.
+struct Scope {
+    std::string_view name;
+    bool (*applies)(const Plan&);
+    std::string_view where;
+};
+
+bool is_http(const Plan& plan) { return plan.protocol == Protocol::http; }
+bool is_raw_server(const Plan& plan) {
+    return plan.protocol == Protocol::raw && plan.role != Role::client;
+}
+bool is_paced(const Plan& plan) { return plan.mode == Mode::rps || plan.mode == Mode::cps; }
+bool is_flood(const Plan& plan) { return plan.mode == Mode::flood; }
+bool is_no_flood(const Plan& plan) { return plan.mode != Mode::flood; }
+bool has_requests(const Plan& plan) {
+    return plan.protocol != Protocol::udp && plan.mode != Mode::throughput && !is_flood(plan);
+}
+bool has_pipeline(const Plan& plan) {
+    return plan.mode != Mode::throughput && plan.mode != Mode::rr && plan.mode != Mode::crr &&
+           !is_flood(plan);
+}
+
+constexpr std::array<Scope, 31> scopes{{
+    {"path", is_http, "--protocol http"},
+    {"method", is_http, "--protocol http"},
+    {"header", is_http, "--protocol http"},
+    {"request-body", is_http, "--protocol http"},
+    {"status", is_http, "--protocol http"},
+    {"output", is_http, "--protocol http"},
+    {"request-size", [](const Plan& p) { return !is_http(p); }, "--protocol raw, echo and udp"},
+    {"response-size", [](const Plan& p) { return p.protocol == Protocol::raw; }, "--protocol raw"},
+    {"direction", [](const Plan& p) { return p.mode == Mode::throughput; }, "--mode throughput"},
+    {"think", [](const Plan& p) { return p.mode == Mode::closed; }, "--mode closed"},
+    {"trickle", [](const Plan& p) { return p.mode == Mode::concurrent; }, "--mode concurrent"},
+    {"rate", [](const Plan& p) { return p.is_open_loop() || is_flood(p); },
+     "--mode rps, cps, concurrent and flood"},
+    {"steps", is_paced, "--mode rps and cps"},
+    {"ramp", is_paced, "--mode rps and cps"},
+    {"arrivals", [](const Plan& p) { return p.is_open_loop(); }, "--mode rps, cps and concurrent"},
+    {"lag-limit", [](const Plan& p) { return p.is_open_loop(); }, "--mode rps, cps and concurrent"},
+    {"connections", is_no_flood, "modes other than flood"},
+    {"warm-up", is_no_flood, "modes other than flood"},
+    {"drain", is_no_flood, "modes other than flood"},
+    {"timeout", is_no_flood, "modes other than flood"},
+    {"dscp", is_no_flood, "modes other than flood"},
+    {"pipeline", has_pipeline, "--mode closed, rps, cps and concurrent"},
+    {"requests", has_requests, "connections with requests"},
+    {"close", has_requests, "connections with requests"},
+    {"close-by", has_requests, "connections with requests"},
+    {"flood", is_flood, "--mode flood"},
+    {"honest", is_flood, "--mode flood"},
+    {"flood-sources", is_flood, "--mode flood"},
+    {"drop-every", is_raw_server, "--protocol raw and --role server or both"},
+    {"body", [](const Plan& p) { return p.role != Role::client && is_http(p); },
+     "--protocol http and --role server or both"},
+    {"ipv6", [](const Plan& p) { return p.role == Role::both; }, "--role both"},
+}};
+
+/// Null where it means something for every plan.
+const Scope* scope_of(std::string_view option) {
+    const auto found = std::ranges::find(scopes, option, &Scope::name);
+    return found == scopes.end() ? nullptr : &*found;
+}
+
+/// The least size of a message, which has to hold what the protocol puts into it.
+uint32_t least_request(Protocol protocol) {
+    if (protocol == Protocol::raw) return RawHeader::size;
+    return protocol == Protocol::udp ? datagram_size_min : 1;
 }
 
 }  // namespace
@@ -245,10 +316,11 @@ Started<Plan> Arguments::plan() const {
     if (close_) plan.requests_per_connection = 1;
     if (app_.count("--close-by") == 0 && plan.protocol != Protocol::echo)
         plan.closing = Closing::server;
-    for (const auto& [name, text, to] :
-         {std::tuple{"--request-size", &request_size_, &plan.request_size},
-          std::tuple{"--response-size", &response_size_, &plan.response_size}}) {
-        auto sizes = Sizes::parse(*text, 1, size_max);
+    for (const auto& [name, text, to, least] :
+         {std::tuple{"--request-size", &request_size_, &plan.request_size,
+                     least_request(plan.protocol)},
+          std::tuple{"--response-size", &response_size_, &plan.response_size, 1U}}) {
+        auto sizes = Sizes::parse(*text, least, size_max);
         if (!sizes) return failure(fmt::format("{}: {}", name, sizes.error().what));
         *to = *sizes;
     }
@@ -279,6 +351,9 @@ Started<Plan> Arguments::plan() const {
     plan.flood.sources = *flooding;
     plan.flood.rate = plan.rate;
     plan.flood.honest_from = plan.sources;
+    for (const Scope& scope : scopes)
+        if (app_.count("--" + std::string(scope.name)) > 0 && !scope.applies(plan))
+            return failure(fmt::format("--{}: of {} only", scope.name, scope.where));
     if (auto whole = complete(plan); !whole) return std::unexpected(whole.error());
     return plan;
 }
@@ -314,6 +389,8 @@ std::map<std::string, std::vector<std::string>> Arguments::values(const Plan& pl
     std::map<std::string, std::vector<std::string>> values;
     for (const CLI::Option* option : app_.get_options()) {
         if (option->get_lnames().empty() || !option->get_configurable()) continue;
+        const Scope* scope = scope_of(option->get_lnames().front());
+        if (scope != nullptr && !scope->applies(plan)) continue;
         auto& of = values[option->get_lnames().front()];
         if (option->count() > 0)
             of = option->results();
@@ -322,11 +399,16 @@ std::map<std::string, std::vector<std::string>> Arguments::values(const Plan& pl
         if (of.empty() || of.front().empty()) values.erase(option->get_lnames().front());
     }
     // What the mode, or another option, stands for.
-    values["connections"] = {std::to_string(plan.connections)};
-    values["requests"] = {std::to_string(plan.requests_per_connection)};
     values["target"] = {plan.target.to_string()};
-    values["close-by"] = {std::string(name_of(plan.closing))};
     values.erase("close");
+    if (!plan.steps.empty()) {
+        values.erase("rate");
+        values.erase("duration");
+    }
+    if (is_no_flood(plan)) values["connections"] = {std::to_string(plan.connections)};
+    if (!has_requests(plan)) return values;
+    values["requests"] = {std::to_string(plan.requests_per_connection)};
+    values["close-by"] = {std::string(name_of(plan.closing))};
     return values;
 }
 

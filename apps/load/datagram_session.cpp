@@ -11,7 +11,7 @@ void DatagramSession::open(Instant) {
     const Plan& plan = owner_.plan();
     ++figures.attempted;
     finishing_ = false;
-    back_.clear();
+    sent_.clear();
     auto socket = UdpSocket::open(owner_.stack(), owner_.next_source(), *this);
     if (socket) {
         socket_ = *socket;
@@ -42,12 +42,19 @@ void DatagramSession::ask(Instant intended) {
         bytes_[i] = static_cast<std::byte>(number_ >> (56 - 8 * i));
     for (size_t at = datagram_size_min; at < size; at += filling_size)
         std::memcpy(&bytes_[at], filling().data(), std::min(size - at, filling_size));
-    push(intended, now());
+    const Instant at = now();
+    push({.intended = intended, .begun = at, .sent = at});
     ++number_;
-    back_.push_back(false);
-    // One that cannot be sent is lost like one that a router drops.
-    if (socket_.send(bytes_)) owner_.figures().bytes_out += size;
-    watch();
+    sent_.push_back({.size = size});
+    if (socket_.send(bytes_)) {
+        owner_.figures().bytes_out += size;
+        return watch();
+    }
+    // It never left: that is not the network's doing.
+    owner_.figures().count(LoadError::no_memory);
+    ++owner_.figures().unanswered;
+    sent_.back().settled = true;
+    pop_settled();
 }
 
 void DatagramSession::on_readable(UdpSocket socket) {
@@ -63,36 +70,39 @@ void DatagramSession::on_readable(UdpSocket socket) {
 
 /// True for the first answer to something under way; duplicates and late ones count for nothing.
 bool DatagramSession::take(const Datagram& datagram) {
+    bytes_.resize(datagram.data.size());
+    datagram.data.copy_to(bytes_);
     uint64_t number = 0;
-    if (!is_ours(datagram.data, number)) {
+    for (size_t i = 0; i < datagram_size_min && bytes_.size() >= datagram_size_min; ++i)
+        number = number << 8 | std::to_integer<uint64_t>(bytes_[i]);
+    if (bytes_.size() < datagram_size_min || number >= number_ || !is_filled()) {
         owner_.figures().count(LoadError::bad_answer);
         return false;
     }
-    const uint64_t first = number_ - outstanding();
-    if (number < first || number >= number_ || back_[number - first]) return false;
-    back_[number - first] = true;
+    const uint64_t first = number_ - sent_.size();
+    if (number < first || sent_[number - first].settled) return false;
+    if (bytes_.size() != sent_[number - first].size) {
+        owner_.figures().count(LoadError::bad_answer);
+        return false;
+    }
+    sent_[number - first].settled = true;
     owner_.figures().first_byte.add(now() - asked(number - first).sent);
     answered(number - first, 0);
     return true;
 }
 
-/// Whether it can be an echo of ours, and which.
-bool DatagramSession::is_ours(const BufferChain& data, uint64_t& number) const {
-    std::vector<std::byte> bytes(data.size());
-    data.copy_to(bytes);
-    if (bytes.size() < datagram_size_min) return false;
-    for (size_t i = 0; i < datagram_size_min; ++i)
-        number = number << 8 | std::to_integer<uint64_t>(bytes[i]);
-    for (size_t at = datagram_size_min; at < bytes.size(); at += filling_size)
-        if (std::memcmp(&bytes[at], filling().data(), std::min(bytes.size() - at, filling_size)) !=
-            0)
+/// Behind its number, the datagram in hand is filled as ours are.
+bool DatagramSession::is_filled() const {
+    for (size_t at = datagram_size_min; at < bytes_.size(); at += filling_size)
+        if (std::memcmp(&bytes_[at], filling().data(),
+                        std::min(bytes_.size() - at, filling_size)) != 0)
             return false;
     return true;
 }
 
 void DatagramSession::pop_settled() {
-    while (!back_.empty() && back_.front()) {
-        back_.pop_front();
+    while (!sent_.empty() && sent_.front().settled) {
+        sent_.pop_front();
         pop();
     }
 }
@@ -109,9 +119,9 @@ void DatagramSession::on_timeout() { lose(LoadError::lost); }
 /// The oldest will have no answer.
 void DatagramSession::lose(LoadError error) {
     owner_.figures().count(error);
-    back_.front() = true;
+    ++owner_.figures().unanswered;
+    sent_.front().settled = true;
     pop_settled();
-    if (outstanding() > 0) watch();
     go_on();
 }
 
@@ -136,14 +146,17 @@ void DatagramSession::finish() {
 
 void DatagramSession::abandon() {
     if (!socket_) return;
-    for (const bool back : back_)
-        if (!back) owner_.figures().count(LoadError::lost);
+    for (const Sent& sent : sent_) {
+        if (sent.settled) continue;
+        owner_.figures().count(LoadError::lost);
+        ++owner_.figures().unanswered;
+    }
     close();
 }
 
 void DatagramSession::close() {
     forget_all();
-    back_.clear();
+    sent_.clear();
     watch_no_more();
     if (!socket_) return;
     (void)std::exchange(socket_, {}).close();

@@ -54,7 +54,8 @@ Json errors(const Figures& figures) {
 Json counts(const Figures& figures) {
     Json json{{"attempted", figures.attempted}, {"established", figures.established},
               {"closed", figures.closed},       {"asked", figures.asked},
-              {"completed", figures.completed}, {"unsent", figures.unsent},
+              {"completed", figures.completed}, {"unanswered", figures.unanswered},
+              {"unsent", figures.unsent},       {"skipped", figures.skipped},
               {"bytes_in", figures.bytes_in},   {"bytes_out", figures.bytes_out},
               {"errors", errors(figures)}};
     Json statuses = Json::object();
@@ -121,8 +122,8 @@ Json health(const Results& results, const std::vector<AssertionResult>& assertio
 
 }  // namespace
 
-std::string to_json(const Plan& plan, const OptionValues& options,
-                    const Results& results, const std::vector<AssertionResult>& assertions) {
+std::string to_json(const OptionValues& options, const Results& results,
+                    const std::vector<AssertionResult>& assertions) {
     const Figures& counted = results.counted;
     const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
     Json json{{"schema", schema_version},
@@ -141,8 +142,7 @@ std::string to_json(const Plan& plan, const OptionValues& options,
     json["latency"] = {{"connect", latency(counted.connect)},
                        {"first_byte", latency(counted.first_byte)},
                        {"request", latency(counted.request)},
-                       {"uncorrected", latency(plan.is_open_loop() ? counted.uncorrected
-                                                                   : counted.request)},
+                       {"uncorrected", latency(counted.uncorrected)},
                        {"lag", latency(counted.lag)}};
     json["retransmissions"] = {{"syn", results.retransmitted_syns()},
                                {"data", results.retransmitted_data()},
@@ -165,7 +165,8 @@ std::string to_json(const Plan& plan, const OptionValues& options,
                           {"bytes_out", results.served->bytes_out}};
     json["health"] = health(results, assertions);
     json["series"] = series(results);
-    return json.dump(2) + "\n";
+    // A path or header may be no UTF-8.
+    return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 std::string to_csv(const Results& results) {

@@ -14,10 +14,9 @@ namespace millrace::apps {
 /// Options by name, each with what it was given.
 using OptionValues = std::map<std::string, std::vector<std::string>>;
 
-/// The whole run as JSON, as `report.schema.json` has it. `options` is the resolved plan, name by
-/// name; `cause` says why the exit status is not 0, or nothing.
-std::string to_json(const Plan& plan, const OptionValues& options,
-                    const Results& results, const std::vector<AssertionResult>& assertions);
+/// The whole run as JSON, as `report.schema.json` has it. `options` is the resolved plan.
+std::string to_json(const OptionValues& options, const Results& results,
+                    const std::vector<AssertionResult>& assertions);
 
 /// Its intervals as a table, times in microseconds.
 std::string to_csv(const Results& results);

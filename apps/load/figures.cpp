@@ -21,7 +21,9 @@ Figures& Figures::operator+=(const Figures& other) {
     closed += other.closed;
     asked += other.asked;
     completed += other.completed;
+    unanswered += other.unanswered;
     unsent += other.unsent;
+    skipped += other.skipped;
     bytes_out += other.bytes_out;
     bytes_in += other.bytes_in;
     for (size_t i = 0; i < errors.size(); ++i) errors[i] += other.errors[i];
@@ -39,7 +41,9 @@ void Figures::add_latencies(const Figures& other) {
 }
 
 void Figures::clear() {
-    attempted = established = closed = asked = completed = unsent = bytes_out = bytes_in = 0;
+    attempted = established = closed = 0;
+    asked = completed = unanswered = unsent = skipped = 0;
+    bytes_out = bytes_in = 0;
     errors.fill(0);
     statuses.fill(0);
     for (Histogram* histogram : {&connect, &first_byte, &request, &uncorrected, &lag})

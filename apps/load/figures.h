@@ -32,13 +32,15 @@ struct Figures {
     uint64_t closed = 0;            ///< established, and over
     uint64_t asked = 0;             ///< requests that were sent
     uint64_t completed = 0;         ///< requests that were answered, well or with another status
-    uint64_t unsent = 0;            ///< of the schedule, never begun
+    uint64_t unanswered = 0;        ///< requests that were sent and failed
+    uint64_t unsent = 0;            ///< of the schedule, never begun for want of a connection
+    uint64_t skipped = 0;           ///< of the schedule, never begun by the generator's own fault
     uint64_t bytes_out = 0;         ///< given to the stack; TCP payload
     uint64_t bytes_in = 0;          ///< taken from it
     std::array<uint64_t, load_error_count> errors{};
-    std::array<uint64_t, 600> statuses{};  ///< answers of HTTP by their status
+    std::array<uint64_t, 600> statuses{};  ///< answers of HTTP by status, below 600
 
-    Histogram connect;              ///< from `connect` to established
+    Histogram connect;              ///< from the intended time to established
     Histogram first_byte;           ///< from the request to the answer's first byte
     Histogram request;              ///< from the intended time to the answer's last byte
     Histogram uncorrected;          ///< from the time at which it was sent to the last byte

@@ -1,5 +1,7 @@
 #include "load/flood_run.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "common/program.h"
@@ -14,14 +16,15 @@ int run_flood(Runtime& runtime, const FloodOptions& options, double duration,
     Flood source(stack, options);
     const Instant start = stack.now();
     FloodCounters before;
-    for (uint64_t second = 1; duration == 0 || static_cast<double>(second) <= duration; ++second) {
-        while (stack.now() - start < Duration::from_s(static_cast<int64_t>(second))) {
+    for (double end = 0; duration == 0 || end < duration;) {
+        end = duration == 0 ? end + 1 : std::min(end + 1, duration);
+        while ((stack.now() - start).seconds() < end) {
             source.burst(stack.now());
             stack.poll_once();
         }
         const FloodCounters now = source.counters(stack.now());
         const FloodCounters interval = now - before;
-        fmt::print("{:4} s  {:>10} segments/s  {:>6} honest, {} established in time\n", second,
+        fmt::print("{:4.1f} s  {:>10} segments  {:>6} honest, {} established in time\n", end,
                    interval.segments, interval.honest_attempted, interval.honest_in_time);
         std::fflush(stdout);
         before = now;
@@ -35,7 +38,7 @@ int run_flood(Runtime& runtime, const FloodOptions& options, double duration,
                "{} failed\n",
                before.segments, before.honest_attempted, before.honest_in_time,
                Flood::honest_patience.ms() / 1000, before.honest_late, before.honest_failed);
-    return before.segments > 0 ? 0 : 1;
+    return before.segments > 0 && before.honest_failed + before.honest_late == 0 ? 0 : 1;
 }
 
 }  // namespace millrace::apps

@@ -34,7 +34,9 @@ Generator::Generator(Stack& stack, const Plan& plan, uint16_t index, uint16_t co
         plan.connections / count + (index < plan.connections % count ? 1 : 0);
     const double part = static_cast<double>(share) / plan.connections;
     const double phase = static_cast<double>(index) / count;
-    connects_ = Schedule(connect_pieces(plan), part, phase, plan.arrivals, seed());
+    // Connections that are to stand come evenly: a number by chance would not be all of them.
+    const Arrivals arrivals = plan.mode == Mode::concurrent ? Arrivals::even : plan.arrivals;
+    connects_ = Schedule(connect_pieces(plan), part, phase, arrivals, seed());
     requests_ = Schedule(request_pieces(plan), part, phase, plan.arrivals, seed());
     SessionOwner& owner = *this;
     for (uint32_t i = 0; i < share; ++i) {
@@ -55,7 +57,7 @@ void Generator::open() {
 
 bool Generator::is_open() const {
     if (plan_.mode == Mode::cps) return true;
-    return established_ + failed_ >= sessions_.size();
+    return tried_ == sessions_.size();
 }
 
 void Generator::begin() {
@@ -76,8 +78,8 @@ void Generator::stop() {
     stopping_ = true;
     for (Schedule* schedule : {&connects_, &requests_}) {
         for (size_t i = 0; i < backlog_max && schedule->next() <= now; ++i) {
-            schedule->take();
-            ++figures_->unsent;
+            late(schedule->take(), now);
+            ++figures_->skipped;
         }
         schedule->end();
     }
@@ -103,11 +105,26 @@ std::unique_ptr<Figures> Generator::exchange(std::unique_ptr<Figures> empty) {
 }
 
 bool Generator::on_turn(Stack&, Instant now) {
-    if (stopping_) return false;
-    bool busy = run_connects(now);
+    bool busy = open_waiting();
+    if (stopping_) return busy;
+    busy |= run_connects(now);
     busy |= open_missing(now);
     busy |= run_requests(now);
     return busy;
+}
+
+/// Connections of a schedule that had to wait for the end of others.
+bool Generator::open_waiting() {
+    const auto may = [&] {
+        return !backlog_.empty() && !closed_.empty() && stack_.now() >= opening_again_;
+    };
+    if (plan_.mode != Mode::cps || !may()) return false;
+    for (uint32_t i = 0; i < due_max && may(); ++i) {
+        const Instant intended = backlog_.front();
+        backlog_.pop_front();
+        open_one(intended);
+    }
+    return true;
 }
 
 /// Connections that are to stand and do not: new ones, or those that have ended.
@@ -129,7 +146,7 @@ bool Generator::run_connects(Instant now) {
         late(intended, now);
         if (plan_.mode == Mode::concurrent) {
             wanted_ = std::min(wanted_ + 1, static_cast<uint32_t>(sessions_.size()));
-        } else if (closed_.empty()) {
+        } else if (closed_.empty() || !backlog_.empty()) {
             keep_for_later(intended);
         } else {
             open_one(intended);
@@ -207,6 +224,7 @@ void Generator::on_open(Session& session) {
     session.is_open = true;
     --opening_;
     ++established_;
+    tried(session);
     ask_next(session);
 }
 
@@ -241,19 +259,18 @@ void Generator::on_end(Session& session, bool failed) {
         --established_;
     else
         --opening_;
-    if (failed) {
-        ++failed_;
-        opening_again_ = stack_.now() + pause;
-    }
+    tried(session);
+    // A connection that was of no use would be of none at once.
+    const Instant now = stack_.now();
+    if (failed && !session.useful && opening_again_ <= now) opening_again_ = now + pause;
     if (plan_.output) {
         has_output_ = true;
         wanted_ = 0;
     }
-    // A connection of the schedule that had to wait for this one's end.
-    if (plan_.mode != Mode::cps || backlog_.empty()) return;
-    const Instant intended = backlog_.front();
-    backlog_.pop_front();
-    open_one(intended);
+}
+
+void Generator::tried(Session& session) {
+    if (!std::exchange(session.tried, true)) ++tried_;
 }
 
 }  // namespace millrace::apps

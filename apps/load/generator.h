@@ -28,7 +28,9 @@ public:
     void stop();
     /// How much of the schedule had to wait when it was over.
     uint64_t behind() const { return behind_; }
-    bool is_finished() const { return standing_ == 0; }
+    bool is_finished() const {
+        return standing_ == 0 && (backlog_.empty() || plan_.mode != Mode::cps);
+    }
     /// What has not come to its end is reset, what has not been begun counts as unsent.
     void abandon();
 
@@ -55,7 +57,9 @@ private:
 
     bool is_scheduled() const { return plan_.mode == Mode::rps || plan_.mode == Mode::concurrent; }
     bool open_missing(Instant now);
+    bool open_waiting();
     void open_one(Instant intended);
+    void tried(Session& session);
     void ask_next(Session& session);
     bool run_connects(Instant now);
     bool run_requests(Instant now);
@@ -87,7 +91,7 @@ private:
     uint32_t wanted_ = 0;            ///< connections that should stand
     uint32_t standing_ = 0;          ///< sessions that have a connection, or try to
     uint32_t opening_ = 0;           ///< of these, how many try to
-    uint32_t failed_ = 0;            ///< attempts
+    size_t tried_ = 0;               ///< sessions that have had a first attempt
     uint64_t established_ = 0;
     Instant opening_again_;          ///< after a failure, not before
     uint64_t behind_ = 0;

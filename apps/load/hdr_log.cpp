@@ -83,22 +83,27 @@ std::string hdr_encoded(const Histogram& histogram) {
 Result<std::unique_ptr<HdrLog>> HdrLog::create(const std::string& path) {
     std::FILE* file = std::fopen(path.c_str(), "w");
     if (file == nullptr) return std::unexpected(Errno{errno});
-    std::unique_ptr<HdrLog> log(new HdrLog(file));
+    return std::unique_ptr<HdrLog>(new HdrLog(file));
+}
+
+/// Of the instant from which intervals count, known when the first is over.
+void HdrLog::begin(double ago) {
     const auto now = std::chrono::system_clock::now().time_since_epoch();
-    const double since = std::chrono::duration<double>(now).count();
-    fmt::print(file,
+    const double since = std::chrono::duration<double>(now).count() - ago;
+    fmt::print(file_,
                "#[Histogram log format version 1.3]\n"
                "#[StartTime: {:.3f} (seconds since epoch), {:%FT%TZ}]\n"
                "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\","
                "\"Interval_Compressed_Histogram\"\n",
                since, fmt::gmtime(static_cast<std::time_t>(since)));
-    return log;
+    begun_ = true;
 }
 
 HdrLog::~HdrLog() { close(); }
 
 void HdrLog::add(std::string_view tag, double start, double seconds, const Histogram& histogram) {
-    if (file_ == nullptr) return;
+    if (file_ == nullptr || histogram.count() == 0) return;
+    if (!begun_) begin(start + seconds);
     // The greatest value in milliseconds, as HdrHistogram's processors expect of nanoseconds.
     fmt::print(file_, "Tag={},{:.3f},{:.3f},{:.3f},{}\n", tag, start, seconds,
                static_cast<double>(histogram.max().ns()) / 1e6, hdr_encoded(histogram));
@@ -106,6 +111,7 @@ void HdrLog::add(std::string_view tag, double start, double seconds, const Histo
 
 bool HdrLog::close() {
     if (file_ == nullptr) return !failed_;
+    if (!begun_) begin(0);
     failed_ = std::ferror(file_) != 0;
     if (std::fclose(std::exchange(file_, nullptr)) != 0) failed_ = true;
     return !failed_;

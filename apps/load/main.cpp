@@ -16,7 +16,7 @@ namespace {
 class Outputs final : public apps::RunObserver {
 public:
     Outputs(const apps::Plan& plan, const apps::RunOptions& options)
-        : options_(options), table_(plan) {}
+        : plan_(plan), options_(options), table_(plan) {}
 
     Started<void> open() {
         if (options_.hdr.empty()) return {};
@@ -27,7 +27,10 @@ public:
     }
     void on_interval(const apps::Interval& interval, const apps::Figures& figures) override {
         if (!options_.quiet) table_.print(interval, figures);
-        if (log_ == nullptr || interval.phase != apps::Phase::counting) return;
+        // Answers to what a schedule intended count also behind its end.
+        const bool counts = interval.phase == apps::Phase::counting ||
+                            (interval.phase == apps::Phase::draining && plan_.is_open_loop());
+        if (log_ == nullptr || !counts) return;
         log_->add("connect", interval.start, interval.seconds, figures.connect);
         log_->add("first_byte", interval.start, interval.seconds, figures.first_byte);
         log_->add("request", interval.start, interval.seconds, figures.request);
@@ -47,6 +50,7 @@ public:
     }
 
 private:
+    const apps::Plan& plan_;
     const apps::RunOptions& options_;
     apps::LiveTable table_;
     std::unique_ptr<apps::HdrLog> log_;
@@ -125,7 +129,8 @@ int Program::generate() {
     Outputs outputs(plan_, arguments_.run());
     if (const auto opened = outputs.open(); !opened) return apps::fail(opened.error());
     load_ = std::make_unique<apps::LoadRun>(
-        *client_, plan_, [this](double seconds) { return signals_.wait(seconds); });
+        *client_, plan_, apps::transmit_slack(client_config_),
+        [this](double seconds) { return signals_.wait(seconds); });
     if (const auto started = load_->start(); !started) return apps::fail(started.error());
     std::function<apps::Served()> served;
     if (responder_ != nullptr) served = [this] { return responder_->served(); };
@@ -138,7 +143,7 @@ int Program::conclude(Outputs& outputs, const apps::Results& results) {
         checked.push_back(assertion.check(results));
     apps::print_report(plan_, results, checked);
     const auto closed = outputs.close(
-        apps::to_json(plan_, arguments_.values(plan_), results, checked), apps::to_csv(results));
+        apps::to_json(arguments_.values(plan_), results, checked), apps::to_csv(results));
     if (!closed) return apps::fail(closed.error());
     const bool broken = std::ranges::any_of(
         results.invariants, [](const apps::Invariant& invariant) { return !invariant.holds; });
@@ -176,6 +181,10 @@ int main(int argc, char** argv) {
         fmt::print("{}", arguments.to_toml(*plan));
         return 0;
     }
+    if (plan->mode == apps::Mode::flood &&
+        (!assertions.empty() || !options.json.empty() || !options.csv.empty() ||
+         !options.hdr.empty()))
+        return apps::fail({"--assert, --json, --csv, --hdr: not of --mode flood"});
     if (options.config_path.empty() && plan->role != apps::Role::both)
         return apps::fail({"--config: which? Or --role both, over an embedded link"});
     return Program(*plan, arguments, std::move(assertions)).run();

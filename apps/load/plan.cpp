@@ -77,6 +77,8 @@ void put_in_defaults(Plan& plan) {
 Started<void> complete(Plan& plan) {
     put_in_defaults(plan);
     const auto wrong = [](std::string_view what) { return failure(std::string(what)); };
+    if (!plan.steps.empty() && plan.rate > 0)
+        return wrong("--steps stand for --rate and --duration");
     const bool has_rate = plan.highest_rate() > 0;
     const bool wants_rate = plan.is_open_loop();
     if (plan.mode == Mode::flood) return {};
@@ -134,26 +136,42 @@ Started<void> apply(const Plan& plan, Config& config) {
     return validate(config);
 }
 
+size_t transmit_slack(const Config& config) {
+    size_t sum = 0;
+    for (const PortConfig& port : config.ports) {
+        // Drivers without hardware give them back at once.
+        const bool is_nic = !port.device.starts_with("ring:") && !port.device.starts_with("net_");
+        if (is_nic) sum += size_t{port.transmit_descriptors} * config.cores.size();
+    }
+    return sum;
+}
+
 Started<void> check_feasible(const Plan& plan, const Config& config) {
-    if (plan.mode == Mode::flood || plan.protocol == Protocol::udp) return {};
+    if (plan.mode == Mode::flood) return {};
     const Family family = plan.target.address.family();
     const PortConfig& port = config.ports.front();
     const auto ours = std::ranges::count_if(
         port.addresses, [&](const Prefix& p) { return p.address.family() == family; });
-    const double addresses =
-        static_cast<double>(plan.sources.empty() ? std::min<ptrdiff_t>(ours, 1)
-                                                 : static_cast<ptrdiff_t>(plan.sources.size()));
+    std::vector<Address> sources = plan.sources;
+    std::ranges::sort(sources, {}, &Address::bytes);
+    sources.erase(std::unique(sources.begin(), sources.end()), sources.end());
+    const double addresses = sources.empty() ? std::min(static_cast<double>(ours), 1.0)
+                                             : static_cast<double>(sources.size());
     const double ports = config.tcp.ip_local_port_range_max -
                          static_cast<double>(config.tcp.ip_local_port_range_min) + 1;
     const double there_are = addresses * ports;
     // Who closes first keeps TIME-WAIT; a SYN over the server's entry is taken (RFC 6191), over
     // ours only as tcp_tw_reuse has it. Nothing stays after a reset.
-    const bool waits = plan.mode == Mode::cps && plan.closing == Closing::client;
+    const double requests = static_cast<double>(plan.requests_per_connection);
+    const bool has_rate = plan.mode == Mode::cps || (plan.mode == Mode::rps && requests > 0);
+    const double rate = !has_rate                ? 0
+                        : plan.mode == Mode::cps ? plan.highest_rate()
+                                                 : plan.highest_rate() / requests;
+    const bool waits = plan.closing == Closing::client && plan.protocol != Protocol::udp;
     const bool reuses = config.tcp.tcp_tw_reuse == 1 && config.tcp.tcp_timestamps == 1;
     const double wait_s = !waits ? 0
                           : reuses ? config.tcp.tcp_tw_reuse_delay / 1000.0
                                    : config.tcp.tcp_timewait_len;
-    const double rate = plan.mode == Mode::cps ? plan.highest_rate() : 0;
     const double lasts = plan.uncounted_seconds() + plan.counted_seconds();
     const double kept = rate * std::min(wait_s, lasts);
     const double open = plan.mode == Mode::cps ? 0 : plan.connections;
@@ -164,7 +182,11 @@ Started<void> check_feasible(const Plan& plan, const Config& config) {
             "set tcp_tw_reuse = 1, or close by --close-by server or reset",
             rate, wait_s, open, kept + open, addresses, ports, there_are));
     const double cores = static_cast<double>(config.cores.size());
-    if (plan.connections > config.tcp.max_connections * cores)
+    if (plan.protocol == Protocol::udp && plan.connections > config.ip.max_udp_sockets * cores)
+        return failure(
+            fmt::format("--connections: {} do not fit in max_udp_sockets = {} on {} cores",
+                        plan.connections, config.ip.max_udp_sockets, cores));
+    if (plan.protocol != Protocol::udp && plan.connections > config.tcp.max_connections * cores)
         return failure(fmt::format(
             "--connections: {} do not fit in max_connections = {} on {} cores",
             plan.connections, config.tcp.max_connections, cores));

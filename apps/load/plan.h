@@ -120,6 +120,9 @@ Started<void> complete(Plan& plan);
 /// The configuration with what the plan asks of it: source addresses, ports, VLAN.
 Started<void> apply(const Plan& plan, Config& config);
 
+/// Buffers that the transmit rings of NICs keep until others follow.
+size_t transmit_slack(const Config& config);
+
 /// Whether there are addresses and ports enough: an error says how many are needed, how many there
 /// are, and what to do.
 Started<void> check_feasible(const Plan& plan, const Config& config);

@@ -6,7 +6,7 @@
 //     +---------------+---------------+---------------+-----
 //
 // Numbers are big endian, the request's size includes its header; the answer is filling alone. The
-// filling is the same everywhere: `filling_at` of its place in the request or answer.
+// filling is the same everywhere: that of its place in the request or answer.
 #pragma once
 
 #include <array>

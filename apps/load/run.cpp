@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <thread>
 #include <chrono>
 
 #include <fmt/format.h>
@@ -23,8 +24,13 @@ constexpr double settling_s = 2;
 
 }  // namespace
 
-LoadRun::LoadRun(Runtime& runtime, const Plan& plan, std::function<bool(double)> wait)
-    : runtime_(runtime), plan_(plan), wait_(std::move(wait)), generators_(runtime.cores()) {
+LoadRun::LoadRun(Runtime& runtime, const Plan& plan, size_t slack,
+                 std::function<bool(double)> wait)
+    : runtime_(runtime),
+      plan_(plan),
+      slack_(slack),
+      wait_(std::move(wait)),
+      generators_(runtime.cores()) {
     for (uint16_t i = 0; i < runtime.cores(); ++i) spare_.push_back(std::make_unique<Figures>());
 }
 
@@ -83,13 +89,16 @@ LoadRun::Reading LoadRun::read() {
 /// Takes the figures since the last cut. The generators go on counting in empty ones.
 void LoadRun::cut(Phase phase, double end) {
     Figures sum;
-    auto of_cores = ask<std::shared_ptr<Figures>>([this](Generator& generator) {
+    // Each core takes its spare figures and leaves the full ones in their place.
+    ask<int>([this](Generator& generator) {
         auto& spare = spare_[generator.core()];
-        return std::shared_ptr<Figures>(generator.exchange(std::move(spare)));
+        spare = generator.exchange(std::move(spare));
+        return 0;
     });
-    for (const auto& figures : of_cores) sum += *figures;
-    for (auto& spare : spare_) spare = std::make_unique<Figures>();
-
+    for (const auto& figures : spare_) {
+        sum += *figures;
+        figures->clear();
+    }
     Interval interval{.phase = phase, .start = interval_start_, .seconds = end - interval_start_};
     for (const uint64_t open :
          ask<uint64_t>([](Generator& generator) { return generator.open_now(); }))
@@ -143,6 +152,9 @@ Results LoadRun::run(RunObserver& observer, const std::function<Served()>& serve
     open();
     if (!results_.interrupted && results_.invalid.empty()) {
         tell(&Generator::begin);
+        // What came before the load came at negative times.
+        const double opening = elapsed();
+        for (Interval& interval : results_.series) interval.start -= opening;
         begun_ = Clock::now();  // when all have begun: at its end, nothing of a schedule is to come
         interval_start_ = 0;
         const double uncounted = plan_.uncounted_seconds();
@@ -179,7 +191,7 @@ void LoadRun::open() {
         const auto open = ask<int>([](Generator& g) { return g.is_open() ? 1 : 0; });
         return std::ranges::find(open, 0) == open.end();
     };
-    if (all_open()) return;
+    if (plan_.mode == Mode::cps) return;
     const double limit =
         opening_s + (plan_.mode == Mode::concurrent ? plan_.connections / plan_.rate : 0);
     results_.interrupted = pass(Phase::opening, limit, all_open);
@@ -212,7 +224,7 @@ void LoadRun::settle(const Reading& before) {
     while (Clock::now() < end) {
         const Reading now = read();
         if (now.connections == 0 && now.buffers >= before.buffers) return;
-        if (wait_(glance)) return;
+        std::this_thread::sleep_for(std::chrono::duration<double>(glance));
     }
 }
 

@@ -24,8 +24,9 @@ protected:
 /// adds up. Must outlive the runtime's loops.
 class LoadRun {
 public:
-    /// `wait` waits for so many seconds, and answers true if the end was asked for.
-    LoadRun(Runtime& runtime, const Plan& plan, std::function<bool(double)> wait);
+    /// `slack` buffers may rest in transmit rings at the end; `wait` waits for so many seconds, and
+    /// answers true if the end was asked for.
+    LoadRun(Runtime& runtime, const Plan& plan, size_t slack, std::function<bool(double)> wait);
 
     /// Starts the loops and makes the generators.
     Started<void> start();
@@ -62,6 +63,7 @@ private:
 
     Runtime& runtime_;
     const Plan& plan_;
+    const size_t slack_;
     const std::function<bool(double)> wait_;
     std::vector<std::unique_ptr<Generator>> generators_;
     std::vector<std::unique_ptr<Figures>> spare_;  ///< empty, for the next exchange

@@ -5,8 +5,8 @@ namespace millrace::apps {
 Session::Session(SessionOwner& owner)
     : owner_(owner), asked_(owner.plan().pipeline), timer_([this] { expired(); }) {}
 
-void Session::push(Instant intended, Instant sent) {
-    asked_[(first_ + count_) % asked_.size()] = {intended, sent};
+void Session::push(const Asked& request) {
+    asked_[(first_ + count_) % asked_.size()] = request;
     ++count_;
     ++owner_.figures().asked;
 }
@@ -21,16 +21,20 @@ void Session::answered(size_t index, int status) {
     const Plan& plan = owner_.plan();
     const Asked& request = asked(index);
     const Instant at = now();
+    useful = true;
     ++figures.completed;
     figures.request.add(at - request.intended);
-    if (plan.is_open_loop()) figures.uncorrected.add(at - request.sent);
+    if (plan.is_open_loop()) figures.uncorrected.add(at - request.begun);
     if (plan.protocol != Protocol::http) return;
-    ++figures.statuses[static_cast<size_t>(status) % figures.statuses.size()];
+    // What HTTP does not know counts as 0.
+    const auto slot = static_cast<size_t>(status);
+    ++figures.statuses[slot < figures.statuses.size() ? slot : 0];
     if (plan.status != 0 && status != plan.status) figures.count(LoadError::status);
 }
 
 void Session::count_failure(LoadError error) {
     Figures& figures = owner_.figures();
+    figures.unanswered += count_;
     for (size_t i = 0; i < std::max<size_t>(count_, 1); ++i) figures.count(error);
 }
 
@@ -52,11 +56,16 @@ void Session::expired() {
         if (has_room()) ask(now());
         return;
     }
-    if (owner_.plan().timeout == 0 || waiting_since() == Instant::never()) return;
+    if (owner_.plan().timeout == 0) return;
     const auto limit = Duration::from_ns(static_cast<int64_t>(owner_.plan().timeout * 1e9));
-    const Duration waited = now() - waiting_since();
-    if (waited >= limit) return on_timeout();
-    (void)timer_.start(owner_.stack(), limit - waited);
+    while (waiting_since() != Instant::never()) {
+        const Duration waited = now() - waiting_since();
+        if (waited < limit) {
+            (void)timer_.start(owner_.stack(), limit - waited);
+            return;
+        }
+        on_timeout();
+    }
 }
 
 }  // namespace millrace::apps

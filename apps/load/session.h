@@ -64,16 +64,21 @@ public:
     bool standing = false;
     /// For its owner: the connection is established.
     bool is_open = false;
+    /// For its owner: there has been a first attempt.
+    bool tried = false;
+    /// Its connection has brought an answer.
+    bool useful = false;
 
 protected:
     /// A request that has no answer yet.
     struct Asked {
-        Instant intended;
+        Instant intended;  ///< corrected latency counts from here
+        Instant begun;     ///< uncorrected latency from here: with the connection, if that is new
         Instant sent;
     };
     /// Requests under way, oldest first.
     size_t outstanding() const { return count_; }
-    void push(Instant intended, Instant sent);
+    void push(const Asked& request);
     const Asked& asked(size_t index) const { return asked_[(first_ + index) % asked_.size()]; }
     void pop();
     void forget_all() { first_ = count_ = 0; }
@@ -132,7 +137,6 @@ private:
     void on_timeout() override;
     void send_rest();
     void take(Connection c, BufferChain data);
-    bool take_piece(std::span<const std::byte> piece);
     void whole(const Taken& taken);
     void close_as_planned();
     void end_later();
@@ -176,14 +180,18 @@ private:
     bool take(const Datagram& datagram);
     void lose(LoadError error);
     void go_on();
-    bool is_ours(const BufferChain& data, uint64_t& number) const;
+    bool is_filled() const;
     void pop_settled();
     void close();
 
     UdpSocket socket_;
     uint64_t number_ = 0;     ///< of the next
-    std::deque<bool> back_;   ///< of each that is under way: whether its answer came out of turn
-    std::vector<std::byte> bytes_;
+    struct Sent {
+        size_t size = 0;
+        bool settled = false;  ///< answered out of turn, or given up
+    };
+    std::deque<Sent> sent_;        ///< each that is under way
+    std::vector<std::byte> bytes_; ///< of the datagram in hand
     bool finishing_ = false;
 };
 

@@ -25,7 +25,7 @@ void StreamSession::open(Instant intended) {
     intended_ = intended;
     opened_ = now();
     requests_ = 0;
-    last_asked_ = finishing_ = first_byte_seen_ = false;
+    last_asked_ = finishing_ = first_byte_seen_ = useful = false;
     head_rest_.clear();
     filling_rest_ = 0;
     exchange_->restart();
@@ -47,7 +47,7 @@ void StreamSession::open(Instant intended) {
 void StreamSession::on_connected(Connection c) {
     Figures& figures = owner_.figures();
     ++figures.established;
-    figures.connect.add(now() - opened_);
+    figures.connect.add(now() - intended_);
     state_ = State::open;
     (void)c.set_no_delay(true);
     if (finishing_) return close_as_planned();
@@ -65,9 +65,12 @@ void StreamSession::ask(Instant intended) {
     ++requests_;
     last_asked_ = is_stream() || (limit != 0 && requests_ == limit);
     const Request request = exchange_->next(last_asked_);
-    // A connection's first request was intended when the connection was.
-    const bool with_connection = owner_.plan().mode == Mode::cps && requests_ == 1;
-    push(with_connection ? intended_ : intended, with_connection ? opened_ : at);
+    // Where connections are what counts, the first request was intended when the connection was.
+    const Mode mode = owner_.plan().mode;
+    const bool with_connection = (mode == Mode::cps || mode == Mode::crr) && requests_ == 1;
+    push({.intended = with_connection ? intended_ : intended,
+          .begun = with_connection ? opened_ : at,
+          .sent = at});
     head_rest_.assign(reinterpret_cast<const char*>(request.head.data()), request.head.size());
     filling_rest_ = request.filling;
     filling_at_ = 0;
@@ -96,7 +99,11 @@ void StreamSession::send_rest() {
     filling_at_ += sent;
 }
 
-void StreamSession::on_writable(Connection) { send_rest(); }
+void StreamSession::on_writable(Connection) {
+    send_rest();
+    // An answer may have come before all of its request was gone.
+    if (has_room()) owner_.on_room(*this);
+}
 
 void StreamSession::on_readable(Connection c) {
     BufferChain data = c.receive();
@@ -141,16 +148,8 @@ void StreamSession::whole(const Taken& taken) {
 }
 
 void StreamSession::close_as_planned() {
-    switch (owner_.plan().closing) {
-        case Closing::server:
-            if (last_asked_ && !is_stream()) {
-                end_later();
-                return;
-            }
-            break;  // it has not been told to
-        case Closing::reset: return ended(false);
-        case Closing::client: break;
-    }
+    // A server closes first where it has been told to.
+    if (owner_.plan().closing == Closing::server && last_asked_ && !is_stream()) return end_later();
     ended(false);
 }
 
@@ -173,8 +172,10 @@ void StreamSession::at_end() {
         forget_all();
         return ended(false);
     }
-    if (is_stream()) return fail(LoadError::closed_early);
-    ended(false);  // a server may close a connection that it keeps for nobody
+    // A server may close a connection that it keeps for nobody, but not one that is to be held.
+    const bool held = is_stream() || owner_.plan().mode == Mode::concurrent || requests_ == 0;
+    if (held) return fail(LoadError::closed_early);
+    ended(false);
 }
 
 void StreamSession::on_closed(Connection, CloseReason reason) {

@@ -293,7 +293,9 @@ public:
     virtual ~TurnHandler() = default;
     /// Called once a turn, behind its events; what is sent here leaves in the same turn. `now` is
     /// when the turn began. True where there was something to do: a loop that idles by its
-    /// configuration does so after turns without anything.
+    /// configuration does so after turns without anything. It is asked in turns alone: neither
+    /// `next_deadline` nor a loop that sleeps (for `idle_sleep_us` at the most) knows what it will
+    /// want next.
     virtual bool on_turn(Stack& stack, Instant now) = 0;
 };
 

@@ -73,7 +73,8 @@ class Load(unittest.TestCase):
     def test_rps(self):
         report = self.run_both("-m", "rps", "--rate", "2000", "--warm-up", "0.5", *self.PATIENT)
         self.assert_agrees(report)
-        self.assertEqual(report["whole"]["asked"], 7000)
+        self.assertEqual(report["whole"]["asked"] + report["whole"]["skipped"], 7000)
+        self.assertLess(report["whole"]["skipped"], 700)
         self.assertAlmostEqual(report["rates"]["requests"], 2000, delta=200)
         self.assertEqual({i["phase"] for i in report["series"]} - {"open"},
                          {"warm", "load", "drain"})
@@ -82,19 +83,21 @@ class Load(unittest.TestCase):
         report = self.run_both("-m", "rps", "--steps", "500:1,3000:1,100:1", "--arrivals",
                                "poisson", *self.PATIENT)
         self.assert_agrees(report)
-        rates = [i["completed"] / i["seconds"] for i in report["series"]
-                 if i["phase"] == "load" and i["seconds"] > 0.5]
-        self.assertEqual(len(rates), 3, rates)
-        for rate, wanted in zip(rates, (500, 3000, 100)):
-            self.assertAlmostEqual(rate, wanted, delta=wanted * 0.4)
+        # 3600 by the plan; of independent arrivals, 60 is the standard deviation.
+        self.assertAlmostEqual(report["whole"]["asked"], 3600, delta=400)
+        rates = [i["completed"] for i in report["series"] if i["phase"] == "load"]
+        self.assertGreater(rates[1], 3 * rates[0], rates)
+        self.assertGreater(rates[1], 3 * rates[2], rates)
 
     def test_cps_closed_by_each_side(self):
         for closer in ("server", "client", "reset"):
             report = self.run_both("-m", "cps", "--protocol", "raw", "--rate", "500",
                                    "--close-by", closer, *self.PATIENT)
-            self.assertEqual(report["whole"]["established"], 1500, closer)
-            self.assertEqual(report["whole"]["completed"], 1500, closer)
-            self.assertEqual(report["server"]["requests"], 1500, closer)
+            whole = report["whole"]
+            self.assertEqual(whole["established"] + whole["skipped"], 1500, closer)
+            self.assertEqual(whole["completed"], whole["established"], closer)
+            self.assertEqual(report["server"]["requests"], whole["established"], closer)
+            self.assertGreater(whole["established"], 1300)
 
     def test_concurrent(self):
         report = self.run_both("-m", "concurrent", "-n", "3000", "--rate", "3000", "--trickle",
@@ -119,9 +122,11 @@ class Load(unittest.TestCase):
             report = self.run_both("-m", mode, "--protocol", "raw", "-s", "64")
             self.assert_agrees(report)
             whole = report["whole"]
-            self.assertEqual(whole["attempted"], connections or whole["attempted"])
-            self.assertGreaterEqual(whole["attempted"],
-                                    whole["completed"] if connections is None else 1)
+            if connections is None:
+                self.assertGreaterEqual(whole["attempted"], whole["completed"])
+                self.assertGreater(whole["completed"], 500)
+            else:
+                self.assertEqual(whole["attempted"], connections)
             self.assertGreater(report["latency"]["request"]["p50_us"], 0.5)
             self.assertLess(report["latency"]["request"]["p50_us"], 5000)
 
@@ -133,10 +138,11 @@ class Load(unittest.TestCase):
 
     def test_udp(self):
         report = self.run_both("-m", "rps", "--protocol", "udp", "--rate", "1000", "-s",
-                               "uniform:8:4000", *self.PATIENT)
-        self.assertEqual(report["whole"]["asked"], 3000)
-        self.assertEqual(report["whole"]["completed"] + report["whole"]["errors"]["lost"], 3000)
-        self.assertLess(report["whole"]["errors"]["lost"], 30)
+                               "uniform:8:4000", *self.PATIENT, "--assert", "lost<30")
+        whole = report["whole"]
+        self.assertEqual(whole["asked"] + whole["skipped"], 3000)
+        self.assertEqual(whole["completed"] + whole["errors"]["lost"], whole["asked"])
+        self.assertGreater(whole["asked"], 2700)
 
     def test_floods(self):
         for kind in ("syn", "ack", "udp"):
@@ -156,7 +162,7 @@ class Load(unittest.TestCase):
         report = self.run_both("-m", "rps", "--rate", "20000000", "-n", "16", "--lag-limit", "5000",
                                status=1, seconds=2)
         self.assertFalse(report["health"]["valid"])
-        self.assertIn("could not keep up", " ".join(report["health"]["invalid"]))
+        self.assertIn("the generator could not keep up", " ".join(report["health"]["invalid"]))
         self.assertIn("INVALID: ", self.output)
 
     def test_a_request_without_an_answer_is_caught(self):
@@ -172,7 +178,11 @@ class Load(unittest.TestCase):
     def test_bad_calls_are_refused_by_name(self):
         for arguments, word in ((("-m", "rps"), "--rate"),
                                 (("--assert", "p99"), "no comparison"),
-                                (("-s", "0"), "--request-size"),
+                                (("-s", "0", "--protocol", "echo"), "--request-size"),
+                                (("-s", "100"), "--protocol raw"),
+                                (("-m", "rr", "--pipeline", "4"), "--pipeline"),
+                                (("--ramp", "4"), "--ramp"),
+                                (("-m", "flood", "--assert", "errors==0"), "--assert"),
                                 (("--mode", "warp"), "warp"),
                                 (("--steps", "5"), "--steps"),
                                 (("--target", "nobody"), "--target"),
@@ -211,7 +221,7 @@ class Load(unittest.TestCase):
         with open(path("run.hdr")) as file:
             lines = file.read().splitlines()
         tagged = [line for line in lines if line.startswith("Tag=request,")]
-        counting = [row for row in rows if row["phase"] == "load"]
+        counting = [row for row in rows if row["phase"] == "load" and int(row["completed"]) > 0]
         self.assertEqual(len(tagged), len(counting))
         self.assertEqual(report["program"].keys(), {"version", "commit", "dpdk"})
         self.assertEqual(report["options"]["mode"], ["closed"])
@@ -243,8 +253,8 @@ class Load(unittest.TestCase):
             self.assertIn("plot: ", done.stderr)
 
     def test_a_plan_is_printed_and_read_again(self):
-        done = call("--role", "both", "-m", "rps", "--rate", "1234", "--close", "-s", "1,2",
-                    "--dry-run")
+        done = call("--role", "both", "-m", "rps", "--rate", "1234", "--close", "--protocol", "raw",
+                    "-s", "12,20", "--dry-run")
         self.assertEqual(done.returncode, 0, done.stderr)
         with open(path("plan.toml"), "w") as file:
             file.write(done.stdout)

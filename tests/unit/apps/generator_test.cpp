@@ -144,7 +144,7 @@ TEST_F(GeneratorTest, closed_each_connection_asks_as_soon_as_it_is_answered) {
     Server server(100);
     listen(server);
     begin();
-    run(1_s);
+    run(200_ms);
     const Figures& figures = stop();
     expect_errors(figures, LoadError::reset, 0);
     EXPECT_EQ(figures.attempted, 16U);
@@ -160,7 +160,7 @@ TEST_F(GeneratorTest, closed_each_connection_asks_as_soon_as_it_is_answered) {
     EXPECT_EQ(figures.first_byte.count(), figures.completed);
     EXPECT_EQ(figures.connect.count(), 16U);
     EXPECT_EQ(figures.connect.max(), one_way * 2);
-    EXPECT_NEAR(static_cast<double>(figures.completed), 16 * 10'000, 16 * 20);
+    EXPECT_NEAR(static_cast<double>(figures.completed), 16 * 2'000, 16 * 20);
 }
 
 TEST_F(GeneratorTest, pipelined_requests_are_answered_in_their_order) {
@@ -449,6 +449,83 @@ TEST_F(GeneratorTest, streams_carry_as_much_as_goes_and_end_in_order) {
     }
 }
 
+TEST_F(GeneratorTest, many_failures_do_not_keep_connections_from_opening_again) {
+    RawServer server(server_, 20);
+    ASSERT_TRUE(server.listen(80));
+    plan_.protocol = Protocol::raw;
+    plan_.timeout = 0.002;
+    begin();
+    run(1_s);
+    EXPECT_GE(generator_->open_now(), 12U) << "of 16, some of which open again just now";
+    const Figures& figures = stop();
+    EXPECT_GT(figures.unanswered, 1000U);
+    EXPECT_EQ(figures.asked, figures.completed + figures.unanswered);
+    expect_errors(figures, LoadError::timed_out, figures.unanswered);
+}
+
+TEST_F(GeneratorTest, connections_of_a_rate_that_cannot_be_opened_do_not_burn_what_waits) {
+    Server server(100);
+    listen(server);
+    plan_.mode = Mode::cps;
+    plan_.rate = 10'000;
+    plan_.duration = 1;
+    plan_.connections = 16;
+    begin();
+    run(100_ms);
+    server.stopped = true;
+    run(400_ms);
+    // No route, no port, no memory: whatever it is, it is so at once.
+    plan_.target.port = 0;
+    server.go_on();
+    run(10_ms);
+    plan_.target.port = 80;
+    generator_->stop();
+    EXPECT_GT(generator_->behind(), 3000U);
+    run(3_s);
+    EXPECT_TRUE(generator_->is_finished());
+    const auto figures = generator_->exchange(std::make_unique<Figures>());
+    EXPECT_GT(figures->errors_total(), 0U);
+    EXPECT_LT(figures->errors_total(), 1000U);
+    EXPECT_GT(figures->completed, 4000U);
+    generator_->abandon();
+}
+
+TEST_F(GeneratorTest, an_early_answer_does_not_end_the_use_of_a_connection) {
+    // Answers by the first segment of each request that is larger than the send buffer.
+    struct Hasty final : ConnectionHandler, ListenHandler {
+        void on_acceptable(Listener listener) override {
+            while (listener.accept(*this)) continue;
+        }
+        void on_readable(Connection c) override {
+            const size_t size = c.receive().size();
+            (void)c.consumed(size);
+            if (got == 0) (void)c.send("HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n");
+            got += size;
+            if (got >= 8'000'000) got = 0;
+        }
+        size_t got = 0;
+    } server;
+    listen(server);
+    plan_.protocol = Protocol::http;
+    plan_.method = "POST";
+    plan_.status = 405;
+    plan_.connections = 1;
+    plan_.timeout = 10;
+    plan_.body = 8'000'000 - 105;
+    plan_.headers = {"Host: x"};
+    {
+        Exchanges exchanges(plan_, 1);
+        plan_.body = static_cast<uint32_t>(8'000'000 - exchanges.http_head(false).size());
+    }
+    network_.impair(client_, {.delay = one_way, .bits_per_second = 10'000'000'000});
+    begin();
+    run(100_ms, 1_ms);
+    const auto figures = generator_->exchange(std::make_unique<Figures>());
+    EXPECT_GT(figures->completed, 5U);
+    EXPECT_EQ(figures->errors_total(), 0U);
+    generator_->abandon();
+}
+
 TEST_F(GeneratorTest, nobody_who_listens_is_told_and_not_asked_all_the_time) {
     make();
     generator_->open();
@@ -512,9 +589,11 @@ TEST_F(GeneratorTest, a_wrong_echo_is_a_bad_answer) {
     server.wrong = true;
     run(5_ms);
     server.wrong = false;
-    const auto figures = generator_->exchange(std::make_unique<Figures>());
-    expect_errors(*figures, LoadError::bad_answer, 1);
-    stop();
+    run(5_ms);
+    const Figures& figures = stop();
+    EXPECT_GT(figures.unanswered, 0U);
+    expect_errors(figures, LoadError::bad_answer, figures.unanswered);
+    EXPECT_EQ(figures.asked, figures.completed + figures.unanswered);
 }
 
 TEST_F(GeneratorTest, a_reset_and_an_early_close_count_what_had_no_answer) {
@@ -526,16 +605,17 @@ TEST_F(GeneratorTest, a_reset_and_an_early_close_count_what_had_no_answer) {
         plan_.pipeline = 4;
         begin();
         run(5_ms);
+        generator_->stop();
+        run(1_s, 1_ms);
+        generator_->abandon();
         const auto figures = generator_->exchange(std::make_unique<Figures>());
         EXPECT_GE(figures->completed, 6U);
-        EXPECT_EQ(figures->asked - figures->completed, figures->errors_total());
+        EXPECT_GT(figures->unanswered, 0U);
+        EXPECT_EQ(figures->asked, figures->completed + figures->unanswered);
         const LoadError kind = resets ? LoadError::reset : LoadError::closed_early;
         EXPECT_GE(figures->errors[static_cast<size_t>(kind)] +
                       figures->errors[static_cast<size_t>(LoadError::reset)],
                   1U);
-        generator_->stop();
-        run(1_s, 1_ms);
-        generator_->abandon();
         ASSERT_TRUE(listener.close());
         run(1_s, 1_ms);
     }
@@ -618,6 +698,46 @@ TEST_F(GeneratorTest, datagrams_that_are_lost_are_counted_one_by_one) {
     expect_errors(figures, LoadError::lost, 20);
     EXPECT_EQ(server.served().requests, 1980U);
     EXPECT_EQ(figures.bytes_in, 1980 * 100U);
+}
+
+TEST_F(GeneratorTest, datagrams_on_their_way_together_are_lost_each_in_its_time) {
+    plan_.protocol = Protocol::udp;
+    plan_.connections = 1;
+    plan_.pipeline = 8;
+    network_.set_filter([](const Stack&, std::span<const std::byte>) { return false; });
+    begin();
+    run(490_ms);
+    auto figures = generator_->exchange(std::make_unique<Figures>());
+    EXPECT_EQ(figures->asked, 8U);
+    run(20_ms);
+    figures = generator_->exchange(std::make_unique<Figures>());
+    expect_errors(*figures, LoadError::lost, 8);
+    EXPECT_EQ(figures->asked, 8U) << "others in their place";
+    generator_->stop();
+    run(600_ms, 1_ms);
+    EXPECT_TRUE(generator_->is_finished());
+}
+
+TEST_F(GeneratorTest, an_echo_of_another_size_is_a_bad_answer) {
+    struct Cutter final : UdpHandler {
+        void on_readable(UdpSocket socket) override {
+            while (auto datagram = socket.receive()) {
+                datagram->data.trim_back(1);
+                OutgoingDatagram back;
+                back.destination = datagram->source;
+                back.data = std::move(datagram->data);
+                (void)socket.send(back);
+            }
+        }
+    } cutter;
+    ASSERT_TRUE(UdpSocket::open(server_, {Address(), 80}, cutter));
+    plan_.protocol = Protocol::udp;
+    plan_.connections = 1;
+    begin();
+    run(10_ms);
+    const auto figures = generator_->exchange(std::make_unique<Figures>());
+    expect_errors(*figures, LoadError::bad_answer, 1);
+    generator_->abandon();
 }
 
 TEST_F(GeneratorTest, datagrams_in_any_order_and_number_are_each_counted_once) {

@@ -3,6 +3,7 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <sstream>
@@ -88,6 +89,7 @@ TEST(HdrLog, has_a_line_for_each_interval_and_tag) {
     histogram.add(1500_us);
     (*log)->add("request", 0, 1.0004, histogram);
     (*log)->add("connect", 1.0004, 1, Histogram());
+    (*log)->add("connect", 1.0004, 1, histogram);
     EXPECT_TRUE((*log)->close());
     std::ifstream file(path);
     std::stringstream text;
@@ -95,7 +97,8 @@ TEST(HdrLog, has_a_line_for_each_interval_and_tag) {
     EXPECT_TRUE(text.str().starts_with("#[Histogram log format version 1.3]\n#[StartTime: "));
     EXPECT_NE(text.str().find("\nTag=request,0.000,1.000,1.500,HIST"), std::string::npos)
         << text.str();
-    EXPECT_NE(text.str().find("\nTag=connect,1.000,1.000,0.000,HIST"), std::string::npos);
+    EXPECT_NE(text.str().find("\nTag=connect,1.000,1.000,1.500,HIST"), std::string::npos);
+    EXPECT_EQ(std::ranges::count(text.str(), '\n'), 5) << "of nothing there is no line";
     std::remove(path.c_str());
     EXPECT_EQ(HdrLog::create("/nowhere/at/all").error(), ENOENT);
 }

@@ -36,11 +36,11 @@ TEST(Schedule, an_even_rate_comes_at_equal_distances) {
     EXPECT_EQ(schedule.next(), Instant::never());
 }
 
-TEST(Schedule, stays_accurate_after_a_billion) {
+TEST(Schedule, stays_accurate_after_millions) {
     Schedule schedule({{for_ever, 1e7, 1e7}}, 1, 0, Arrivals::even, 1);
     schedule.begin(start);
-    for (int i = 0; i < 30'000'000; ++i) schedule.take();
-    EXPECT_EQ(schedule.next(), start + 3_s);
+    for (int i = 0; i < 3'000'000; ++i) schedule.take();
+    EXPECT_EQ(schedule.next(), start + 300_ms);
 }
 
 TEST(Schedule, ends_with_its_last_piece) {

@@ -49,7 +49,7 @@ Instant Schedule::at(double position) {
                 std::max(piece.from * piece.from + 2 * slope * inside, 0.0));
             const double sum = piece.from + root;
             const double seconds = piece_start_s_ + (sum > 0 ? 2 * inside / sum : 0);
-            return start_ + Duration::from_ns(static_cast<int64_t>(seconds * 1e9));
+            return start_ + Duration::from_ns(std::llround(seconds * 1e9));
         }
         piece_start_ += amount;
         piece_start_s_ += piece.seconds;

@@ -26,6 +26,10 @@ public:
     /// The schedule is over, nobody asks any more: what is under way comes to its end, and so does
     /// what the schedule intended and had to wait.
     void stop();
+    /// Everything that the schedule intended has been intended.
+    bool is_schedule_over() const {
+        return connects_.next() == Instant::never() && requests_.next() == Instant::never();
+    }
     /// How much of the schedule had to wait when it was over.
     uint64_t behind() const { return behind_; }
     bool is_finished() const {

@@ -52,6 +52,7 @@ private:
 
     /// Intervals of a second until `until` or `over()` says so. True if the end was asked for.
     bool pass(Phase phase, double until, const std::function<bool()>& over);
+    void await_schedule();
     void cut(Phase phase, double end);
     void open();
     void drain();

@@ -23,7 +23,11 @@ say "building"
 ninja -C "$build" apps/millrace-load apps/millrace-httpd > /dev/null
 
 if [ $tap = 0 ]; then
-    exec "$build/apps/millrace-load" --role both --duration 5 ${arguments[@]+"${arguments[@]}"}
+    case " ${arguments[*]-} " in
+        *" --duration"*|*" -d"*) ;;
+        *) arguments+=(--duration 5) ;;
+    esac
+    exec "$build/apps/millrace-load" --role both "${arguments[@]}"
 fi
 
 [ "$(id -u)" = 0 ] || die "--tap makes a network device: run it as root"

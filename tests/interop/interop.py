@@ -492,15 +492,16 @@ class Interop(unittest.TestCase):
         link = self.link("tap")
         folder = self.nginx(link)
         report_path = os.path.join(WORK, "load.json")
+        patient = ("--lag-limit", "1000000")
         shapes = (("/f1023.txt", "200", ("-m", "closed", "-n", "32", "--pipeline", "2")),
-                  ("/f1023.txt", "200", ("-m", "cps", "--rate", "300")),
-                  ("/missing", "404", ("-m", "rps", "--rate", "1000", "--status", "404")))
+                  ("/f1023.txt", "200", ("-m", "cps", "--rate", "300", *patient)),
+                  ("/missing", "404", ("-m", "rps", "--rate", "1000", "--status", "404",
+                                             *patient)))
         for path, status, mode in shapes:
             with open(os.path.join(folder, "statuses"), "w"):
                 pass  # a new count; nginx appends
             process = link.start("millrace-load", "-c", link.config(), "-t", "10.79.0.2:80", "-p",
-                                 path, *mode, "-d", "3", "--lag-limit", "1000000", "--json",
-                                 report_path)
+                                 path, *mode, "-d", "3", "--json", report_path)
             self.assertEqual(process.wait(timeout=60), 0, link.output(process))
             link.processes.remove(process)
             time.sleep(0.5)  # the log's buffer is written

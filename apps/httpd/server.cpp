@@ -38,24 +38,12 @@ Result<void> HttpServer::listen() {
 
 void HttpServer::on_acceptable(Listener listener) {
     while (true) {
-        HttpSession* session = take_session();
+        HttpSession* session = sessions_.take(*this);
         const auto connection = listener.accept(*session);
-        if (!connection) return give_back(session);
+        if (!connection) return sessions_.give_back(session);
         ++counters_.connections;
         session->start(*connection);
     }
 }
-
-HttpSession* HttpServer::take_session() {
-    if (idle_.empty()) {
-        sessions_.push_back(std::make_unique<HttpSession>(*this));
-        return sessions_.back().get();
-    }
-    HttpSession* session = idle_.back();
-    idle_.pop_back();
-    return session;
-}
-
-void HttpServer::give_back(HttpSession* session) { idle_.push_back(session); }
 
 }  // namespace millrace::apps

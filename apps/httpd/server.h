@@ -8,6 +8,7 @@
 
 #include <millrace/millrace.h>
 
+#include "common/session_pool.h"
 #include "httpd/files.h"
 
 namespace millrace::apps {
@@ -45,16 +46,13 @@ public:
 
 private:
     friend class HttpSession;
-    HttpSession* take_session();
-    void give_back(HttpSession* session);
 
     Stack& stack_;
     HttpOptions options_;
     Files files_;
     std::shared_ptr<const MappedFile> body_;
     HttpCounters counters_;
-    std::vector<std::unique_ptr<HttpSession>> sessions_;
-    std::vector<HttpSession*> idle_;
+    SessionPool<HttpSession> sessions_;
 };
 
 }  // namespace millrace::apps

@@ -205,7 +205,7 @@ void HttpSession::finish() {
     }
     input_.clear();
     file_.reset();
-    server_.give_back(this);
+    server_.sessions_.give_back(this);
 }
 
 int HttpSession::on_url(llhttp_t* parser, const char* at, size_t size) {

@@ -1,10 +1,10 @@
 #include "load/arguments.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include <fmt/format.h>
 
+#include "common/text.h"
 #include "load/raw.h"
 
 namespace millrace::apps {
@@ -28,20 +28,18 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, Value& variable,
     return app.add_option(name, chosen, description)->check(CLI::IsMember(words));
 }
 
-std::optional<double> number(std::string_view text) {
-    double value = 0;
-    const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (status != std::errc() || end != text.data() + text.size() || !(value >= 0))
-        return std::nullopt;
-    return value;
+/// One that is not negative.
+std::optional<double> amount(std::string_view text) {
+    const auto value = parse_number<double>(text);
+    return value && *value >= 0 ? value : std::nullopt;
 }
 
 /// RATE:SECONDS
 std::optional<RateStep> step(std::string_view text) {
     const size_t colon = text.find(':');
     if (colon == std::string_view::npos) return std::nullopt;
-    const auto rate = number(text.substr(0, colon));
-    const auto seconds = number(text.substr(colon + 1));
+    const auto rate = amount(text.substr(0, colon));
+    const auto seconds = amount(text.substr(colon + 1));
     if (!rate || !seconds || *seconds == 0) return std::nullopt;
     return RateStep{*rate, *seconds};
 }
@@ -50,8 +48,8 @@ std::optional<RateStep> step(std::string_view text) {
 std::optional<std::pair<uint16_t, uint16_t>> port_range(std::string_view text) {
     const size_t dash = text.find('-');
     if (dash == std::string_view::npos) return std::nullopt;
-    const auto first = number(text.substr(0, dash));
-    const auto last = number(text.substr(dash + 1));
+    const auto first = amount(text.substr(0, dash));
+    const auto last = amount(text.substr(dash + 1));
     if (!first || !last || *first < 1 || *last > 65535 || *first > *last) return std::nullopt;
     return std::pair{static_cast<uint16_t>(*first), static_cast<uint16_t>(*last)};
 }
@@ -154,7 +152,8 @@ Arguments::Arguments(CLI::App& app) : app_(app) {
     app.add_flag("-v,--verbose", run_.verbose, "messages of DPDK and its drivers");
     add_choice<Role>(app, "--role", plan_.role,
         {{"client", Role::client}, {"server", Role::server}, {"both", Role::both}},
-        "client; server; both: in one process, over a ring")
+        "client; server, which heeds --protocol, the target's port, --body and --drop-every "
+        "alone; both: in one process, over a ring")
         ->default_str("client");
     app.add_option("-t,--target", target_,
                    "ADDRESS:PORT or [ADDRESS]:PORT; a server listens on its port")
@@ -311,8 +310,8 @@ Started<Plan> Arguments::plan() const {
     } else if (plan.ipv6) {
         plan.target.address = *Address::parse("fd77::1");
     }
-    if (plan.ipv6 != !plan.target.address.is_v4() && plan.role == Role::both)
-        plan.ipv6 = !plan.target.address.is_v4();
+    if (plan.ipv6 && plan.target.address.is_v4())
+        return failure("--ipv6: the target is an IPv4 address");
     if (close_) plan.requests_per_connection = 1;
     if (app_.count("--close-by") == 0 && plan.protocol != Protocol::echo)
         plan.closing = Closing::server;
@@ -362,7 +361,7 @@ namespace {
 
 /// Numbers and truth as they are, all else between quotes.
 std::string toml_value(const std::string& text) {
-    if (number(text) || text == "true" || text == "false") return text;
+    if (amount(text) || text == "true" || text == "false") return text;
     std::string quoted = "\"";
     for (const char c : text) {
         if (c == '"' || c == '\\') quoted += '\\';

@@ -1,11 +1,12 @@
 #include "load/assertion.h"
 
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <optional>
 
 #include <fmt/format.h>
+
+#include "common/text.h"
 
 namespace millrace::apps {
 
@@ -18,13 +19,6 @@ constexpr std::array<std::pair<std::string_view, Histogram Figures::*>, 5> kinds
      {"first_byte", &Figures::first_byte},
      {"uncorrected", &Figures::uncorrected},
      {"lag", &Figures::lag}}};
-
-std::optional<double> number(std::string_view text) {
-    double value = 0;
-    const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (status != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return value;
-}
 
 /// What a unit multiplies by; nothing where there is no such unit.
 std::optional<double> factor(std::string_view unit, bool is_time) {
@@ -88,7 +82,7 @@ Assertion::Metric Assertion::metric(std::string_view name, bool& is_time) {
     if (name == "max") return from([](const Histogram& h) { return h.max(); });
     if (name == "mean") return from([](const Histogram& h) { return h.mean(); });
     if (!name.starts_with('p')) return {};
-    const auto percent = number(name.substr(1));
+    const auto percent = parse_number<double>(name.substr(1));
     if (!percent || *percent < 0 || *percent > 100) return {};
     return from([percent](const Histogram& h) { return h.percentile(*percent / 100); });
 }
@@ -130,7 +124,7 @@ Started<Assertion> Assertion::parse(std::string_view text) {
                      "unsent, retransmissions, drops, errors, error_rate, or one kind of error");
     rest = trimmed(rest);
     const size_t digits = rest.find_first_not_of("0123456789.");
-    const auto limit = number(rest.substr(0, digits));
+    const auto limit = parse_number<double>(rest.substr(0, digits));
     if (!limit) return wrong("no number behind the comparison");
     const std::string_view unit =
         digits == std::string_view::npos ? std::string_view() : trimmed(rest.substr(digits));

@@ -10,7 +10,7 @@ void DatagramSession::open(Instant) {
     Figures& figures = owner_.figures();
     const Plan& plan = owner_.plan();
     ++figures.attempted;
-    finishing_ = false;
+    finishing_ = useful = false;
     sent_.clear();
     auto socket = UdpSocket::open(owner_.stack(), owner_.next_source(), *this);
     if (socket) {

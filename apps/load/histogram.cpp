@@ -49,12 +49,4 @@ Duration Histogram::percentile(double fraction) const {
     return max();
 }
 
-uint64_t Histogram::count_up_to(Duration value) const {
-    const auto all = buckets();
-    const size_t end = std::min(index_of(clamp(value)) + 1, all.size());
-    uint64_t sum = 0;
-    for (size_t i = 0; i < end; ++i) sum += all[i];
-    return sum;
-}
-
 }  // namespace millrace::apps

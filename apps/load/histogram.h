@@ -45,8 +45,6 @@ public:
     /// The smallest value that at least `fraction` of all values do not exceed, rounded up to its
     /// bucket's end; zero if there are none.
     Duration percentile(double fraction) const;
-    /// How many are at most as long as the bucket of `value` reaches.
-    uint64_t count_up_to(Duration value) const;
 
     /// From bucket 0 to that of the greatest value.
     std::span<const uint64_t> buckets() const {

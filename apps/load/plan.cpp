@@ -22,11 +22,6 @@ std::string_view name_of(Protocol protocol) {
     return names[static_cast<size_t>(protocol)];
 }
 
-std::string_view name_of(Role role) {
-    constexpr std::array<std::string_view, 3> names{"client", "server", "both"};
-    return names[static_cast<size_t>(role)];
-}
-
 std::string_view name_of(Closing closing) {
     constexpr std::array<std::string_view, 3> names{"client", "server", "reset"};
     return names[static_cast<size_t>(closing)];

@@ -44,7 +44,6 @@ enum class Direction : uint8_t { up, down, both };
 
 std::string_view name_of(Mode mode);
 std::string_view name_of(Protocol protocol);
-std::string_view name_of(Role role);
 std::string_view name_of(Closing closing);
 
 /// A rate that is held for so long.

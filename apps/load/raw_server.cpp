@@ -111,7 +111,7 @@ private:
         (void)(reset ? c.abort() : c.close());
         over();
     }
-    void over() { server_.idle_.push_back(this); }
+    void over() { server_.sessions_.give_back(this); }
 
     RawServer& server_;
     Connection connection_;
@@ -136,26 +136,13 @@ Result<void> RawServer::listen(uint16_t port) {
 
 void RawServer::on_acceptable(Listener listener) {
     while (true) {
-        RawSession* session = take_session();
+        RawSession* session = sessions_.take(*this);
         const auto connection = listener.accept(*session);
-        if (!connection) {
-            idle_.push_back(session);
-            return;
-        }
+        if (!connection) return sessions_.give_back(session);
         ++served_.connections;
         (void)Connection(*connection).set_no_delay(true);
         session->start(*connection);
     }
-}
-
-RawSession* RawServer::take_session() {
-    if (idle_.empty()) {
-        sessions_.push_back(std::make_unique<RawSession>(*this));
-        return sessions_.back().get();
-    }
-    RawSession* session = idle_.back();
-    idle_.pop_back();
-    return session;
 }
 
 }  // namespace millrace::apps

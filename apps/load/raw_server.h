@@ -7,6 +7,7 @@
 #include <millrace/millrace.h>
 
 #include "common/served.h"
+#include "common/session_pool.h"
 #include "load/raw.h"
 
 namespace millrace::apps {
@@ -26,13 +27,11 @@ public:
 
 private:
     friend class RawSession;
-    RawSession* take_session();
 
     Stack& stack_;
     const uint32_t drop_every_;
     Served served_;
-    std::vector<std::unique_ptr<RawSession>> sessions_;
-    std::vector<RawSession*> idle_;
+    SessionPool<RawSession> sessions_;
 };
 
 }  // namespace millrace::apps

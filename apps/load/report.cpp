@@ -1,5 +1,7 @@
 #include "load/report.h"
 
+#include <cmath>
+
 #include <fmt/format.h>
 
 namespace millrace::apps {
@@ -21,6 +23,21 @@ std::string brief(Duration duration) {
     if (us < 10000) return fmt::format("{:.0f}us", us);
     if (us < 1e6) return fmt::format("{:.1f}ms", us / 1000);
     return fmt::format("{:.2f}s", us / 1e6);
+}
+
+/// "12.3", in microseconds.
+std::string in_us(Duration duration) {
+    return fmt::format("{:.1f}", static_cast<double>(duration.ns()) / 1000);
+}
+
+/// Each error that occurred with its count: "reset:3 lost:1"; "none".
+std::string errors_of(const Figures& figures) {
+    std::string text;
+    for (size_t i = 0; i < load_error_count; ++i)
+        if (figures.errors[i] != 0)
+            text += fmt::format("{}{}:{}", text.empty() ? "" : " ",
+                                name_of(static_cast<LoadError>(i)), figures.errors[i]);
+    return text.empty() ? "none" : text;
 }
 
 std::string statuses_of(const Figures& figures) {
@@ -51,15 +68,14 @@ void print_latencies(const Plan& plan, const Figures& counted) {
 }
 
 void print_machine(const Results& results) {
+    uint64_t cycles = 0;
     for (const CoreShare& core : results.cores) {
-        fmt::print("  core {:<7} {:.1f} % busy", core.core, core.busy * 100);
-        if (results.counted.completed > 0)
-            fmt::print(", {:.0f} cycles a request",
-                       static_cast<double>(core.busy_cycles) *
-                           static_cast<double>(results.cores.size()) /
-                           static_cast<double>(results.counted.completed));
-        fmt::print("\n");
+        fmt::print("  core {:<7} {:.1f} % busy\n", core.core, core.busy * 100);
+        cycles += core.busy_cycles;
     }
+    if (results.counted.completed > 0)
+        fmt::print("  cycles       {:.0f} a request, of all cores\n",
+                   static_cast<double>(cycles) / static_cast<double>(results.counted.completed));
     fmt::print("  sent again   SYN {} data {} FIN {}\n", results.retransmitted_syns(),
                results.retransmitted_data(), results.retransmitted_fins());
     fmt::print("  port drops   missed {} no buffer {} errors {} transmit ring full {}\n",
@@ -68,19 +84,6 @@ void print_machine(const Results& results) {
 }
 
 }  // namespace
-
-std::string in_us(Duration duration) {
-    return fmt::format("{:.1f}", static_cast<double>(duration.ns()) / 1000);
-}
-
-std::string errors_of(const Figures& figures) {
-    std::string text;
-    for (size_t i = 0; i < load_error_count; ++i)
-        if (figures.errors[i] != 0)
-            text += fmt::format("{}{}:{}", text.empty() ? "" : " ",
-                                name_of(static_cast<LoadError>(i)), figures.errors[i]);
-    return text.empty() ? "none" : text;
-}
 
 void LiveTable::print(const Interval& interval, const Figures& figures) {
     // What is over at once needs no line: a rate of so short a time says nothing.

@@ -21,9 +21,4 @@ private:
 void print_report(const Plan& plan, const Results& results,
                   const std::vector<AssertionResult>& assertions);
 
-/// "12.3", in microseconds.
-std::string in_us(Duration duration);
-/// Each error that occurred with its count: "reset:3 lost:1"; "none".
-std::string errors_of(const Figures& figures);
-
 }  // namespace millrace::apps

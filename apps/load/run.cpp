@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <thread>
-#include <chrono>
 
 #include <fmt/format.h>
 

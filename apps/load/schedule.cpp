@@ -18,14 +18,12 @@ void Schedule::begin(Instant start) {
     start_ = start;
     piece_ = 0;
     piece_start_s_ = piece_start_ = 0;
-    taken_ = 0;
     position_ = arrivals_ == Arrivals::even ? phase_ : step();
     next_ = at(position_);
 }
 
 Instant Schedule::take() {
     const Instant now = next_;
-    ++taken_;
     position_ += step();
     next_ = at(position_);
     return now;

@@ -37,8 +37,6 @@ public:
     Instant next() const { return next_; }
     /// Takes that, and goes on to the one behind it.
     Instant take();
-    /// How many the schedule has had up to the present one, and how many it will have had by then.
-    uint64_t taken() const { return taken_; }
     /// Nothing follows any more.
     void end() { next_ = Instant::never(); }
 
@@ -56,7 +54,6 @@ private:
     size_t piece_ = 0;         ///< that `position_` is in
     double piece_start_s_ = 0; ///< when it begins
     double piece_start_ = 0;   ///< at which position
-    uint64_t taken_ = 0;
 };
 
 }  // namespace millrace::apps

@@ -1,22 +1,15 @@
 #include "load/sizes.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <optional>
 
 #include <fmt/format.h>
+
+#include "common/text.h"
 
 namespace millrace::apps {
 
 namespace {
-
-std::optional<uint32_t> number(std::string_view text) {
-    uint32_t value = 0;
-    const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (status != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return value;
-}
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
     std::vector<std::string_view> parts;
@@ -51,12 +44,12 @@ Started<Sizes> Sizes::parse(std::string_view text, uint32_t least, uint32_t most
     size_t weighted = 0;
     for (const std::string_view part : parts) {
         const std::vector<std::string_view> halves = split(part, '*');
-        const auto size = number(halves.front());
+        const auto size = parse_number<uint32_t>(halves.front());
         if (!size || halves.size() > 2) return wrong("is no size");
         if (*size < least || *size > most) return wrong("is out of range");
         Entry entry{.size = *size, .weight = 1};
         if (halves.size() == 2) {
-            const auto weight = number(halves[1]);
+            const auto weight = parse_number<uint32_t>(halves[1]);
             if (!weight || *weight == 0) return wrong("has a weight that is none");
             entry.weight = *weight;
             ++weighted;
@@ -102,18 +95,5 @@ uint32_t Sizes::least() const {
     return std::ranges::min(list_, {}, &Entry::size).size;
 }
 uint32_t Sizes::most() const { return std::ranges::max(list_, {}, &Entry::size).size; }
-
-std::string Sizes::to_string() const {
-    if (kind_ == Kind::uniform) return fmt::format("uniform:{}:{}", list_[0].size, list_[1].size);
-    if (kind_ == Kind::exponential)
-        return fmt::format("exponential:{}:{}", list_[0].size, list_[1].size);
-    std::string text;
-    for (const Entry& entry : list_) {
-        if (!text.empty()) text += ',';
-        text += std::to_string(entry.size);
-        if (kind_ == Kind::weighted) text += '*' + std::to_string(entry.weight);
-    }
-    return text;
-}
 
 }  // namespace millrace::apps

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <random>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -26,7 +25,6 @@ public:
     uint32_t draw(std::mt19937_64& random);
     uint32_t least() const;
     uint32_t most() const;
-    std::string to_string() const;
 
 private:
     enum class Kind : uint8_t { in_turn, weighted, uniform, exponential };

@@ -71,10 +71,16 @@ void StreamSession::ask(Instant intended) {
     push({.intended = with_connection ? intended_ : intended,
           .begun = with_connection ? opened_ : at,
           .sent = at});
-    head_rest_.assign(reinterpret_cast<const char*>(request.head.data()), request.head.size());
     filling_rest_ = request.filling;
     filling_at_ = 0;
-    send_rest();
+    // Only what there is no room for is kept.
+    std::span<const std::byte> head = request.head;
+    if (const auto sent = head.empty() ? Result<size_t>(0) : connection_.send(head)) {
+        owner_.figures().bytes_out += *sent;
+        head = head.subspan(*sent);
+    }
+    head_rest_.assign(reinterpret_cast<const char*>(head.data()), head.size());
+    if (head_rest_.empty()) send_rest();
     if (connection_ && !is_stream()) watch();
 }
 

@@ -67,6 +67,7 @@ class Load(unittest.TestCase):
     def test_closed_over_ipv6_with_think_time(self):
         report = self.run_both("-m", "closed", "-6", "--think", "20", "-n", "100")
         self.assert_agrees(report)
+        self.assertEqual(report["options"]["target"], ["[fd77::1]:80"])
         self.assertGreater(report["counted"]["completed"], 3000)
         self.assertLess(report["counted"]["completed"], 15000)
 
@@ -182,6 +183,7 @@ class Load(unittest.TestCase):
                                 (("-s", "100"), "--protocol raw"),
                                 (("-m", "rr", "--pipeline", "4"), "--pipeline"),
                                 (("--ramp", "4"), "--ramp"),
+                                (("-6", "-t", "10.77.0.1:80"), "--ipv6"),
                                 (("-m", "flood", "--assert", "errors==0"), "--assert"),
                                 (("--mode", "warp"), "warp"),
                                 (("--steps", "5"), "--steps"),

@@ -93,9 +93,6 @@ TEST(Histogram, a_bucket_answers_with_its_end) {
     histogram.add(ns(4100));
     EXPECT_EQ(histogram.percentile(0.5), ns(4099));
     EXPECT_EQ(histogram.percentile(0.75), ns(4103));
-    EXPECT_EQ(histogram.count_up_to(ns(4097)), 2U);
-    EXPECT_EQ(histogram.count_up_to(ns(4100)), 3U);
-    EXPECT_EQ(histogram.count_up_to(100_s), 4U);
 }
 
 TEST(Histogram, values_out_of_range_count_at_its_ends) {
@@ -118,7 +115,8 @@ TEST(Histogram, cleared_it_is_as_new) {
     EXPECT_EQ(histogram.count(), 0U);
     EXPECT_TRUE(histogram.buckets().empty());
     histogram.add(7_ms);
-    EXPECT_EQ(histogram.count_up_to(3600_s), 1U);
+    EXPECT_EQ(std::ranges::count(histogram.buckets(), 0U) + 1,
+              static_cast<ptrdiff_t>(histogram.buckets().size()));
     EXPECT_EQ(histogram.min(), 7_ms);
     EXPECT_EQ(histogram.percentile(0), 7_ms);
 }

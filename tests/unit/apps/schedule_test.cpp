@@ -31,7 +31,6 @@ TEST(Schedule, an_even_rate_comes_at_equal_distances) {
     Schedule schedule({{for_ever, 1000, 1000}}, 1, 0, Arrivals::even, 1);
     schedule.begin(start);
     for (int i = 0; i < 5000; ++i) EXPECT_EQ(schedule.take(), start + Duration::from_ms(i));
-    EXPECT_EQ(schedule.taken(), 5000U);
     schedule.end();
     EXPECT_EQ(schedule.next(), Instant::never());
 }
@@ -56,14 +55,13 @@ TEST(Schedule, a_ramp_comes_up_evenly) {
     Schedule schedule({{10, 0, 1000}, {for_ever, 1000, 1000}}, 1, 0, Arrivals::even, 1);
     schedule.begin(start);
     EXPECT_EQ(schedule.next(), start);
+    uint64_t taken = 0;
     for (int s = 1; s <= 10; ++s) {
-        count_before(schedule, Duration::from_s(s));
+        taken += count_before(schedule, Duration::from_s(s));
         // The integral of 100 t.
-        EXPECT_EQ(schedule.taken(), static_cast<uint64_t>(50 * s * s)) << s;
+        EXPECT_EQ(taken, static_cast<uint64_t>(50 * s * s)) << s;
     }
-    const uint64_t before = schedule.taken();
-    count_before(schedule, 11_s);
-    EXPECT_EQ(schedule.taken() - before, 1000U);
+    EXPECT_EQ(count_before(schedule, 11_s), 1000U);
 }
 
 TEST(Schedule, a_rate_of_zero_is_a_pause) {

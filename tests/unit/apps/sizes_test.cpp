@@ -67,12 +67,6 @@ TEST(Sizes, an_exponential_distribution_has_its_mean_and_its_end) {
     EXPECT_EQ(cut.least(), 1U);
 }
 
-TEST(Sizes, text_goes_there_and_back) {
-    for (const std::string text : {"64", "64,512,1500", "64*9,1500*1", "uniform:1:2",
-                                   "exponential:100:2000"})
-        EXPECT_EQ(sizes(text).to_string(), text);
-}
-
 TEST(Sizes, what_is_none_is_refused_with_the_reason) {
     for (const auto& [text, why] : {std::pair{"", "is no size"},
                                     {"12x", "is no size"},

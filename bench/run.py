@@ -11,6 +11,9 @@ import subprocess
 import sys
 
 from connections import idle_10m, syn_flood, time_wait_3m
+from kernel import wrk_ratio
+from links import (memif_bulk, memif_http_cps, memif_http_rps, ring_bulk_1flow, ring_bulk_64flows,
+                   ring_echo_rtt, ring_http_cps, ring_http_rps)
 from load import load_capacity, ring_http_latency
 from micro import instructions, micro
 
@@ -21,9 +24,18 @@ BENCHMARKS = {
     "instructions": (instructions, "the same operations under callgrind: instructions"),
     "idle_10m": (idle_10m, "ten million idle connections: memory, and requests among them"),
     "load_capacity": (load_capacity, "what the load generator can do: requests, connections"),
+    "memif_bulk": (memif_bulk, "bytes over memif, one flow and 64, MTU 1500"),
+    "memif_http_cps": (memif_http_cps, "connections with a request each, over memif"),
+    "memif_http_rps": (memif_http_rps, "requests on a thousand kept connections, over memif"),
+    "ring_bulk_1flow": (ring_bulk_1flow, "bytes of one flow over the embedded link, MTU 1500 and 9000"),
+    "ring_bulk_64flows": (ring_bulk_64flows, "bytes of 64 flows over the embedded link"),
+    "ring_echo_rtt": (ring_echo_rtt, "the round trip of 64 bytes, one at a time"),
+    "ring_http_cps": (ring_http_cps, "connections with a request each, over the embedded link"),
+    "ring_http_rps": (ring_http_rps, "requests on a thousand kept connections, likewise"),
     "ring_http_latency": (ring_http_latency,
                           "latency of requests at 10, 50 and 90 % of the capacity"),
     "syn_flood": (syn_flood, "floods of SYNs and ACKs, honest connections and flows among them"),
+    "wrk_ratio": (wrk_ratio, "our generator and wrk against the same nginx"),
     "time_wait_3m": (time_wait_3m, "three million TIME-WAIT entries, and connections among them"),
 }
 

@@ -55,4 +55,13 @@ std::vector<Value> ask_cores(Runtime& runtime, const std::function<Value(Stack&)
     return values;
 }
 
+/// A counter of one core's stack; 0 where there is none of that name.
+inline uint64_t counter(const Stack& stack, std::string_view name) {
+    uint64_t found = 0;
+    stack.counters([&](std::string_view of, uint64_t value) {
+        if (of == name) found = value;
+    });
+    return found;
+}
+
 }  // namespace millrace::apps

@@ -1,5 +1,7 @@
 #include "httpd/server.h"
 
+#include <fmt/format.h>
+
 #include "httpd/session.h"
 
 namespace millrace::apps {
@@ -18,9 +20,12 @@ std::shared_ptr<const MappedFile> make_body(size_t size) {
 HttpCounters& HttpCounters::operator+=(const HttpCounters& other) {
     connections += other.connections;
     requests += other.requests;
+    handshakes += other.handshakes;
+    resumed += other.resumed;
     bytes += other.bytes;
     bytes_in += other.bytes_in;
     bytes_out += other.bytes_out;
+    for (const auto& [why, count] : other.tls_failures) tls_failures[why] += count;
     for (const auto& [status, count] : other.by_status) by_status[status] += count;
     return *this;
 }
@@ -30,19 +35,30 @@ HttpServer::HttpServer(Stack& stack, const HttpOptions& options)
 
 HttpServer::~HttpServer() = default;
 
-Result<void> HttpServer::listen() {
-    const auto listener = stack_.listen({Address(), options_.port}, *this, options_.backlog);
-    if (!listener) return std::unexpected(listener.error());
+Started<void> HttpServer::listen() {
+    if (options_.tls_port != 0) {
+        auto tls = options_.tls->twin();
+        if (!tls) return std::unexpected(tls.error());
+        tls_ = std::move(*tls);
+    }
+    for (const uint16_t port : {options_.port, options_.tls_port}) {
+        if (port == 0) continue;
+        const auto listener = stack_.listen({Address(), port}, *this, options_.backlog);
+        if (!listener)
+            return failure(fmt::format("port {}: {}", port, listener.error().message()),
+                           listener.error().value);
+    }
     return {};
 }
 
 void HttpServer::on_acceptable(Listener listener) {
+    const bool secure = options_.tls_port != 0 && listener.local().port == options_.tls_port;
     while (true) {
         HttpSession* session = sessions_.take(*this);
         const auto connection = listener.accept(*session);
         if (!connection) return sessions_.give_back(session);
         ++counters_.connections;
-        session->start(*connection);
+        session->start(*connection, secure ? tls_.get() : nullptr);
     }
 }
 

@@ -28,84 +28,105 @@ constexpr size_t file_batch = 256 * 1024;
 
 }  // namespace
 
-HttpSession::HttpSession(HttpServer& server) : server_(server) {}
+HttpSession::HttpSession(HttpServer& server)
+    : server_(server), timer_([this] { expired(); }) {}
 
-void HttpSession::start(Connection connection) {
-    connection_ = connection;
+void HttpSession::start(Connection connection, TlsContext* tls) {
+    channel_.open(connection);
     llhttp_init(&parser_, HTTP_REQUEST, &settings());
     parser_.data = this;
     target_.clear();
     pending_.clear();
     header_size_ = body_size_ = file_offset_ = drained_ = 0;
+    delivered_ = 0;
     refused_ = 0;
-    request_ready_ = close_after_ = draining_ = false;
+    request_ready_ = close_after_ = draining_ = handshake_counted_ = false;
     file_.reset();
+    progress_ = server_.stack_.now();
+    watch();
+    if (tls != nullptr && !channel_.secure(*tls)) finish();
 }
 
 void HttpSession::on_readable(Connection) { work(); }
 
-/// Only when there is room to answer: what is not received closes the window, not the pools.
-void HttpSession::take_input() {
-    if (blocked() || !input_.empty()) return;
-    input_ = connection_.receive();
-    server_.counters_.bytes_in += input_.size();
-}
-
 void HttpSession::on_writable(Connection) { work(); }
 
 void HttpSession::on_closed(Connection, CloseReason) {
-    connection_ = {};
-    finish();
+    channel_.release();
+    over();
 }
 
-/// Goes on until input or room to send runs out; one answer is sent before the next is begun.
 void HttpSession::work() {
-    while (connection_) {
+    go_on();
+    count_bytes();
+}
+
+/// Until input or room to send runs out; one answer is sent before the next is begun. Only where
+/// there is room to answer is more taken: what is not received closes the window, not the pools.
+void HttpSession::go_on() {
+    while (channel_) {
+        if (!channel_.flush()) return;
         if (!pending_.empty()) {
-            const auto sent = connection_.send(pending_);
-            if (!sent) return;
-            server_.counters_.bytes_out += *sent;
-            pending_.erase(0, *sent);
-            continue;
-        }
-        if (file_ != nullptr) {
+            if (!send_pending()) return;
+        } else if (file_ != nullptr) {
             if (!send_file()) return;
-            continue;
-        }
-        if (draining_) return drain();
-        if (close_after_) return finish();
-        if (request_ready_) {
+        } else if (draining_) {
+            return drain();
+        } else if (close_after_) {
+            return finish();
+        } else if (request_ready_) {
             answer();
-            continue;
+        } else if (!parse()) {
+            if (channel_.at_end()) finish();
+            return;
         }
-        take_input();
-        if (!parse()) break;
     }
-    if (connection_ && connection_.at_end() && input_.empty()) finish();
 }
 
 /// Parses up to the end of one request. False where more input is needed.
 bool HttpSession::parse() {
-    while (!input_.empty() && !request_ready_) {
-        const auto bytes = input_.front();
-        const char* at = reinterpret_cast<const char*>(bytes.data());
-        const llhttp_errno_t status = llhttp_execute(&parser_, at, bytes.size());
-        size_t used = bytes.size();
-        if (status == HPE_PAUSED) {
-            used = static_cast<size_t>(llhttp_get_error_pos(&parser_) - at);
-            llhttp_resume(&parser_);
-        } else if (status == HPE_PAUSED_UPGRADE) {
-            // We upgrade to nothing: the request is answered as if it had not asked.
-            used = static_cast<size_t>(llhttp_get_error_pos(&parser_) - at);
-            llhttp_resume_after_upgrade(&parser_);
-        } else if (status != HPE_OK) {
-            refuse(refused_ != 0 ? refused_ : 400);
+    while (!request_ready_ && !draining_) {  // nothing that follows a bad request is looked at
+        const auto input = channel_.input();
+        count_handshake();
+        if (input && input->empty()) return false;
+        if (input) {
+            parse(*input);
+        } else {
+            ++server_.counters_.tls_failures[channel_.tls()->problem()];
+            draining_ = true;  // there may be an alert, which must arrive
         }
-        input_.trim_front(used);
-        connection_.consumed(used);
-        if (draining_) return true;  // nothing that follows a bad request is looked at
     }
-    return request_ready_;
+    return true;
+}
+
+void HttpSession::parse(std::span<const std::byte> bytes) {
+    const char* at = reinterpret_cast<const char*>(bytes.data());
+    const llhttp_errno_t status = llhttp_execute(&parser_, at, bytes.size());
+    size_t parsed = bytes.size();
+    if (status == HPE_PAUSED) {
+        parsed = static_cast<size_t>(llhttp_get_error_pos(&parser_) - at);
+        llhttp_resume(&parser_);
+    } else if (status == HPE_PAUSED_UPGRADE) {
+        // We upgrade to nothing: the request is answered as if it had not asked.
+        parsed = static_cast<size_t>(llhttp_get_error_pos(&parser_) - at);
+        llhttp_resume_after_upgrade(&parser_);
+    } else if (status != HPE_OK) {
+        refuse(refused_ != 0 ? refused_ : 400);
+    }
+    channel_.used(parsed);
+}
+
+void HttpSession::count_handshake() {
+    const TlsStream* tls = channel_.tls();
+    if (handshake_counted_ || tls == nullptr || !tls->is_established()) return;
+    handshake_counted_ = true;
+    ++server_.counters_.handshakes;
+    if (tls->was_resumed()) ++server_.counters_.resumed;
+}
+
+void HttpSession::count_bytes() {
+    server_.counters_.bytes_in += channel_.take_received();
+    server_.counters_.bytes_out += channel_.take_sent();
 }
 
 void HttpSession::answer() {
@@ -132,14 +153,10 @@ void HttpSession::refuse(int status) {
 /// The answer to a refused request must arrive: closing while its rest is still coming would reset
 /// the connection and take the answer along. A bounded amount is thrown away instead.
 void HttpSession::drain() {
-    connection_.shutdown();
-    BufferChain more = connection_.receive();
-    server_.counters_.bytes_in += more.size();
-    input_.append(std::move(more));
-    drained_ += input_.size();
-    connection_.consumed(input_.size());
-    input_.clear();
-    if (connection_.at_end() || drained_ > drain_max) finish();
+    if (!channel_.finish()) return;
+    (void)channel_.connection().shutdown();
+    drained_ += channel_.discard();
+    if (channel_.connection().at_end() || drained_ > drain_max) finish();
 }
 
 void HttpSession::answer_with(int status, std::shared_ptr<const MappedFile> body,
@@ -170,42 +187,87 @@ void HttpSession::answer_with(int status, std::shared_ptr<const MappedFile> body
     }
 }
 
+/// False where there was no room, or the connection is over.
+bool HttpSession::sent(const Result<size_t>& sent) {
+    if (sent) progress_ = server_.stack_.now();
+    if (!sent && channel_.is_broken()) finish();
+    return sent.has_value();
+}
+
+bool HttpSession::send_pending() {
+    const auto size = channel_.send(std::as_bytes(std::span(pending_)));
+    if (!sent(size)) return false;
+    pending_.erase(0, *size);
+    return true;
+}
+
 /// Appends the file's next part by reference. False where the send buffer is full.
 bool HttpSession::send_file() {
+    if (channel_.tls() != nullptr) return send_file_copied();
     BufferChain chain;
-    size_t offset = file_offset_;
-    while (offset < file_->size && chain.size() < file_batch) {
+    while (file_offset_ + chain.size() < file_->size && chain.size() < file_batch) {
+        const size_t offset = file_offset_ + chain.size();
         const size_t size = std::min(Buffer::max_size, file_->size - offset);
         auto buffer = server_.stack_.buffer_from(file_->region, offset, size);
         if (!buffer) break;
         chain.append(std::move(*buffer));
-        offset += size;
     }
-    if (chain.empty()) {
-        // No buffer to refer to the file with: a copy of the next piece moves things on.
-        const auto rest = file_->region.memory().subspan(offset, std::min<size_t>(
-                                                                     2048, file_->size - offset));
-        const auto sent = connection_.send(rest);
-        if (!sent) return false;
-        offset = file_offset_ + *sent;
-    } else if (!connection_.send(chain)) {
-        return false;
-    }
-    server_.counters_.bytes_out += offset - file_offset_;
-    file_offset_ = offset;
+    if (chain.empty()) return send_file_copied();  // there was no buffer to refer to it with
+    const auto size = channel_.send(chain);
+    if (!sent(size)) return false;
+    file_offset_ += *size;
     if (file_offset_ == file_->size) file_.reset();
     return true;
 }
 
+/// A copy of the file's next piece, or a record of TLS.
+bool HttpSession::send_file_copied() {
+    const size_t most = channel_.tls() != nullptr ? TlsContext::record_max : 2048;
+    const auto rest = file_->region.memory().subspan(file_offset_);
+    const auto size = channel_.send(rest.first(std::min(rest.size(), most)));
+    if (!sent(size)) return false;
+    file_offset_ += *size;
+    if (file_offset_ == file_->size) file_.reset();
+    return true;
+}
+
+/// Closes, once what TLS says of it is under way.
 void HttpSession::finish() {
-    if (connection_) {
-        connection_.consumed(input_.size());
-        connection_.close();
-        connection_ = {};
-    }
-    input_.clear();
+    close_after_ = true;
+    if (!channel_.finish()) return;
+    (void)channel_.discard();  // what is unread would make it a reset
+    (void)channel_.release().close();
+    over();
+}
+
+void HttpSession::over() {
+    count_bytes();
+    timer_.cancel();
     file_.reset();
     server_.sessions_.give_back(this);
+}
+
+/// The timer is not moved by each request: when it expires, it looks how long nothing has happened.
+void HttpSession::watch() {
+    const Duration limit = server_.options_.idle_timeout;
+    if (limit > Duration()) (void)timer_.start(server_.stack_, limit);
+}
+
+void HttpSession::expired() {
+    const Duration limit = server_.options_.idle_timeout;
+    const Duration idle = server_.stack_.now() - progress_;
+    if (idle < limit) return (void)timer_.start(server_.stack_, limit - idle);
+    const ConnectionInfo info = channel_.connection().info();
+    // What is queued still reaches a slow peer.
+    if (info.send_queued > 0 && std::exchange(delivered_, info.delivered) != info.delivered)
+        return watch();
+    // Who takes no answer takes no end, either.
+    if (info.send_queued > 0 || !pending_.empty() || file_ != nullptr || draining_) {
+        (void)channel_.release().abort();
+        return over();
+    }
+    finish();
+    if (channel_) watch();  // its close_notify has no room
 }
 
 int HttpSession::on_url(llhttp_t* parser, const char* at, size_t size) {
@@ -235,7 +297,9 @@ int HttpSession::on_body(llhttp_t* parser, const char*, size_t size) {
 }
 
 int HttpSession::on_complete(llhttp_t* parser) {
-    static_cast<HttpSession*>(parser->data)->request_ready_ = true;
+    auto& session = *static_cast<HttpSession*>(parser->data);
+    session.request_ready_ = true;
+    session.progress_ = session.server_.stack_.now();
     return HPE_PAUSED;  // the next request waits until this one is answered
 }
 

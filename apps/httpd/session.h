@@ -5,7 +5,9 @@
 #include <string>
 
 #include <llhttp.h>
+#include <millrace/timer.h>
 
+#include "common/channel.h"
 #include "httpd/server.h"
 
 namespace millrace::apps {
@@ -19,22 +21,31 @@ public:
 
     explicit HttpSession(HttpServer& server);
 
-    void start(Connection connection);
+    /// `tls`: null without TLS.
+    void start(Connection connection, TlsContext* tls);
     void on_readable(Connection c) override;
     void on_writable(Connection c) override;
     void on_closed(Connection c, CloseReason reason) override;
 
 private:
     void work();
+    void go_on();
     bool parse();
+    void parse(std::span<const std::byte> bytes);
+    bool send_pending();
     bool send_file();
+    bool send_file_copied();
+    bool sent(const Result<size_t>& sent);
     void answer();
     void answer_with(int status, std::shared_ptr<const MappedFile> body, std::string_view extra);
-    bool blocked() const { return !pending_.empty() || file_ != nullptr; }
-    void take_input();
-    void finish();
     void refuse(int status);
     void drain();
+    void finish();
+    void over();
+    void count_handshake();
+    void count_bytes();
+    void watch();
+    void expired();
 
     // llhttp's callbacks
     static int on_url(llhttp_t* parser, const char* at, size_t size);
@@ -44,9 +55,8 @@ private:
     static const llhttp_settings_t& settings();
 
     HttpServer& server_;
-    Connection connection_;
+    Channel channel_;
     llhttp_t parser_{};
-    BufferChain input_;
     std::string target_;
     size_t header_size_ = 0;
     size_t body_size_ = 0;
@@ -54,10 +64,14 @@ private:
     bool request_ready_ = false;    ///< a whole request waits for its answer
     bool close_after_ = false;
     bool draining_ = false;         ///< refused: what still comes is thrown away
+    bool handshake_counted_ = false;
     size_t drained_ = 0;
     std::shared_ptr<const MappedFile> file_;  ///< its rest is still to be sent
     size_t file_offset_ = 0;
     std::string pending_;           ///< response bytes that the send buffer had no room for
+    Instant progress_;              ///< when a request was last whole, or an answer went on
+    uint64_t delivered_ = 0;        ///< bytes that had reached the peer when the timer expired last
+    Timer timer_;
 };
 
 }  // namespace millrace::apps

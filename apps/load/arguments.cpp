@@ -78,29 +78,49 @@ struct Scope {
     std::string_view where;
 };
 
-bool is_http(const Plan& plan) { return plan.protocol == Protocol::http; }
+bool is_flood(const Plan& plan) { return plan.mode == Mode::flood; }
+bool is_no_flood(const Plan& plan) { return plan.mode != Mode::flood; }
+bool is_http(const Plan& plan) {
+    return plan.speaks_http() && plan.mode != Mode::handshakes && !is_flood(plan);
+}
+bool is_tls_client(const Plan& plan) {
+    return plan.protocol == Protocol::https && plan.role != Role::server && !is_flood(plan);
+}
+bool is_tls_server(const Plan& plan) {
+    return plan.protocol == Protocol::https && plan.role != Role::client && !is_flood(plan);
+}
 bool is_raw_server(const Plan& plan) {
     return plan.protocol == Protocol::raw && plan.role != Role::client;
 }
 bool is_paced(const Plan& plan) { return plan.mode == Mode::rps || plan.mode == Mode::cps; }
-bool is_flood(const Plan& plan) { return plan.mode == Mode::flood; }
-bool is_no_flood(const Plan& plan) { return plan.mode != Mode::flood; }
 bool has_requests(const Plan& plan) {
-    return plan.protocol != Protocol::udp && plan.mode != Mode::throughput && !is_flood(plan);
+    return plan.protocol != Protocol::udp && plan.mode != Mode::throughput &&
+           plan.mode != Mode::handshakes && !is_flood(plan);
+}
+bool is_closed(const Plan& plan) {
+    return has_requests(plan) || plan.mode == Mode::handshakes;
 }
 bool has_pipeline(const Plan& plan) {
     return plan.mode != Mode::throughput && plan.mode != Mode::rr && plan.mode != Mode::crr &&
-           !is_flood(plan);
+           plan.mode != Mode::handshakes && !is_flood(plan);
 }
 
-constexpr std::array<Scope, 31> scopes{{
-    {"path", is_http, "--protocol http"},
-    {"method", is_http, "--protocol http"},
-    {"header", is_http, "--protocol http"},
-    {"request-body", is_http, "--protocol http"},
-    {"status", is_http, "--protocol http"},
-    {"output", is_http, "--protocol http"},
-    {"request-size", [](const Plan& p) { return !is_http(p); }, "--protocol raw, echo and udp"},
+constexpr std::array<Scope, 37> scopes{{
+    {"protocol", is_no_flood, "modes other than flood"},
+    {"path", is_http, "requests over --protocol http and https"},
+    {"method", is_http, "requests over --protocol http and https"},
+    {"header", [](const Plan& p) { return p.speaks_http() && !is_flood(p); },
+     "--protocol http and https"},
+    {"request-body", is_http, "requests over --protocol http and https"},
+    {"status", is_http, "requests over --protocol http and https"},
+    {"output", is_http, "requests over --protocol http and https"},
+    {"resume", is_tls_client, "clients of --protocol https"},
+    {"authority", is_tls_client, "clients of --protocol https"},
+    {"tls", is_tls_client, "clients of --protocol https"},
+    {"certificate", is_tls_server, "servers of --protocol https"},
+    {"key", is_tls_server, "servers of --protocol https"},
+    {"request-size", [](const Plan& p) { return !p.speaks_http(); },
+     "--protocol raw, echo and udp"},
     {"response-size", [](const Plan& p) { return p.protocol == Protocol::raw; }, "--protocol raw"},
     {"direction", [](const Plan& p) { return p.mode == Mode::throughput; }, "--mode throughput"},
     {"think", [](const Plan& p) { return p.mode == Mode::closed; }, "--mode closed"},
@@ -119,13 +139,13 @@ constexpr std::array<Scope, 31> scopes{{
     {"pipeline", has_pipeline, "--mode closed, rps, cps and concurrent"},
     {"requests", has_requests, "connections with requests"},
     {"close", has_requests, "connections with requests"},
-    {"close-by", has_requests, "connections with requests"},
+    {"close-by", is_closed, "connections that end"},
     {"flood", is_flood, "--mode flood"},
     {"honest", is_flood, "--mode flood"},
     {"flood-sources", is_flood, "--mode flood"},
     {"drop-every", is_raw_server, "--protocol raw and --role server or both"},
     {"body", [](const Plan& p) { return p.role != Role::client && is_http(p); },
-     "--protocol http and --role server or both"},
+     "servers of requests over --protocol http and https"},
     {"ipv6", [](const Plan& p) { return p.role == Role::both; }, "--role both"},
 }};
 
@@ -133,6 +153,11 @@ constexpr std::array<Scope, 31> scopes{{
 const Scope* scope_of(std::string_view option) {
     const auto found = std::ranges::find(scopes, option, &Scope::name);
     return found == scopes.end() ? nullptr : &*found;
+}
+
+/// Where it can be the server, who then keeps TIME-WAIT.
+Closing usual_closing(const Plan& plan) {
+    return plan.protocol == Protocol::echo ? Closing::client : Closing::server;
 }
 
 /// The least size of a message, which has to hold what the protocol puts into it.
@@ -152,8 +177,8 @@ Arguments::Arguments(CLI::App& app) : app_(app) {
     app.add_flag("-v,--verbose", run_.verbose, "messages of DPDK and its drivers");
     add_choice<Role>(app, "--role", plan_.role,
         {{"client", Role::client}, {"server", Role::server}, {"both", Role::both}},
-        "client; server, which heeds --protocol, the target's port, --body and --drop-every "
-        "alone; both: in one process, over a ring")
+        "client; server, which heeds --protocol, the target's port, --body, --drop-every, "
+        "--certificate and --key alone; both: in one process, over a ring")
         ->default_str("client");
     app.add_option("-t,--target", target_,
                    "ADDRESS:PORT or [ADDRESS]:PORT; a server listens on its port")
@@ -161,15 +186,15 @@ Arguments::Arguments(CLI::App& app) : app_(app) {
     add_choice<Mode>(app, "-m,--mode", plan_.mode,
         {{"closed", Mode::closed}, {"rps", Mode::rps}, {"cps", Mode::cps},
          {"concurrent", Mode::concurrent}, {"throughput", Mode::throughput}, {"rr", Mode::rr},
-         {"crr", Mode::crr}, {"flood", Mode::flood}},
+         {"crr", Mode::crr}, {"handshakes", Mode::handshakes}, {"flood", Mode::flood}},
         "closed: as fast as answered; rps: requests/s, open loop; cps: connections/s, "
         "open loop; concurrent: build up and hold; throughput: bulk; rr, crr: round "
-        "trips; flood: segments without connections, towards the target alone")
+        "trips; handshakes: of TLS; flood: segments without connections, towards the target alone")
         ->default_str("closed");
     add_choice<Protocol>(app, "--protocol", plan_.protocol,
-        {{"http", Protocol::http}, {"raw", Protocol::raw}, {"echo", Protocol::echo},
-         {"udp", Protocol::udp}},
-        "http, raw, echo or udp")
+        {{"http", Protocol::http}, {"https", Protocol::https}, {"raw", Protocol::raw},
+         {"echo", Protocol::echo}, {"udp", Protocol::udp}},
+        "http, https, raw, echo or udp")
         ->default_str("http");
     add_shape(app);
     add_requests(app);
@@ -247,6 +272,21 @@ void Arguments::add_requests(CLI::App& app) {
         {{"client", Closing::client}, {"server", Closing::server}, {"reset", Closing::reset}},
         "who closes a connection after its requests: client, server, or reset "
         "(default: server, who keeps TIME-WAIT then; client of echo)");
+    app.add_option("--resume", plan_.tls.resumes, "https: sessions are taken up again, or not")
+        ->default_str("true");
+    add_choice<TlsVersion>(app, "--tls", plan_.tls.version,
+        {{"any", TlsVersion::any}, {"1.2", TlsVersion::tls_1_2}, {"1.3", TlsVersion::tls_1_3}},
+        "https: the version that is spoken: any, 1.2 or 1.3")
+        ->default_str("any");
+    app.add_option("--authority", plan_.tls.authority,
+                   "https: PEM file of those who may have signed the certificate, which then is to "
+                   "be of the host that is asked; without: any certificate will do")
+        ->check(CLI::ExistingFile);
+    app.add_option("--certificate", plan_.identity.certificate,
+                   "https, server or both: PEM file with the chain (default: one made up)")
+        ->check(CLI::ExistingFile);
+    app.add_option("--key", plan_.identity.key, "https, server or both: PEM file with its key")
+        ->check(CLI::ExistingFile);
     app.add_option("-o,--output", plan_.output, "fetch once and write the body to this file")
         ->configurable(false);
     app.add_option("--drop-every", plan_.drop_every,
@@ -263,6 +303,8 @@ void Arguments::add_sources(CLI::App& app) {
         ->delimiter(',');
     app.add_option("--source-ports", source_ports_, "FIRST-LAST, to connect from");
     app.add_option("--vlan", vlan_, "802.1Q identifier, 0: untagged")->check(CLI::Range(0, 4094));
+    app.add_option("--mtu", plan_.mtu, "bytes of an IP packet (default: as configured, or 1500)")
+        ->check(CLI::Range(576, 16000));
     app.add_option("--dscp", dscp_, "of what is sent")
         ->capture_default_str()
         ->check(CLI::Range(0, 63));
@@ -313,8 +355,7 @@ Started<Plan> Arguments::plan() const {
     if (plan.ipv6 && plan.target.address.is_v4())
         return failure("--ipv6: the target is an IPv4 address");
     if (close_) plan.requests_per_connection = 1;
-    if (app_.count("--close-by") == 0 && plan.protocol != Protocol::echo)
-        plan.closing = Closing::server;
+    if (app_.count("--close-by") == 0) plan.closing = usual_closing(plan);
     for (const auto& [name, text, to, least] :
          {std::tuple{"--request-size", &request_size_, &plan.request_size,
                      least_request(plan.protocol)},
@@ -405,9 +446,9 @@ std::map<std::string, std::vector<std::string>> Arguments::values(const Plan& pl
         values.erase("duration");
     }
     if (is_no_flood(plan)) values["connections"] = {std::to_string(plan.connections)};
-    if (!has_requests(plan)) return values;
-    values["requests"] = {std::to_string(plan.requests_per_connection)};
-    values["close-by"] = {std::string(name_of(plan.closing))};
+    if (is_closed(plan))
+        values["close-by"] = {std::string(name_of(plan.closing))};
+    if (has_requests(plan)) values["requests"] = {std::to_string(plan.requests_per_connection)};
     return values;
 }
 

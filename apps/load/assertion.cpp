@@ -13,9 +13,10 @@ namespace millrace::apps {
 namespace {
 
 /// The kinds of latencies, by their names.
-constexpr std::array<std::pair<std::string_view, Histogram Figures::*>, 5> kinds{
+constexpr std::array<std::pair<std::string_view, Histogram Figures::*>, 6> kinds{
     {{"request", &Figures::request},
      {"connect", &Figures::connect},
+     {"handshake", &Figures::handshake},
      {"first_byte", &Figures::first_byte},
      {"uncorrected", &Figures::uncorrected},
      {"lag", &Figures::lag}}};
@@ -52,6 +53,8 @@ Assertion::Metric Assertion::metric(std::string_view name, bool& is_time) {
         return [](R r) { return share(r.whole.errors_total(), r.whole.asked); };
     if (name == "requests") return [=](R r) { return count(r.counted.completed); };
     if (name == "connections") return [=](R r) { return count(r.whole.established); };
+    if (name == "handshakes") return [=](R r) { return count(r.whole.handshakes); };
+    if (name == "resumed") return [=](R r) { return count(r.whole.resumed); };
     if (name == "unsent") return [=](R r) { return count(r.whole.unsent); };
     if (name == "drops") return [=](R r) { return count(r.drops()); };
     if (name == "retransmissions") return [=](R r) { return count(r.counter("TcpRetransSegs")); };
@@ -98,11 +101,6 @@ Started<Assertion> Assertion::parse(std::string_view text) {
          {"!=", Comparison::unequal},
          {"<", Comparison::less},
          {">", Comparison::greater}}};
-    const auto trimmed = [](std::string_view part) {
-        while (part.starts_with(' ')) part.remove_prefix(1);
-        while (part.ends_with(' ')) part.remove_suffix(1);
-        return part;
-    };
     const size_t at = text.find_first_of("<>=!");
     if (at == std::string_view::npos) return wrong("no comparison: <, <=, >, >=, == or !=");
     Assertion assertion;
@@ -119,9 +117,10 @@ Started<Assertion> Assertion::parse(std::string_view text) {
     if (!found) return wrong("no comparison: <, <=, >, >=, == or !=");
     assertion.metric_ = metric(trimmed(text.substr(0, at)), assertion.is_time_);
     if (!assertion.metric_)
-        return wrong("no such metric: pNN, min, max or mean, perhaps behind connect., first_byte., "
-                     "uncorrected. or lag.; rps, cps, gbps_in, gbps_out, requests, connections, "
-                     "unsent, retransmissions, drops, errors, error_rate, or one kind of error");
+        return wrong("no such metric: pNN, min, max or mean, perhaps behind connect., handshake., "
+                     "first_byte., uncorrected. or lag.; rps, cps, gbps_in, gbps_out, requests, "
+                     "connections, handshakes, resumed, unsent, retransmissions, drops, errors, "
+                     "error_rate, or one kind of error");
     rest = trimmed(rest);
     const size_t digits = rest.find_first_not_of("0123456789.");
     const auto limit = parse_number<double>(rest.substr(0, digits));

@@ -15,6 +15,7 @@ Config end_of_link(unsigned end, const Plan& plan) {
     port.addresses = {*Prefix::parse(fmt::format("10.77.0.{}/16", end + 1)),
                       *Prefix::parse(fmt::format("fd77::{}/64", end + 1))};
     if (plan.vlan) port.vlan = *plan.vlan;
+    if (plan.mtu != 0) port.mtu = plan.mtu;
     config.ports.push_back(port);
     // Two processors or more: a loop each. On one they take turns.
     const auto cpus = usable_cpus();

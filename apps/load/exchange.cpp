@@ -196,7 +196,8 @@ Exchanges::Exchanges(const Plan& plan, uint64_t seed)
 
 std::unique_ptr<Exchange> Exchanges::make() {
     switch (plan_.protocol) {
-        case Protocol::http: return std::make_unique<HttpExchange>(*this);
+        case Protocol::http:
+        case Protocol::https: return std::make_unique<HttpExchange>(*this);
         case Protocol::raw: return std::make_unique<RawExchange>(*this);
         case Protocol::echo: return std::make_unique<EchoExchange>(*this);
         case Protocol::udp: break;  // no stream

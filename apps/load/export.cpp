@@ -19,7 +19,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int schema_version = 1;
+constexpr int schema_version = 2;
 
 double us(Duration d) { return static_cast<double>(d.ns()) / 1000; }
 
@@ -56,6 +56,7 @@ Json counts(const Figures& figures) {
               {"closed", figures.closed},       {"asked", figures.asked},
               {"completed", figures.completed}, {"unanswered", figures.unanswered},
               {"unsent", figures.unsent},       {"skipped", figures.skipped},
+              {"handshakes", figures.handshakes}, {"resumed", figures.resumed},
               {"bytes_in", figures.bytes_in},   {"bytes_out", figures.bytes_out},
               {"errors", errors(figures)}};
     Json statuses = Json::object();
@@ -106,6 +107,7 @@ Json series(const Results& results) {
 Json health(const Results& results, const std::vector<AssertionResult>& assertions) {
     Json json{{"valid", results.invalid.empty()},
               {"invalid", results.invalid},
+              {"tls_problem", results.tls_problem},
               {"interrupted", results.interrupted}};
     Json invariants = Json::array();
     for (const Invariant& invariant : results.invariants)
@@ -140,6 +142,7 @@ std::string to_json(const OptionValues& options, const Results& results,
     json["counted"] = counts(counted);
     json["whole"] = counts(results.whole);
     json["latency"] = {{"connect", latency(counted.connect)},
+                       {"handshake", latency(counted.handshake)},
                        {"first_byte", latency(counted.first_byte)},
                        {"request", latency(counted.request)},
                        {"uncorrected", latency(counted.uncorrected)},
@@ -160,9 +163,11 @@ std::string to_json(const OptionValues& options, const Results& results,
     json["server"] = nullptr;
     if (results.served)
         json["server"] = {{"connections", results.served->connections},
+                          {"handshakes", results.served->handshakes},
                           {"requests", results.served->requests},
                           {"bytes_in", results.served->bytes_in},
-                          {"bytes_out", results.served->bytes_out}};
+                          {"bytes_out", results.served->bytes_out},
+                          {"busy_cycles", results.served->busy_cycles}};
     json["health"] = health(results, assertions);
     json["series"] = series(results);
     // A path or header may be no UTF-8.

@@ -5,7 +5,8 @@ namespace millrace::apps {
 std::string_view name_of(LoadError error) {
     constexpr std::array<std::string_view, load_error_count> names{
         "refused",    "reset",  "timed-out", "unreachable", "closed-early",
-        "bad-answer", "status", "no-port",   "no-memory",   "lost"};
+        "bad-answer", "status", "bad-tls",   "no-port",     "no-memory",
+        "lost"};
     return names[static_cast<size_t>(error)];
 }
 
@@ -24,6 +25,8 @@ Figures& Figures::operator+=(const Figures& other) {
     unanswered += other.unanswered;
     unsent += other.unsent;
     skipped += other.skipped;
+    handshakes += other.handshakes;
+    resumed += other.resumed;
     bytes_out += other.bytes_out;
     bytes_in += other.bytes_in;
     for (size_t i = 0; i < errors.size(); ++i) errors[i] += other.errors[i];
@@ -34,6 +37,7 @@ Figures& Figures::operator+=(const Figures& other) {
 
 void Figures::add_latencies(const Figures& other) {
     connect += other.connect;
+    handshake += other.handshake;
     first_byte += other.first_byte;
     request += other.request;
     uncorrected += other.uncorrected;
@@ -43,10 +47,10 @@ void Figures::add_latencies(const Figures& other) {
 void Figures::clear() {
     attempted = established = closed = 0;
     asked = completed = unanswered = unsent = skipped = 0;
-    bytes_out = bytes_in = 0;
+    handshakes = resumed = bytes_out = bytes_in = 0;
     errors.fill(0);
     statuses.fill(0);
-    for (Histogram* histogram : {&connect, &first_byte, &request, &uncorrected, &lag})
+    for (Histogram* histogram : {&connect, &handshake, &first_byte, &request, &uncorrected, &lag})
         histogram->clear();
 }
 

@@ -18,11 +18,12 @@ enum class LoadError : uint8_t {
     closed_early,  ///< the peer closed with an answer missing
     bad_answer,    ///< not what the protocol has, or not what was sent (echo)
     status,        ///< HTTP: another one than was expected
+    bad_tls,       ///< TLS failed: its protocol, or a certificate
     no_port,       ///< every tuple was in use
     no_memory,     ///< no connection or buffer was left
     lost,          ///< a datagram without an answer
 };
-constexpr size_t load_error_count = 10;
+constexpr size_t load_error_count = 11;
 std::string_view name_of(LoadError error);
 
 /// One core's figures over some time; those of several cores or times add up without loss.
@@ -35,12 +36,15 @@ struct Figures {
     uint64_t unanswered = 0;        ///< requests that were sent and failed
     uint64_t unsent = 0;            ///< of the schedule, never begun for want of a connection
     uint64_t skipped = 0;           ///< of the schedule, never begun by the generator's own fault
+    uint64_t handshakes = 0;        ///< of TLS, that were completed
+    uint64_t resumed = 0;           ///< of these, by a session from before
     uint64_t bytes_out = 0;         ///< given to the stack; TCP payload
     uint64_t bytes_in = 0;          ///< taken from it
     std::array<uint64_t, load_error_count> errors{};
     std::array<uint64_t, 600> statuses{};  ///< answers of HTTP by status, below 600
 
     Histogram connect;              ///< from the intended time to established
+    Histogram handshake;            ///< from established to the end of TLS's handshake
     Histogram first_byte;           ///< from the request to the answer's first byte
     Histogram request;              ///< from the intended time to the answer's last byte
     Histogram uncorrected;          ///< from the time at which it was sent to the last byte

@@ -29,19 +29,20 @@ std::span<const std::byte> filling() {
     return bytes;
 }
 
-Result<size_t> send_filling(Stack& stack, Connection connection, size_t offset, size_t size) {
+Result<size_t> send_filling(Stack& stack, Channel& channel, size_t offset, size_t size) {
     const size_t place = offset % filling_size;
     const size_t most = std::min({size, filling_size - place, Buffer::max_size});
+    if (channel.tls() != nullptr) return channel.send(filling().subspan(place, most));
     if (most > copied_max)
         if (auto buffer = stack.buffer_from(filling_region(), place, most))
-            return connection.send(std::move(*buffer));
+            return channel.send(std::move(*buffer));
     // Also where there was no buffer to refer to it with: a copy moves things on.
-    return connection.send(filling().subspan(place, std::min(most, copied_max)));
+    return channel.send(filling().subspan(place, std::min(most, copied_max)));
 }
 
-size_t send_stream(Stack& stack, Connection connection, size_t offset) {
+size_t send_stream(Stack& stack, Channel& channel, size_t offset) {
     size_t sent = 0;
-    while (const auto more = send_filling(stack, connection, offset + sent, Buffer::max_size))
+    while (const auto more = send_filling(stack, channel, offset + sent, Buffer::max_size))
         sent += *more;
     return sent;
 }

@@ -28,8 +28,13 @@ std::vector<RatePiece> request_pieces(const Plan& plan) {
 
 }  // namespace
 
-Generator::Generator(Stack& stack, const Plan& plan, uint16_t index, uint16_t count)
-    : stack_(stack), plan_(plan), exchanges_(plan, seed()), random_(seed()) {
+Generator::Generator(Stack& stack, const Plan& plan, uint16_t index, uint16_t count,
+                     std::unique_ptr<TlsContext> tls)
+    : stack_(stack),
+      plan_(plan),
+      exchanges_(plan, seed()),
+      tls_(std::move(tls)),
+      random_(seed()) {
     const uint32_t share =
         plan.connections / count + (index < plan.connections % count ? 1 : 0);
     const double part = static_cast<double>(share) / plan.connections;
@@ -51,17 +56,18 @@ Generator::Generator(Stack& stack, const Plan& plan, uint16_t index, uint16_t co
 void Generator::open() {
     if (plan_.mode == Mode::concurrent)
         connects_.begin(stack_.now());
-    else if (plan_.mode != Mode::cps)
+    else if (plan_.connections_stand())
         wanted_ = static_cast<uint32_t>(sessions_.size());
 }
 
 bool Generator::is_open() const {
-    if (plan_.mode == Mode::cps) return true;
+    if (!plan_.connections_stand()) return true;
     return tried_ == sessions_.size();
 }
 
 void Generator::begin() {
     begun_ = true;
+    wanted_ = static_cast<uint32_t>(plan_.mode == Mode::cps ? 0 : sessions_.size());
     if (plan_.mode == Mode::cps) connects_.begin(stack_.now());
     if (is_scheduled()) {
         requests_.begin(stack_.now());

@@ -14,8 +14,9 @@ namespace millrace::apps {
 /// turn. In this order: `open`, `begin`, `stop`, `abandon`.
 class Generator final : public TurnHandler, private SessionOwner {
 public:
-    /// Its share is that of core `index` of `count`.
-    Generator(Stack& stack, const Plan& plan, uint16_t index, uint16_t count);
+    /// Its share is that of core `index` of `count`; `tls` is null without TLS.
+    Generator(Stack& stack, const Plan& plan, uint16_t index, uint16_t count,
+              std::unique_ptr<TlsContext> tls = nullptr);
 
     /// The connections that are to stand before anything is asked are opened.
     void open();
@@ -45,6 +46,8 @@ public:
     uint16_t core() const { return stack_.core(); }
     /// With a plan's `output`: what was asked for is there.
     bool has_output() const { return has_output_; }
+    /// Why TLS failed first; empty where it did not.
+    const std::string& problem() const { return problem_; }
 
     bool on_turn(Stack& stack, Instant now) override;
 
@@ -54,10 +57,14 @@ private:
     const Plan& plan() const override { return plan_; }
     Figures& figures() override { return *figures_; }
     Exchanges& exchanges() override { return exchanges_; }
+    TlsContext* tls() override { return tls_.get(); }
     SocketAddress next_source() override;
     void on_open(Session& session) override;
     void on_room(Session& session) override;
     void on_end(Session& session, bool failed) override;
+    void on_problem(const std::string& what) override {
+        if (problem_.empty()) problem_ = what;
+    }
 
     bool is_scheduled() const { return plan_.mode == Mode::rps || plan_.mode == Mode::concurrent; }
     bool open_missing(Instant now);
@@ -84,6 +91,7 @@ private:
     Stack& stack_;
     const Plan& plan_;
     Exchanges exchanges_;
+    const std::unique_ptr<TlsContext> tls_;
     std::mt19937_64 random_;
     std::unique_ptr<Figures> figures_ = std::make_unique<Figures>();
     std::vector<std::unique_ptr<Session>> sessions_;
@@ -103,6 +111,7 @@ private:
     bool stopping_ = false;
     bool has_output_ = false;
     size_t next_source_ = 0;
+    std::string problem_;
 };
 
 }  // namespace millrace::apps

@@ -42,7 +42,10 @@ void check_server(Results& results, const Plan& plan) {
     };
     if (plan.protocol != Protocol::udp) {
         compare("connections", whole.established, served.connections);
-        if (plan.mode != Mode::throughput && plan.protocol != Protocol::echo)
+        if (plan.protocol == Protocol::https)
+            compare("handshakes", whole.handshakes, served.handshakes);
+        if (plan.mode != Mode::throughput && plan.mode != Mode::handshakes &&
+            plan.protocol != Protocol::echo)
             compare("requests", whole.asked, served.requests);
     }
     compare("bytes sent are those received", whole.bytes_out, served.bytes_in);

@@ -32,6 +32,7 @@ public:
                             (interval.phase == apps::Phase::draining && plan_.is_open_loop());
         if (log_ == nullptr || !counts) return;
         log_->add("connect", interval.start, interval.seconds, figures.connect);
+        log_->add("handshake", interval.start, interval.seconds, figures.handshake);
         log_->add("first_byte", interval.start, interval.seconds, figures.first_byte);
         log_->add("request", interval.start, interval.seconds, figures.request);
         log_->add("uncorrected", interval.start, interval.seconds, figures.uncorrected);

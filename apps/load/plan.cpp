@@ -1,5 +1,7 @@
 #include "load/plan.h"
 
+#include <strings.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -7,24 +9,41 @@
 
 #include <fmt/format.h>
 
+#include "common/text.h"
 #include "load/raw.h"
 
 namespace millrace::apps {
 
 std::string_view name_of(Mode mode) {
-    constexpr std::array<std::string_view, 8> names{"closed",     "rps", "cps", "concurrent",
-                                                    "throughput", "rr",  "crr", "flood"};
+    constexpr std::array<std::string_view, 9> names{
+        "closed", "rps", "cps", "concurrent", "throughput", "rr", "crr", "handshakes", "flood"};
     return names[static_cast<size_t>(mode)];
 }
 
 std::string_view name_of(Protocol protocol) {
-    constexpr std::array<std::string_view, 4> names{"http", "raw", "echo", "udp"};
+    constexpr std::array<std::string_view, 5> names{"http", "https", "raw", "echo", "udp"};
     return names[static_cast<size_t>(protocol)];
 }
 
 std::string_view name_of(Closing closing) {
     constexpr std::array<std::string_view, 3> names{"client", "server", "reset"};
     return names[static_cast<size_t>(closing)];
+}
+
+/// The name or address alone, of NAME, NAME:PORT, ADDRESS:PORT or [ADDRESS]:PORT.
+std::string Plan::tls_host() const {
+    for (const std::string& header : headers) {
+        if (strncasecmp(header.c_str(), "Host:", 5) != 0) continue;
+        std::string_view host = trimmed(std::string_view(header).substr(5));
+        if (host.starts_with('[') && host.find(']') != std::string_view::npos)
+            host = host.substr(1, host.find(']') - 1);
+        else if (host.find(':') == host.rfind(':'))
+            host = host.substr(0, host.find(':'));
+        // As in a certificate: a name has no dot at its end (RFC 6066 section 3).
+        if (host.ends_with('.')) host.remove_suffix(1);
+        return std::string(host);
+    }
+    return target.address.to_string();
 }
 
 double Plan::counted_seconds() const {
@@ -67,6 +86,14 @@ void put_in_defaults(Plan& plan) {
     }
 }
 
+/// A name as DNS has them, or an address.
+bool can_be_asked(const std::string& host) {
+    const bool name = !host.empty() && host.size() <= 253 &&
+                      host.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                             "0123456789-._") == std::string::npos;
+    return name || Address::parse(host);
+}
+
 }  // namespace
 
 Started<void> complete(Plan& plan) {
@@ -87,6 +114,17 @@ Started<void> complete(Plan& plan) {
         return wrong("--trickle is of --mode concurrent");
     if (plan.think_ms > 0 && (plan.mode != Mode::closed || plan.pipeline > 1))
         return wrong("--think is of --mode closed without --pipeline");
+    if (plan.mode == Mode::handshakes && plan.protocol != Protocol::https)
+        return wrong("--mode handshakes speaks --protocol https");
+    plan.tls.host = plan.tls_host();
+    if (plan.protocol == Protocol::https && !can_be_asked(plan.tls.host))
+        return wrong("--header \"Host:\": TLS has to know whom it asks: a name or an address");
+    if (plan.mode == Mode::handshakes)
+        for (const std::string& header : plan.headers)
+            if (strncasecmp(header.c_str(), "Host:", 5) != 0)
+                return wrong("--header: --mode handshakes has none but \"Host:\", for TLS");
+    if (plan.identity.certificate.empty() != plan.identity.key.empty())
+        return wrong("--certificate and --key: one is missing");
     if (plan.mode == Mode::throughput && plan.protocol != Protocol::raw)
         return wrong("--mode throughput speaks --protocol raw");
     if (plan.protocol == Protocol::udp &&
@@ -128,6 +166,7 @@ Started<void> apply(const Plan& plan, Config& config) {
         config.tcp.ip_local_port_range_max = plan.source_ports.second;
     }
     if (plan.vlan) port.vlan = *plan.vlan;
+    if (plan.mtu != 0) port.mtu = plan.mtu;
     return validate(config);
 }
 

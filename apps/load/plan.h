@@ -7,6 +7,7 @@
 
 #include <millrace/config.h>
 
+#include "common/tls.h"
 #include "load/flood.h"
 #include "load/schedule.h"
 #include "load/sizes.h"
@@ -27,14 +28,16 @@ enum class Mode : uint8_t {
     throughput,  ///< N streams, as much as goes
     rr,          ///< round trips: one connection, one request after the other
     crr,         ///< connect, one request, close; one after the other
+    handshakes,  ///< connect, TLS, close; as fast as it goes
     flood,       ///< segments without connections, and honest connections among them
 };
 
 enum class Protocol : uint8_t {
     http,
-    raw,   ///< requests that say how long an answer they want (`raw.h`)
-    echo,  ///< what comes back is compared, byte for byte
-    udp,   ///< the same in datagrams
+    https,  ///< the same through TLS
+    raw,    ///< requests that say how long an answer they want (`raw.h`)
+    echo,   ///< what comes back is compared, byte for byte
+    udp,    ///< the same in datagrams
 };
 
 /// Who ends a connection that has had its requests, and how.
@@ -86,10 +89,15 @@ struct Plan {
     Closing closing = Closing::client;
     std::optional<std::string> output;     ///< one request; the body of its answer goes here
 
+    // --- with TLS
+    TlsDemands tls;                        ///< of a client
+    TlsIdentity identity;                  ///< of a server; empty: made up
+
     // --- from where, and how
     std::vector<Address> sources;          ///< taken in turn; empty: as the stack chooses
     std::pair<uint16_t, uint16_t> source_ports{0, 0};  ///< 0: as configured
     std::optional<uint16_t> vlan;
+    uint16_t mtu = 0;                      ///< 0: as configured
     uint8_t dscp = 0;
     bool ipv6 = false;                     ///< of the embedded link
     FloodOptions flood;
@@ -101,6 +109,11 @@ struct Plan {
     // --- what is held to be wrong
     double lag_limit_us = 1000;            ///< p99 of the schedule's lag, above which it is invalid
 
+    /// Connections are there before anything is asked.
+    bool connections_stand() const { return mode != Mode::cps && mode != Mode::handshakes; }
+    bool speaks_http() const { return protocol == Protocol::http || protocol == Protocol::https; }
+    /// Whom a client of TLS asks: what its Host header says, or else the target's address.
+    std::string tls_host() const;
     /// A schedule says when, whether or not there are answers.
     bool is_open_loop() const {
         return mode == Mode::rps || mode == Mode::cps || mode == Mode::concurrent;

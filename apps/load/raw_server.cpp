@@ -1,6 +1,7 @@
 #include "load/raw_server.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "load/filling.h"
 
@@ -12,7 +13,7 @@ public:
     explicit RawSession(RawServer& server) : server_(server) {}
 
     void start(Connection connection) {
-        connection_ = connection;
+        channel_.open(connection);
         header_got_ = 0;
         request_rest_ = answer_rest_ = answer_at_ = 0;
         flags_ = 0;
@@ -20,8 +21,7 @@ public:
     void on_readable(Connection) override { work(); }
     void on_writable(Connection) override { work(); }
     void on_closed(Connection, CloseReason) override {
-        connection_ = {};
-        rest_.clear();
+        channel_.release();
         over();
     }
 
@@ -29,35 +29,35 @@ private:
     bool streams_down() const { return (flags_ & RawHeader::stream_down) != 0; }
     bool streams_up() const { return (flags_ & RawHeader::stream_up) != 0; }
 
-    /// Goes on until input or room to send runs out.
     void work() {
-        while (true) {
-            if (!answer()) return;
-            if (rest_.empty()) {
-                rest_ = connection_.receive();
-                server_.served_.bytes_in += rest_.size();
-            }
-            if (rest_.empty()) break;
-            if (!take()) return end(true);  // nothing that a client of ours would say
-        }
-        if (connection_.at_end()) end(false);
+        go_on();
+        count_bytes();
     }
 
-    /// False while there is no room for the answer's rest.
-    bool answer() {
-        Served& served = server_.served_;
-        if (streams_down() && request_rest_ == 0 && !connection_.at_end()) {
-            const size_t sent = send_stream(server_.stack_, connection_, answer_at_);
-            answer_at_ += sent;
-            served.bytes_out += sent;
+    /// Until input or room to send runs out.
+    void go_on() {
+        while (answer()) {
+            if (streams_up() && request_rest_ == 0) (void)channel_.discard();
+            const auto piece = channel_.input();
+            if (!piece || piece->empty()) {
+                if (channel_.at_end()) end(false);
+                return;
+            }
+            const auto taken = take(*piece);
+            if (!taken) return end(true);  // nothing that a client of ours would say
+            channel_.used(*taken);
         }
+    }
+
+    /// False while there is no room for the answer's rest, and when it was the last.
+    bool answer() {
+        if (streams_down() && request_rest_ == 0 && !channel_.at_end())
+            answer_at_ += send_stream(server_.stack_, channel_, answer_at_);
         while (answer_rest_ > 0 && request_rest_ == 0) {
-            const auto sent =
-                send_filling(server_.stack_, connection_, answer_at_, answer_rest_);
+            const auto sent = send_filling(server_.stack_, channel_, answer_at_, answer_rest_);
             if (!sent) return false;
             answer_at_ += *sent;
             answer_rest_ -= *sent;
-            served.bytes_out += *sent;
             if (answer_rest_ == 0 && (flags_ & RawHeader::last) != 0) {
                 end(false);
                 return false;
@@ -66,33 +66,28 @@ private:
         return true;
     }
 
-    /// Takes what has come, at most up to the end of one request.
-    bool take() {
-        if (streams_up() && request_rest_ == 0) {
-            consume(rest_.size());
-            return true;
-        }
+    /// How much of a piece has been taken, at most up to the end of a header or a request; nothing
+    /// where it is no request.
+    std::optional<size_t> take(std::span<const std::byte> piece) {
+        size_t taken = 0;
         if (request_rest_ == 0) {
-            const size_t want = RawHeader::size - header_got_;
-            const size_t got = rest_.copy_to(std::span(header_).subspan(header_got_, want));
-            header_got_ += got;
-            consume(got);
-            if (header_got_ < RawHeader::size) return true;
+            taken = std::min(RawHeader::size - header_got_, piece.size());
+            std::ranges::copy(piece.first(taken), &header_[header_got_]);
+            header_got_ += taken;
+            if (header_got_ < RawHeader::size) return taken;
             header_got_ = 0;
             const RawHeader header = RawHeader::parse(header_);
-            if (!header.is_sane()) return false;
+            if (!header.is_sane()) return std::nullopt;
             flags_ = header.flags;
             answer_at_ = 0;
-            const bool streams = streams_up() || streams_down();
-            answer_rest_ = streams ? 0 : header.answer;
+            answer_rest_ = streams_up() || streams_down() ? 0 : header.answer;
             request_rest_ = header.request - RawHeader::size;
         } else {
-            const size_t part = std::min(request_rest_, rest_.size());
-            request_rest_ -= part;
-            consume(part);
+            taken = std::min(request_rest_, piece.size());
+            request_rest_ -= taken;
         }
         if (request_rest_ == 0) requested();
-        return true;
+        return taken;
     }
 
     void requested() {
@@ -100,22 +95,23 @@ private:
         if (server_.drop_every_ != 0 && number % server_.drop_every_ == 0) answer_rest_ = 0;
     }
 
-    void consume(size_t bytes) {
-        rest_.trim_front(bytes);
-        (void)connection_.consumed(bytes);
+    void count_bytes() {
+        server_.served_.bytes_in += channel_.take_received();
+        server_.served_.bytes_out += channel_.take_sent();
     }
 
     void end(bool reset) {
-        rest_.clear();
-        Connection c = std::exchange(connection_, {});
+        Connection c = channel_.release();
         (void)(reset ? c.abort() : c.close());
         over();
     }
-    void over() { server_.sessions_.give_back(this); }
+    void over() {
+        count_bytes();
+        server_.sessions_.give_back(this);
+    }
 
     RawServer& server_;
-    Connection connection_;
-    BufferChain rest_;             ///< received, not looked at yet
+    Channel channel_;
     std::array<std::byte, RawHeader::size> header_{};
     size_t header_got_ = 0;
     size_t request_rest_ = 0;      ///< of the request under way

@@ -61,6 +61,7 @@ void print_latencies(const Plan& plan, const Figures& counted) {
     fmt::print("  {:<12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}\n", "latency, us", "min",
                "p50", "p90", "p99", "p99.9", "p99.99", "p99.999", "max");
     print_latency("connect", counted.connect);
+    print_latency("TLS", counted.handshake);
     print_latency("first byte", counted.first_byte);
     print_latency("request", counted.request);
     print_latency("uncorrected", counted.uncorrected);
@@ -112,27 +113,40 @@ void LiveTable::print(const Interval& interval, const Figures& figures) {
 void print_report(const Plan& plan, const Results& results,
                   const std::vector<AssertionResult>& assertions) {
     const Figures& counted = results.counted;
-    fmt::print("\n{} {} to {}, {} connections, {:.1f} s{}\n", name_of(plan.mode),
-               plan.protocol == Protocol::http ? "HTTP " + plan.path
-                                               : std::string(name_of(plan.protocol)),
-               plan.target.to_string(), plan.connections, results.seconds,
-               results.interrupted ? ", interrupted" : "");
+    const std::string path =
+        plan.speaks_http() && plan.mode != Mode::handshakes ? " " + plan.path : "";
+    fmt::print("\n{} {}{} to {}, {} connections, {:.1f} s{}\n", name_of(plan.mode),
+               name_of(plan.protocol), path, plan.target.to_string(), plan.connections,
+               results.seconds, results.interrupted ? ", interrupted" : "");
     if (plan.mode != Mode::throughput)
         fmt::print("  requests     {} ({:.0f}/s){}\n", counted.completed,
                    results.per_second(counted.completed), statuses_of(counted));
     fmt::print("  connections  {} attempted, {} established ({:.0f}/s)\n", results.whole.attempted,
                results.whole.established, results.per_second(counted.established));
+    if (results.whole.handshakes > 0)
+        fmt::print("  TLS          {} handshakes ({:.0f}/s), {} resumed\n",
+                   results.whole.handshakes, results.per_second(counted.handshakes),
+                   results.whole.resumed);
     fmt::print("  bytes        {} in ({:.3f} Gbit/s), {} out ({:.3f} Gbit/s)\n", counted.bytes_in,
                results.per_second(counted.bytes_in) * 8 / 1e9, counted.bytes_out,
                results.per_second(counted.bytes_out) * 8 / 1e9);
     fmt::print("  errors       {}\n", errors_of(results.whole));
+    if (!results.tls_problem.empty()) fmt::print("  TLS failed   {}\n", results.tls_problem);
     if (results.whole.unsent > 0) fmt::print("  never begun  {}\n", results.whole.unsent);
     print_latencies(plan, counted);
     print_machine(results);
-    if (results.served)
-        fmt::print("  server       {} connections, {} requests, {} bytes in, {} out\n",
-                   results.served->connections, results.served->requests, results.served->bytes_in,
-                   results.served->bytes_out);
+    if (results.served) {
+        const Served& served = *results.served;
+        const std::string handshakes =
+            served.handshakes > 0 ? fmt::format(" {} handshakes,", served.handshakes) : "";
+        fmt::print("  server       {} connections,{} {} requests, {} bytes in, {} out",
+                   served.connections, handshakes, served.requests, served.bytes_in,
+                   served.bytes_out);
+        if (served.requests > 0)
+            fmt::print(", {:.0f} cycles a request", static_cast<double>(served.busy_cycles) /
+                                                        static_cast<double>(served.requests));
+        fmt::print("\n");
+    }
     for (const Invariant& invariant : results.invariants)
         if (!invariant.holds)
             fmt::print("BROKEN: {}: {}\n", invariant.name, invariant.detail);

@@ -29,10 +29,11 @@ private:
         std::unique_ptr<RawServer> raw;
         std::unique_ptr<EchoServer> echo;
     };
-    Result<void> listen(Stack& stack, uint16_t port);
+    Started<void> listen(Stack& stack, uint16_t port);
 
     Runtime& runtime_;
     const Plan& plan_;
+    std::unique_ptr<TlsContext> tls_;
     std::vector<Core> cores_;
 };
 

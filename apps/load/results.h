@@ -53,6 +53,7 @@ struct Results {
     std::vector<Invariant> invariants;
     uint64_t behind = 0;         ///< of the schedule, not begun yet when it was over
     std::vector<std::string> invalid;          ///< why the figures are not to be believed
+    std::string tls_problem;     ///< why TLS failed first; empty where it did not
     bool interrupted = false;
 
     double per_second(uint64_t n) const {

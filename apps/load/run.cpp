@@ -34,10 +34,18 @@ LoadRun::LoadRun(Runtime& runtime, const Plan& plan, size_t slack,
 }
 
 Started<void> LoadRun::start() {
-    const auto started = runtime_.run([this](Stack& stack) {
-        auto& generator = generators_[stack.core()];
-        generator = std::make_unique<Generator>(stack, plan_, stack.core(), runtime_.cores());
-        (void)stack.set_turn_handler(generator.get());
+    auto contexts = std::make_shared<std::vector<std::unique_ptr<TlsContext>>>(runtime_.cores());
+    for (auto& context : *contexts) {
+        if (plan_.protocol != Protocol::https) break;
+        auto made = TlsContext::client(plan_.tls);
+        if (!made) return std::unexpected(made.error());
+        context = std::move(*made);
+    }
+    const auto started = runtime_.run([this, contexts](Stack& stack) {
+        const uint16_t core = stack.core();
+        generators_[core] = std::make_unique<Generator>(stack, plan_, core, runtime_.cores(),
+                                                        std::move((*contexts)[core]));
+        (void)stack.set_turn_handler(generators_[core].get());
     });
     if (started) ask_cores<int>(runtime_, [](Stack&) { return 0; });  // set up once it answers
     return started;
@@ -205,7 +213,7 @@ void LoadRun::open() {
         const auto open = ask<int>([](Generator& g) { return g.is_open() ? 1 : 0; });
         return std::ranges::find(open, 0) == open.end();
     };
-    if (plan_.mode == Mode::cps) return;
+    if (!plan_.connections_stand()) return;
     const double limit =
         opening_s + (plan_.mode == Mode::concurrent ? plan_.connections / plan_.rate : 0);
     results_.interrupted = pass(Phase::opening, limit, all_open);
@@ -229,6 +237,8 @@ void LoadRun::drain() {
     };
     if (!finished()) pass(Phase::draining, elapsed() + plan_.drain, finished);
     tell(&Generator::abandon);
+    for (const auto& problem : ask<std::string>([](Generator& g) { return g.problem(); }))
+        if (results_.tls_problem.empty()) results_.tls_problem = problem;
     cut(Phase::draining, elapsed());
 }
 

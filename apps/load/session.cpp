@@ -25,7 +25,7 @@ void Session::answered(size_t index, int status) {
     ++figures.completed;
     figures.request.add(at - request.intended);
     if (plan.is_open_loop()) figures.uncorrected.add(at - request.begun);
-    if (plan.protocol != Protocol::http) return;
+    if (!plan.speaks_http() || plan.mode == Mode::handshakes) return;
     // What HTTP does not know counts as 0.
     const auto slot = static_cast<size_t>(status);
     ++figures.statuses[slot < figures.statuses.size() ? slot : 0];

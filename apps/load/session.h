@@ -9,6 +9,7 @@
 #include <millrace/timer.h>
 #include <millrace/udp.h>
 
+#include "common/channel.h"
 #include "load/exchange.h"
 #include "load/figures.h"
 
@@ -23,6 +24,8 @@ public:
     virtual const Plan& plan() const = 0;
     virtual Figures& figures() = 0;
     virtual Exchanges& exchanges() = 0;
+    /// Null without TLS.
+    virtual TlsContext* tls() = 0;
     /// The source of the next connection.
     virtual SocketAddress next_source() = 0;
     /// It has a connection, and may be asked.
@@ -31,6 +34,8 @@ public:
     virtual void on_room(Session& session) = 0;
     /// It has no connection any more; `failed`: not as it should have ended.
     virtual void on_end(Session& session, bool failed) = 0;
+    /// Why TLS has failed, in words.
+    virtual void on_problem(const std::string& what) = 0;
 
 protected:
     ~SessionOwner() = default;
@@ -130,29 +135,50 @@ private:
     enum class State : uint8_t {
         closed,
         connecting,
+        securing,  ///< the handshake of TLS is under way
         open,
-        ending,  ///< no request any more; what the peer still sends is taken until it closes
+        ending,    ///< no request any more; what the peer still sends is taken until its FIN
+    };
+    /// What this side has to say about an end that it waits for.
+    enum class Ending : uint8_t {
+        await,   ///< nothing (any more): the server was told by its last request
+        notify,  ///< close_notify, on which servers close, though TLS 1.3 leaves them their side
+        shut,    ///< that and FIN
     };
     Instant waiting_since() const override;
     void on_timeout() override;
     void send_rest();
-    void take(Connection c, BufferChain data);
+    bool take_all(Connection c);
+    bool take(Connection c, std::span<const std::byte> piece);
+    void secured();
+    void ready();
     void whole(const Taken& taken);
     void close_as_planned();
-    void end_later();
+    void end_later(Ending how);
+    void say_end();
     void at_end();
     void fail(LoadError error);
+    void fail_tls();
     void ended(bool failed);
+    void count_bytes() {
+        owner_.figures().bytes_in += channel_.take_received();
+        owner_.figures().bytes_out += channel_.take_sent();
+    }
+    bool stands() const { return state_ != State::closed && state_ != State::connecting; }
+    bool counts_handshakes() const { return owner_.plan().mode == Mode::handshakes; }
     bool is_stream() const { return owner_.plan().mode == Mode::throughput; }
 
     std::unique_ptr<Exchange> exchange_;
-    Connection connection_;
+    Channel channel_;
     State state_ = State::closed;
+    Ending how_ = Ending::await;
     bool first_byte_seen_ = false;  ///< of the answer to the oldest request
     bool last_asked_ = false;       ///< no other request follows on this connection
     bool finishing_ = false;
+    bool server_ends_ = false;      ///< it has said so in its answer
     Instant intended_;              ///< when the connection was to begin
     Instant opened_;                ///< when it began
+    Instant connected_;             ///< when it was established
     Instant ending_;                ///< when its end began
     uint64_t requests_ = 0;         ///< on this connection
     std::string head_rest_;         ///< what there was no room for

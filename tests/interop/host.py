@@ -79,10 +79,14 @@ class Programs:
         self.processes.clear()
 
 
-def nginx_config(folder, root):
+def nginx_config(folder, root, identity=None):
     """Writes a configuration for an nginx of one process in `folder`, which writes the status of
     each answer to `statuses` there; answers its path. A master that is killed would leave its
-    worker behind."""
+    worker behind. With an identity (a certificate and its key) it serves HTTPS, too."""
+    tls = ""
+    if identity:
+        tls = (f" listen 443 ssl; listen [::]:443 ssl; ssl_certificate {identity[0]};"
+               f" ssl_certificate_key {identity[1]};")
     path = os.path.join(folder, "nginx.conf")
     with open(path, "w") as file:
         file.write(f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/err;"
@@ -91,6 +95,6 @@ def nginx_config(folder, root):
                    " keepalive_requests 1000000;"
                    f" client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;"
                    f" fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;"
-                   f" scgi_temp_path {folder}/s; server {{ listen 80; listen [::]:80;"
+                   f" scgi_temp_path {folder}/s; server {{ listen 80; listen [::]:80;{tls}"
                    f" root {root}; }} }}")
     return path

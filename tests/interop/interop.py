@@ -282,12 +282,12 @@ class Interop(unittest.TestCase):
         link.inside("curl", "-sS", "-g", "-f", "--max-time", "100", "-o", got, url)
         self.assertTrue(filecmp.cmp(got, path, shallow=False), url)
 
-    def nginx(self, link):
+    def nginx(self, link, identity=None):
         prefix = os.path.join(WORK, f"nginx-{link.namespace}")
         os.makedirs(prefix, exist_ok=True)
         os.chmod(WORK, 0o755)
         link.launch("ip", "netns", "exec", link.namespace, "nginx", "-p", prefix, "-c",
-                    nginx_config(prefix, self.root))
+                    nginx_config(prefix, self.root, identity))
         return prefix
 
     # --- our server, the host's clients
@@ -512,6 +512,93 @@ class Interop(unittest.TestCase):
             self.assertEqual(whole["statuses"], dict(counted), mode)
             self.assertEqual(counted[status], whole["asked"])
             self.assertGreater(counted[status], 500)
+
+    # --- TLS
+
+    def certificate(self, host):
+        """A certificate of the host, signed by itself; the paths of it and of its key."""
+        chain, key = os.path.join(WORK, f"{host}.pem"), os.path.join(WORK, f"{host}.key")
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+            "-nodes", "-keyout", key, "-out", chain, "-days", "2", "-subj", f"/CN={host}",
+            "-addext", f"subjectAltName=IP:{host}")
+        return chain, key
+
+    def test_tap_https_of_ours_for_curl_and_openssl(self):
+        link = self.link("tap")
+        chain, key = self.certificate("10.79.0.1")
+        process = link.serve("-r", self.root, "-q", "--certificate", chain, "--key", key)
+        got = os.path.join(WORK, "got-by-tls")
+        for version in ("--tlsv1.3", "--tls-max 1.2"):
+            for name in ("f0.txt", "f1023.txt", "f65537.txt", "f8388608.txt"):
+                link.inside("curl", "-sSf", "--cacert", chain, *version.split(), "-o", got,
+                            f"https://10.79.0.1/{name}")
+                self.assertTrue(filecmp.cmp(got, os.path.join(self.root, name), shallow=False))
+        answer = link.inside("sh", "-c", "printf 'HEAD /f1.txt HTTP/1.0\r\n\r\n' | openssl s_client "
+                             f"-connect 10.79.0.1:443 -CAfile {chain} -verify_return_error "
+                             "-verify_ip 10.79.0.1 -quiet -ign_eof").stdout
+        self.assertIn("HTTP/1.1 200 OK", answer)
+        # Not encrypted, and not by whom it should be.
+        self.assertNotEqual(link.inside("curl", "-sSf", "-m", "5", "http://10.79.0.1:443/f1.txt",
+                                        check=False).returncode, 0)
+        self.assertEqual(link.inside("curl", "-sSf", "-m", "5", "https://10.79.0.1/f1.txt",
+                                     check=False).returncode, 60)
+        # Resumed by a real client.
+        link.inside("sh", "-c", f"openssl s_client -connect 10.79.0.1:443 -CAfile {chain} -sess_out "
+                    f"{WORK}/s -ign_eof <<E\nHEAD /f1.txt HTTP/1.0\n\nE")
+        again = link.inside("sh", "-c", f"openssl s_client -connect 10.79.0.1:443 -CAfile {chain} "
+                            f"-sess_in {WORK}/s -ign_eof <<E\nHEAD /f1.txt HTTP/1.0\n\nE").stdout
+        self.assertIn("Reused, TLSv1.3", again)
+        self.assertRegex(link.finish(process), r"handshakes \d+ resumed 1\n")
+
+    def test_tap_our_load_and_nginx_count_the_same_through_tls(self):
+        link = self.link("tap")
+        chain, key = self.certificate("10.79.0.2")
+        folder = self.nginx(link, (chain, key))
+        report_path = os.path.join(WORK, "load.json")
+        for mode in (("-m", "closed", "-n", "16"),
+                     ("-m", "cps", "--rate", "100", "-r", "2", "--lag-limit", "1000000")):
+            with open(os.path.join(folder, "statuses"), "w"):
+                pass
+            process = link.start("millrace-load", "-c", link.config(), "-t", "10.79.0.2:443", "-p",
+                                 "/f65537.txt", "--protocol", "https", "--authority", chain, *mode,
+                                 "-d", "3", "--json", report_path)
+            self.assertEqual(process.wait(timeout=60), 0, link.output(process))
+            link.processes.remove(process)
+            time.sleep(0.5)
+            with open(report_path) as file:
+                whole = json.load(file)["whole"]
+            with open(os.path.join(folder, "statuses")) as file:
+                counted = collections.Counter(file.read().split())
+            self.assertEqual(whole["statuses"], dict(counted), mode)
+            self.assertEqual(whole["handshakes"], whole["established"])
+            self.assertGreater(counted["200"], 200)
+        got = os.path.join(WORK, "got-by-us")
+        process = link.start("millrace-load", "-c", link.config(), "-t", "10.79.0.2:443", "-p",
+                             "/big.bin", "-o", got, "-d", "60", "--protocol", "https",
+                             "--authority", chain)
+        self.assertEqual(process.wait(timeout=90), 0, link.output(process))
+        self.assertTrue(filecmp.cmp(got, self.big, shallow=False))
+        # Of another than the certificate names.
+        wrong, _ = self.certificate("10.79.0.9")
+        process = link.start("millrace-load", "-c", link.config(), "-t", "10.79.0.2:443",
+                             "--protocol", "https", "--authority", wrong, "-d", "2", "-n", "2")
+        self.assertEqual(process.wait(timeout=60), 1)
+        self.assertIn("bad-tls:", link.output(process))
+        self.assertIn("TLS failed   self-signed certificate", link.output(process))
+        process = link.start("millrace-load", "-c", link.config(), "-t", "10.79.0.2:443", "-H",
+                             "Host: other.example", "--protocol", "https", "--authority", chain,
+                             "-d", "2", "-n", "2")
+        self.assertEqual(process.wait(timeout=60), 1)
+        self.assertIn("TLS failed   hostname mismatch", link.output(process))
+        # Of TLS 1.2, whose sessions serve many.
+        process = link.start("millrace-load", "-c", link.config(), "-t", "10.79.0.2:443", "-m",
+                             "handshakes", "--protocol", "https", "--tls", "1.2", "-d", "2", "-n",
+                             "4", "--json", report_path)
+        self.assertEqual(process.wait(timeout=60), 0, link.output(process))
+        with open(report_path) as file:
+            whole = json.load(file)["whole"]
+        self.assertGreater(whole["resumed"], whole["handshakes"] * 0.9)
+        self.assertGreater(whole["handshakes"], 50)
 
     def client_fetches(self, kind):
         link = self.link(kind)

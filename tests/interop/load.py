@@ -118,6 +118,25 @@ class Load(unittest.TestCase):
                 self.assertGreater(moved, 50_000_000 if flows else -1)
                 self.assertLess(moved, 1e12 if flows else 10_000)
 
+    def test_https(self):
+        for mode in (("-m", "closed", "-n", "16"), ("-m", "cps", "--rate", "200", *self.PATIENT)):
+            report = self.run_both("--protocol", "https", *mode)
+            self.assert_agrees(report)
+            whole = report["whole"]
+            self.assertEqual(whole["handshakes"], whole["established"])
+            self.assertGreater(whole["completed"], 300)
+
+    def test_handshakes_with_and_without_resumption(self):
+        for resume in ("true", "false"):
+            whole = self.run_both("-m", "handshakes", "--protocol", "https", "-n", "8", "--resume",
+                                  resume)["whole"]
+            self.assertGreater(whole["handshakes"], 200)
+            self.assertEqual(whole["completed"], whole["handshakes"])
+            if resume == "true":
+                self.assertGreater(whole["resumed"], whole["handshakes"] / 2)
+            else:
+                self.assertEqual(whole["resumed"], 0)
+
     def test_rr_and_crr(self):
         for mode, connections in (("rr", 1), ("crr", None)):
             report = self.run_both("-m", mode, "--protocol", "raw", "-s", "64")
@@ -193,6 +212,16 @@ class Load(unittest.TestCase):
                                 (("-m", "cps", "--rate", "100000", "--close-by", "client", "-d",
                                   "10"), "tuples"),
                                 (("-n", "70000"), "tuples"),
+                                (("-m", "handshakes"), "https"),
+                                (("-m", "handshakes", "--protocol", "https", "-p", "/x"), "--path"),
+                                (("--resume", "false"), "--resume"),
+                                (("-m", "flood", "--protocol", "https"), "--protocol"),
+                                (("--protocol", "https", "--tls", "1.1"), "--tls"),
+                                (("--protocol", "https", "--certificate", __file__), "--key"),
+                                (("--protocol", "https", "--certificate", __file__, "--key",
+                                  __file__), "load.py"),
+                                (("--protocol", "https", "--authority", __file__), "load.py"),
+                                (("--protocol", "https", "-H", "Host: a b"), "Host"),
                                 (("--hdr", "/nowhere/x"), "/nowhere/x")):
             done = call("--role", "both", *arguments)
             self.assertNotEqual(done.returncode, 0, arguments)

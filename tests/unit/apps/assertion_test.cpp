@@ -17,6 +17,8 @@ Results results() {
     results.whole.asked = 1000;
     results.whole.unsent = 4;
     results.whole.established = 12;
+    results.whole.handshakes = 11;
+    results.whole.resumed = 9;
     for (int i = 1; i <= 1000; ++i) results.counted.request.add(Duration::from_us(i));
     results.counted.connect.add(30_us);
     results.whole.count(LoadError::reset);
@@ -50,6 +52,7 @@ TEST(Assertion, compares_latencies_in_any_unit) {
 TEST(Assertion, of_nothing_no_latency_holds) {
     EXPECT_FALSE(holds("first_byte.p99<1s"));
     EXPECT_FALSE(holds("uncorrected.max>0us"));
+    EXPECT_FALSE(holds("handshake.p50<1s"));
     EXPECT_FALSE(holds("lag.p99!=5us"));
 }
 
@@ -61,6 +64,8 @@ TEST(Assertion, compares_counts_and_rates) {
     EXPECT_TRUE(holds("gbps_in==1"));
     EXPECT_TRUE(holds("gbps_out<1"));
     EXPECT_TRUE(holds("connections==12"));
+    EXPECT_TRUE(holds("handshakes==11"));
+    EXPECT_TRUE(holds("resumed==9"));
     EXPECT_TRUE(holds("errors==2"));
     EXPECT_TRUE(holds("errors!=0"));
     EXPECT_TRUE(holds("reset==1"));

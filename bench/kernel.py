@@ -1,0 +1,117 @@
+"""Against the kernel's own programs, in namespaces of this machine."""
+import json
+import os
+import re
+import sys
+import tempfile
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests",
+                             "interop"))
+from host import Programs, run  # noqa: E402
+
+SERVER, CLIENT = 0, 1  # processors
+CONNECTIONS = 64
+SMALL, SQUEEZED = "/small", "/squeezed"
+
+
+class Nginx(Programs):
+    """An nginx of one process, alone on its processor, in a namespace with two links: to wrk's
+    namespace over veth, and to whatever takes the other end of `tap`. Its small file costs next to
+    nothing but the kernel's path; the one that it squeezes with gzip each time costs nothing but
+    nginx."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.name = f"mrb{os.getpid()}"
+        self.clients = self.name + "c"
+        self.tap = f"mrt{os.getpid()}"
+
+    def __enter__(self):
+        try:
+            self.begin()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def begin(self):
+        for namespace in (self.name, self.clients):
+            run("ip", "netns", "add", namespace)
+        run("ip", "-n", self.name, "link", "add", "mrb0", "type", "veth", "peer", "name", "mrb1",
+            "netns", self.clients)
+        for namespace, interface, address in ((self.name, "mrb0", "10.80.0.1/24"),
+                                              (self.clients, "mrb1", "10.80.0.2/24")):
+            run("ip", "-n", namespace, "addr", "add", address, "dev", interface)
+            run("ip", "-n", namespace, "link", "set", interface, "up")
+        # What arrives for a client is received on the client's processor, as from a wire; else it
+        # were nginx's that did it.
+        run("ip", "netns", "exec", self.clients, "sh", "-c",
+            f"echo {1 << CLIENT:x} > /sys/class/net/mrb1/queues/rx-0/rps_cpus")
+        root = os.path.join(self.folder, "www")
+        os.makedirs(root)
+        os.chmod(self.folder, 0o755)
+        with open(root + SMALL, "w") as file:
+            file.write("x" * 128)
+        with open(root + SQUEEZED, "w") as file:
+            file.write("".join(f"{n * n} " for n in range(2500)))
+        config = os.path.join(self.folder, "nginx.conf")
+        places = "".join(f" {name}_temp_path {self.folder}/{name};"
+                         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        with open(config, "w") as file:
+            file.write(f"daemon off; master_process off; pid {self.folder}/pid;"
+                       f" error_log {self.folder}/err; events {{ worker_connections 4096; }}\n"
+                       f"http {{ access_log off; keepalive_requests 1000000000; sendfile on;{places}"
+                       f" gzip_comp_level 6; gzip_types *; server {{ listen 80 backlog=4096;"
+                       f" root {root}; location = {SQUEEZED} {{ gzip on; }} }} }}")
+        self.launch("ip", "netns", "exec", self.name, "taskset", "-c", str(SERVER), "nginx", "-p",
+                    self.folder, "-c", config)
+        self.wait(lambda: run("ip", "netns", "exec", self.clients, "curl", "-sf", "-o", "/dev/null",
+                              f"http://10.80.0.1{SMALL}", check=False).returncode == 0,
+                  self.processes[0])
+
+    def __exit__(self, *_):
+        self.end_all()
+        for namespace in (self.name, self.clients):
+            run("ip", "netns", "del", namespace, check=False)
+        run("ip", "link", "del", self.tap, check=False)
+
+    def wrk(self, path, seconds):
+        """Requests a second of wrk's one thread."""
+        said = run("ip", "netns", "exec", self.clients, "taskset", "-c", str(CLIENT), "wrk", "-t1",
+                   f"-c{CONNECTIONS}", f"-d{seconds}s", "-H", "Accept-Encoding: gzip",
+                   f"http://10.80.0.1{path}").stdout
+        if "Non-2xx" in said or "Socket errors" in said:
+            raise SystemExit(f"wrk: {said}")
+        return float(re.search(r"Requests/sec: +([\d.]+)", said)[1])
+
+    def ours(self, build, path, seconds):
+        """Requests a second of our generator's one core over TAP."""
+        config = os.path.join(self.folder, "load.toml")
+        report = os.path.join(self.folder, "load.json")
+        with open(config, "w") as file:
+            file.write(f'[[port]]\ndevice = "net_tap0,iface={self.tap}"\n'
+                       f'addresses = ["10.81.0.2/24"]\n[[core]]\ncpu = {CLIENT}\n')
+        process = self.launch(os.path.join(build, "apps", "millrace-load"), "-c", config, "-t",
+                              "10.81.0.1:80", "-p", path, "-n", str(CONNECTIONS), "-d",
+                              str(seconds), "-q", "-H", "Accept-Encoding: gzip", "--json", report)
+        # Only when the driver is done with the device: it works on it by its name.
+        self.wait(lambda: f"port net_tap0,iface={self.tap}" in self.output(process), process)
+        run("ip", "link", "set", self.tap, "netns", self.name)
+        run("ip", "-n", self.name, "addr", "add", "10.81.0.1/24", "dev", self.tap)
+        run("ip", "-n", self.name, "link", "set", self.tap, "up")
+        self.finished(process, seconds + 60)
+        with open(report) as file:
+            return json.load(file)["rates"]["requests"]
+
+
+def wrk_ratio(build, quick):
+    """Our generator and wrk, in turn, against the same nginx with as many connections."""
+    runs, seconds = (1, 2) if quick else (5, 5)
+    with tempfile.TemporaryDirectory() as folder, Nginx(folder) as nginx:
+        for path in (SQUEEZED, SMALL):
+            rates = [(nginx.wrk(path, seconds), nginx.ours(build, path, seconds))
+                     for _ in range(runs)]
+            name = "wrk_ratio." + path[1:]
+            yield f"{name}_wrk", "req/s", [theirs for theirs, _ in rates]
+            yield f"{name}_ours", "req/s", [ours for _, ours in rates]
+            yield f"{name}_ours_to_wrk", "ratio", [ours / theirs for theirs, ours in rates]

@@ -1,0 +1,147 @@
+"""Requests, connections and bulk over the embedded link and over memif between two processes: one
+core of the server, one of the generator."""
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+
+from load import load
+
+# About 140 bytes of request, 200 of response.
+REQUEST = ("-H", "Accept: text/html,application/xhtml+xml,*/*;q=0.8")
+BODY = 100
+KEPT = ("-m", "closed", "-n", 1000, *REQUEST)
+# Sixteen clients, so that there are tuples for a million entries in TIME-WAIT.
+SOURCES = "{0}.10-{0}.25"
+SHORT = ("-m", "closed", "-n", 512, "--close", *REQUEST, "--source-ports", "1024-65535")
+BULK = ("-m", "throughput", "--protocol", "raw", "--direction", "down")
+
+
+def a_request(report):
+    """The server's busy cycles for each of its requests, from its start to its end."""
+    return report["server"]["busy_cycles"] / report["server"]["requests"]
+
+
+def ring_http(name, shape, build, quick):
+    reports = [load(build, *shape, "-b", BODY, "-d", 1 if quick else 3)
+               for _ in range(1 if quick else 5)]
+    yield f"{name}.rate", "a second", [r["rates"]["requests"] for r in reports]
+    yield f"{name}.cycles", "cycles", [a_request(r) for r in reports]
+
+
+def ring_http_rps(build, quick):
+    yield from ring_http("ring_http_rps", KEPT, build, quick)
+
+
+def ring_http_cps(build, quick):
+    shape = (*SHORT, "--sources", SOURCES.format("10.77.0"))
+    yield from ring_http("ring_http_cps", shape, build, quick)
+
+
+def ring_bulk(flows, build, quick):
+    for mtu in (1500, 9000):
+        reports = [load(build, *BULK, "-n", flows, "--mtu", mtu, "-d", 1 if quick else 3)
+                   for _ in range(1 if quick else 5)]
+        name = f"ring_bulk_{flows}flow{'s' if flows > 1 else ''}"
+        yield f"{name}.mtu{mtu}_gbps", "Gbit/s", [r["rates"]["gbps_in"] for r in reports]
+
+
+def ring_bulk_1flow(build, quick):
+    yield from ring_bulk(1, build, quick)
+
+
+def ring_bulk_64flows(build, quick):
+    yield from ring_bulk(64, build, quick)
+
+
+def ring_echo_rtt(build, quick):
+    reports = [load(build, "-m", "rr", "--protocol", "echo", "-s", 64, "-d", 1 if quick else 3)
+               for _ in range(1 if quick else 5)]
+    for name in ("p50_us", "p99_us", "p99_9_us"):
+        yield f"ring_echo_rtt.{name}", "us", [r["latency"]["request"][name] for r in reports]
+
+
+class Memif:
+    """A server of ours on the first processor; generators come to it on the second."""
+
+    def __init__(self, build, program, *arguments):
+        self.build = build
+        self.folder = tempfile.TemporaryDirectory(prefix="millrace-bench-")
+        self.log = open(os.path.join(self.folder.name, "log"), "w+")
+        self.process = subprocess.Popen(
+            [os.path.join(build, "apps", program), "-c", self.config("server", 1, 0),
+             *map(str, arguments)], stdout=self.log, stderr=subprocess.STDOUT)
+        time.sleep(2)
+        if self.process.poll() is not None:
+            raise SystemExit(self.output())
+
+    def output(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def config(self, role, host, cpu):
+        path = os.path.join(self.folder.name, role + ".toml")
+        with open(path, "w") as file:
+            file.write(f'[[port]]\ndevice = "net_memif0,role={role},id=0,socket={self.folder.name}'
+                       '/sock,socket-abstract=no,rsize=10"\n'
+                       f'addresses = ["10.80.0.{host}/24"]\n[[core]]\ncpu = {cpu}\n')
+        return path
+
+    def load(self, *arguments):
+        path = os.path.join(self.folder.name, "report.json")
+        done = subprocess.run([os.path.join(self.build, "apps", "millrace-load"), "-c",
+                               self.config("client", 2, 1), "-q", "--json", path,
+                               *map(str, arguments)], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"millrace-load {arguments}:\n{done.stdout}{done.stderr}")
+        with open(path) as file:
+            return json.load(file)
+
+    def finish(self):
+        """What the server has printed to its end."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(timeout=30)
+        output = self.output()
+        self.log.close()
+        self.folder.cleanup()
+        return output
+
+
+def memif_http(name, shape, build, quick):
+    rates, cycles = [], []
+    for _ in range(1 if quick else 5):
+        server = Memif(build, "millrace-httpd", "-q", "-b", BODY)
+        report = server.load(*shape, "-t", "10.80.0.1:80", "-d", 1 if quick else 3)
+        said = server.finish()
+        rates.append(report["rates"]["requests"])
+        requests = int(re.findall(r"^connections \d+ requests (\d+)", said, re.MULTILINE)[-1])
+        if requests != report["whole"]["asked"]:
+            raise SystemExit(f"{name}: {report['whole']['asked']} requests, the server: {requests}")
+        cycles.append(int(re.search(r"busy cycles (\d+)", said)[1]) / requests)
+    yield f"{name}.rate", "a second", rates
+    yield f"{name}.cycles", "cycles", cycles
+
+
+def memif_http_rps(build, quick):
+    yield from memif_http("memif_http_rps", KEPT, build, quick)
+
+
+def memif_http_cps(build, quick):
+    shape = (*SHORT, "--sources", SOURCES.format("10.80.0"))
+    yield from memif_http("memif_http_cps", shape, build, quick)
+
+
+def memif_bulk(build, quick):
+    for flows in (1, 64):
+        rates = []
+        for _ in range(1 if quick else 5):
+            server = Memif(build, "millrace-load", "--role", "server", "--protocol", "raw", "-t",
+                           "10.80.0.1:80")
+            report = server.load(*BULK, "-n", flows, "-t", "10.80.0.1:80", "-d",
+                                 1 if quick else 3)
+            server.finish()
+            rates.append(report["rates"]["gbps_in"])
+        yield f"memif_bulk.{flows}flow{'s' if flows > 1 else ''}_gbps", "Gbit/s", rates

@@ -1,0 +1,251 @@
+// The HTTP server under a virtual clock: clients that are slow, silent, half closed or no clients
+// at all, with TLS and without.
+#include "httpd/server.h"
+
+#include <millrace/testing.h>
+
+#include <gtest/gtest.h>
+
+#include "common/channel.h"
+
+namespace millrace::apps {
+namespace {
+
+using namespace literals;
+using testing::Network;
+
+Config host(const std::string& address) {
+    Config config;
+    config.ports.push_back({.device = "wire", .addresses = {*Prefix::parse(address)}});
+    config.pools = {.receive = 4096, .header = 4096, .attach = 4096, .payload = 4096};
+    return config;
+}
+
+/// Says what it is told to, and reads no more than that.
+struct Client final : ConnectionHandler {
+    void on_connected(Connection c) override {
+        channel.open(c);
+        if (tls == nullptr) return say();
+        EXPECT_TRUE(channel.secure(*tls));
+    }
+    void on_readable(Connection) override {
+        read();
+    }
+    void on_writable(Connection) override { (void)channel.flush(); }
+    void on_closed(Connection, CloseReason why) override {
+        reason = why;
+        end();
+    }
+    /// What it has come to; the handle is dead, or given up.
+    void end() {
+        if (!channel) return;
+        ended = channel.at_end() && channel.ended_well();
+        (void)channel.release().close();
+    }
+    void read() {
+        while (channel && got.size() < most) {
+            const auto piece = channel.input();
+            if (!piece) problem = channel.tls()->problem();
+            if (!std::exchange(said, channel.tls() == nullptr || channel.tls()->is_established()))
+                say();
+            if (!piece || piece->empty()) break;
+            got.append(reinterpret_cast<const char*>(piece->data()), piece->size());
+            channel.used(piece->size());
+        }
+    }
+    void say() {
+        said = true;
+        for (std::string_view rest = text; !rest.empty();) {
+            const auto sent = channel.send(std::as_bytes(std::span(rest)));
+            ASSERT_TRUE(sent);
+            rest.remove_prefix(*sent);
+        }
+        if (!half_closes) return;
+        EXPECT_TRUE(channel.finish());
+        EXPECT_TRUE(channel.connection().shutdown());
+    }
+
+    Channel channel;
+    TlsContext* tls = nullptr;
+    std::string text;
+    bool half_closes = false;
+    size_t most = SIZE_MAX;  ///< that it reads
+    bool said = false;
+    std::string got, problem;
+    std::optional<CloseReason> reason;
+    bool ended = false;
+};
+
+class HttpServerTest : public ::testing::TestWithParam<bool> {
+protected:
+    static constexpr size_t body_size = 8'000'000;  // more than a send buffer holds
+
+    HttpServerTest()
+        : server_stack_(**network_.add(host("10.0.0.1/24"))),
+          client_stack_(**network_.add(host("10.0.0.2/24"))),
+          server_(server_stack_, {.body_size = body_size, .port = 80, .tls_port = 443,
+                                  .tls = identity_.get(), .idle_timeout = 60_s}) {
+        EXPECT_TRUE(server_.listen());
+        if (GetParam()) client_.tls = of_client_.get();
+    }
+    ~HttpServerTest() override {
+        network_.remove(client_stack_);
+        network_.remove(server_stack_);
+    }
+    void connect(Client& client) {
+        ASSERT_TRUE(client_stack_.connect(
+            {Address::v4(10, 0, 0, 1), static_cast<uint16_t>(GetParam() ? 443 : 80)}, client));
+    }
+    size_t connections() { return server_stack_.population().connections; }
+    /// The server has ended, and has said so.
+    bool is_over(Client& client) {
+        client.end();
+        return client.ended;
+    }
+
+    const std::unique_ptr<TlsContext> identity_ = std::move(*TlsContext::server({}));
+    const std::unique_ptr<TlsContext> of_client_ = std::move(*TlsContext::client({}));
+    Network network_{1};
+    Stack& server_stack_;
+    Stack& client_stack_;
+    Client client_;
+    HttpServer server_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Each, HttpServerTest, ::testing::Bool(),
+                         [](const auto& i) { return i.param ? "tls" : "plain"; });
+
+TEST_P(HttpServerTest, a_client_that_reads_late_gets_everything_and_the_end) {
+    client_.text = "GET /body HTTP/1.1\r\nConnection: close\r\n\r\n";
+    client_.most = 1000;
+    connect(client_);
+    network_.advance(20_s);  // buffers and windows are full for long
+    EXPECT_LT(client_.got.size(), body_size / 2);
+    client_.most = SIZE_MAX;
+    client_.read();
+    network_.advance(20_s);
+    EXPECT_GT(client_.got.size(), body_size);
+    EXPECT_EQ(client_.got.substr(client_.got.find("\r\n\r\n") + 4), std::string(body_size, 'x'));
+    EXPECT_EQ(client_.channel.take_received(), server_.counters().bytes_out);
+    EXPECT_EQ(client_.channel.take_sent(), server_.counters().bytes_in);
+    EXPECT_TRUE(is_over(client_));
+}
+
+TEST_P(HttpServerTest, requests_that_come_in_one_piece_are_answered_one_after_the_other) {
+    client_.text = "GET /1 HTTP/1.1\r\n\r\nHEAD /body HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n";
+    connect(client_);
+    network_.advance(1_s);
+    EXPECT_EQ(server_.counters().requests, 3U);
+    EXPECT_NE(client_.got.find("404", client_.got.find("200 OK")), std::string::npos);
+}
+
+TEST_P(HttpServerTest, what_is_no_request_is_refused_and_the_answer_arrives) {
+    client_.text = "GET /1 HTTP/1.1\r\n\r\nwhat is this?\r\n\r\n" + std::string(100'000, 'x');
+    connect(client_);
+    network_.advance(1_s);
+    EXPECT_NE(client_.got.find("400 Bad Request"), std::string::npos) << client_.got;
+    EXPECT_FALSE(client_.reason);
+    EXPECT_TRUE(is_over(client_));
+}
+
+TEST_P(HttpServerTest, a_client_that_has_closed_its_side_gets_its_answer_and_the_end) {
+    client_.text = "GET /nowhere HTTP/1.1\r\n\r\n";
+    client_.half_closes = true;
+    connect(client_);
+    network_.advance(1_s);
+    EXPECT_NE(client_.got.find("404 Not Found"), std::string::npos) << client_.got;
+    EXPECT_TRUE(is_over(client_));
+    EXPECT_EQ(connections(), 0U);
+}
+
+TEST_P(HttpServerTest, a_client_that_asks_for_nothing_is_let_go) {
+    connect(client_);
+    network_.advance(59_s);
+    EXPECT_EQ(connections(), 1U);
+    EXPECT_FALSE(client_.channel.at_end());
+    network_.advance(2_s);
+    EXPECT_TRUE(is_over(client_));
+    network_.advance(1_s);
+    EXPECT_EQ(connections(), 0U);
+}
+
+TEST_P(HttpServerTest, half_a_request_does_not_hold_a_connection_however_slowly_it_comes) {
+    client_.text = "GET /body HTTP/1.1\r\nX: ";
+    connect(client_);
+    for (int i = 0; i < 55; ++i) {
+        network_.advance(1_s);
+        EXPECT_TRUE(client_.channel.send(std::as_bytes(std::span("a", 1))));
+    }
+    EXPECT_EQ(connections(), 1U);
+    network_.advance(7_s);
+    EXPECT_TRUE(client_.reason || client_.channel.at_end());
+    EXPECT_EQ(client_.got, "");
+    EXPECT_EQ(server_.counters().requests, 0U);
+}
+
+TEST_P(HttpServerTest, who_reads_slowly_gets_everything_in_its_time) {
+    client_.text = "GET /body HTTP/1.1\r\n\r\n";
+    client_.most = 1;
+    connect(client_);
+    for (int i = 0; i < 400; ++i) {
+        network_.advance(1_s);
+        client_.most = client_.got.size() + 25'000;
+        client_.read();
+        ASSERT_FALSE(client_.reason) << i << " s";
+    }
+    EXPECT_GT(client_.got.size(), body_size);
+}
+
+TEST_P(HttpServerTest, whole_requests_keep_a_connection) {
+    client_.text = "HEAD /body HTTP/1.1\r\n\r\n";
+    connect(client_);
+    for (int i = 0; i < 10; ++i) {
+        network_.advance(50_s);
+        ASSERT_FALSE(client_.channel.at_end()) << i;
+        client_.say();
+    }
+    network_.advance(1_s);
+    EXPECT_EQ(server_.counters().requests, 11U);
+}
+
+TEST_P(HttpServerTest, who_takes_no_answer_is_cut_off) {
+    client_.text = "GET /body HTTP/1.1\r\n\r\n";
+    client_.most = 1000;
+    connect(client_);
+    network_.advance(50_s);
+    EXPECT_EQ(connections(), 1U);
+    network_.advance(80_s);  // what was under way when it was looked at first counts as progress
+    EXPECT_EQ(connections(), 0U);
+    EXPECT_EQ(client_.reason, CloseReason::reset);
+}
+
+class HttpsServerTest : public HttpServerTest {};
+INSTANTIATE_TEST_SUITE_P(Tls, HttpsServerTest, ::testing::Values(true));
+
+TEST_P(HttpsServerTest, a_handshake_that_does_not_end_holds_nothing) {
+    client_.tls = nullptr;  // it connects, and says half a record
+    client_.text = std::string("\x16\x03\x01\x02\x00\x01", 6);
+    connect(client_);
+    network_.advance(50_s);
+    EXPECT_EQ(connections(), 1U);
+    network_.advance(20_s);
+    (void)client_.channel.release().close();
+    network_.advance(1_s);
+    EXPECT_EQ(connections(), 0U);
+}
+
+TEST_P(HttpsServerTest, what_is_no_tls_is_told_so_and_not_cut_off) {
+    client_.tls = nullptr;
+    client_.text = std::string("\x16\x03\x01\0\5hello", 10);
+    connect(client_);
+    network_.advance(1_s);
+    ASSERT_EQ(client_.got.size(), 7U);  // one alert (RFC 8446 section 6)
+    EXPECT_EQ(client_.got[0], 0x15);
+    EXPECT_EQ(server_.counters().tls_failures.size(), 1U);
+    EXPECT_TRUE(client_.channel.at_end());
+    EXPECT_FALSE(client_.reason) << "no reset";
+    EXPECT_EQ(server_.counters().handshakes, 0U);
+}
+
+}  // namespace
+}  // namespace millrace::apps

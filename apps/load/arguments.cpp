@@ -106,7 +106,8 @@ bool has_pipeline(const Plan& plan) {
 }
 
 constexpr std::array<Scope, 37> scopes{{
-    {"protocol", is_no_flood, "modes other than flood"},
+    {"protocol", [](const Plan& p) { return is_no_flood(p) || p.role != Role::client; },
+     "servers, and modes other than flood"},
     {"path", is_http, "requests over --protocol http and https"},
     {"method", is_http, "requests over --protocol http and https"},
     {"header", [](const Plan& p) { return p.speaks_http() && !is_flood(p); },

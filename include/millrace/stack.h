@@ -313,7 +313,9 @@ struct RawSegment {
 
 /// Called with each counter's name (Linux's SNMP and TcpExt names, ours, and one per drop reason)
 /// and value. Of a runtime's core, "CoreBusyCycles" and "CoreEmptyCycles" are TSC cycles of turns
-/// with something to do and of those without.
+/// with something to do and of those without; the former are divided into CoreReceiveCycles (taking
+/// frames from ports), CoreIngressCycles, CoreTimerCycles, CoreApplicationCycles, CoreEgressCycles
+/// and CoreTransmitCycles (giving them to ports).
 using CounterVisitor = std::function<void(std::string_view, uint64_t)>;
 
 /// One core's stack, as its application sees it.

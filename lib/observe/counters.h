@@ -104,6 +104,12 @@ namespace millrace::observe {
     X(turns, "CoreTurns")                                           \
     X(busy_cycles, "CoreBusyCycles")                                \
     X(empty_cycles, "CoreEmptyCycles")                              \
+    X(receive_cycles, "CoreReceiveCycles")                          \
+    X(ingress_cycles, "CoreIngressCycles")                          \
+    X(timer_cycles, "CoreTimerCycles")                              \
+    X(application_cycles, "CoreApplicationCycles")                  \
+    X(egress_cycles, "CoreEgressCycles")                            \
+    X(transmit_cycles, "CoreTransmitCycles")                        \
     X(neighbour_solicitations, "NeighbourSolicitations")            \
     X(neighbour_failures, "NeighbourFailures")
 

@@ -26,22 +26,29 @@ Core::~Core() = default;
 
 /// DESIGN.md's loop turn: mailbox, receive and ingress, timers, application, egress, transmit.
 bool Core::turn(stack::Application& application, uint32_t bursts) {
+    using observe::Counters;
+    stack::Stack& stack = *stack_;
     const uint64_t begin = rte_rdtsc();
-    stack_->begin_turn(clock_.at(begin));
+    lap_began_ = static_cast<uint32_t>(begin);
+    transmitted_ = false;
+    stack.begin_turn(clock_.at(begin));
     bool busy = read_mailbox();
     busy |= receive(bursts);
-    stack_->receive_loopback();
-    stack_->run_timers();
-    busy |= stack_->has_work();
-    busy |= stack_->run_application(application);
-    stack_->egress();
-    stack_->end_turn();
+    stack.receive_loopback();
+    if (busy) lap(stack, &Counters::ingress_cycles);
+    if (stack.run_timers()) lap(stack, &Counters::timer_cycles);
+    bool application_busy = stack.has_work();
+    application_busy |= stack.run_application(application);
+    if (application_busy) lap(stack, &Counters::application_cycles);
+    busy |= application_busy;
+    stack.egress();
+    stack.end_turn();
     for (Outlet& outlet : outlets_)
-        if (!outlet.waiting.empty()) {
-            send_waiting(outlet);
-            busy = true;
-        }
-    stack_->account_turn(busy, rte_rdtsc() - begin);
+        if (!outlet.waiting.empty()) send_waiting(outlet);
+    busy |= transmitted_;
+    const uint64_t end = rte_rdtsc();
+    const uint32_t rest = static_cast<uint32_t>(end) - lap_began_;
+    stack.account_turn(busy, end - begin, rest);
     return busy;
 }
 
@@ -71,8 +78,10 @@ bool Core::receive(uint32_t bursts) {
     bool any = false;
     for (const ReceiveQueue& queue : receive_queues_) {
         for (uint32_t i = 0; i < bursts; ++i) {
+            if (any) lap(*stack_, &observe::Counters::ingress_cycles);  // of the burst before
             if (!queue.port->receive(queue.queue, batch_)) break;
             any = true;
+            lap(*stack_, &observe::Counters::receive_cycles);
             const bool full = batch_.full();
             stack_->receive(queue.interface, batch_);
             if (!full) break;
@@ -82,6 +91,8 @@ bool Core::receive(uint32_t bursts) {
 }
 
 void Core::transmit(uint16_t interface, buf::FrameBatch& batch) {
+    // Also what ingress has sent behind a full batch comes here, and counts as egress.
+    lap(*stack_, &observe::Counters::egress_cycles);
     Outlet& outlet = outlets_[interface];
     if (outlet.port != nullptr && outlet.waiting.empty())
         outlet.port->transmit(outlet.queue, batch, pools_);
@@ -95,6 +106,8 @@ void Core::transmit(uint16_t interface, buf::FrameBatch& batch) {
             ++transmit_dropped_;
     }
     batch.shrink(0);
+    transmitted_ = true;
+    lap(*stack_, &observe::Counters::transmit_cycles);
 }
 
 /// This core has no transmit queue of the port's: one that has sends for it.
@@ -117,6 +130,8 @@ bool Core::congested() const {
 }
 
 void Core::send_waiting(Outlet& outlet) {
+    transmitted_ = true;
+    lap(*stack_, &observe::Counters::egress_cycles);
     size_t sent = 0;
     while (sent < outlet.waiting.size()) {
         while (!batch_.full() && sent + batch_.size() < outlet.waiting.size())
@@ -131,6 +146,7 @@ void Core::send_waiting(Outlet& outlet) {
     }
     outlet.waiting.erase(outlet.waiting.begin(),
                          outlet.waiting.begin() + static_cast<ptrdiff_t>(sent));
+    lap(*stack_, &observe::Counters::transmit_cycles);
 }
 
 bool Core::hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool settled) {

@@ -139,11 +139,11 @@ Stack::~Stack() {
         [&](tcp::Listener& listener) { listener_pool_.give_back(&listener); });
 }
 
-void Stack::run_timers() {
-    wheel_.advance(env_.now, timer_budget,
-                   [this](time::WheelEntry& entry) { expire_timer(entry); });
+bool Stack::run_timers() {
+    size_t due = wheel_.advance(env_.now, timer_budget,
+                                [this](time::WheelEntry& entry) { expire_timer(entry); });
     fail_attempts();
-    time_wait_queue_.advance(env_.now, time_wait_budget, [this](tcp::TimeWait& entry) {
+    due += time_wait_queue_.advance(env_.now, time_wait_budget, [this](tcp::TimeWait& entry) {
         if (entry.expires != 0) leave_time_wait(entry);  // else it has left the table already
         time_waits_.give_back(&entry);
     });
@@ -157,6 +157,7 @@ void Stack::run_timers() {
         fragments_.expire(env_.now);
         next_fragment_sweep_ = env_.now + fragment_sweep;
     }
+    return due > 0;
 }
 
 void Stack::count_receive_buffers() {

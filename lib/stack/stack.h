@@ -79,7 +79,8 @@ public:
     void receive_message(const Message& message);
     /// Frames that this stack sent to its own addresses in an earlier turn.
     void receive_loopback();
-    void run_timers();
+    /// True where one was due.
+    bool run_timers();
     /// True where it had work of its own.
     bool run_application(Application& application);
     void egress();
@@ -179,10 +180,20 @@ public:
     tcp::Env& env() { return env_; }
     const IpTunables& ip_tunables() const { return config_.ip; }
     const observe::Counters& counters() const { return counters_; }
-    /// What a turn has cost its host, in cycles, and whether there was anything to do.
-    void account_turn(bool busy, uint64_t cycles) {
+    /// What a phase of a turn has cost its host, in cycles.
+    void account(uint64_t observe::Counters::*phase, uint64_t cycles) {
+        counters_.*phase += cycles;
+    }
+    /// What a turn has cost, what of it passed behind the last phase, and whether there was
+    /// anything to do.
+    void account_turn(bool busy, uint64_t cycles, uint64_t rest) {
         ++counters_.turns;
-        (busy ? counters_.busy_cycles : counters_.empty_cycles) += cycles;
+        if (!busy) {
+            counters_.empty_cycles += cycles;
+            return;
+        }
+        counters_.busy_cycles += cycles;
+        counters_.egress_cycles += rest;
     }
     buf::Pools& pools() { return pools_; }
     const std::vector<ip::Interface>& interfaces() const { return interfaces_; }

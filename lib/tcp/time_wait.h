@@ -47,20 +47,23 @@ public:
         return length - tick * left;
     }
     /// Calls `end(TimeWait&)` for entries whose time is over; at most `budget` are touched.
+    /// Answers how many were.
     template <typename End>
-    void advance(Instant now, size_t budget, End&& end) {
+    size_t advance(Instant now, size_t budget, End&& end) {
         const uint32_t target = tick_of(now);
         if (drained_ == 0) drained_ = target;  // what was before the first turn is empty
+        size_t taken = 0;
         while (drained_ <= target) {
             while (TimeWait* entry = take_from(drained_ % slots_.size())) {
                 if (entry->expires != 0 && ticks_left(*entry) > 0)
                     place(*entry);
                 else
                     end(*entry);
-                if (--budget == 0) return;
+                if (++taken == budget) return taken;
             }
             ++drained_;
         }
+        return taken;
     }
     /// Looks at the next `count` entries, in the order of the slots, and calls `end(TimeWait&)` for
     /// those that have ended before their time. Without it they would pile up where connections are

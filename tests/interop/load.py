@@ -215,7 +215,6 @@ class Load(unittest.TestCase):
                                 (("-m", "handshakes"), "https"),
                                 (("-m", "handshakes", "--protocol", "https", "-p", "/x"), "--path"),
                                 (("--resume", "false"), "--resume"),
-                                (("-m", "flood", "--protocol", "https"), "--protocol"),
                                 (("--protocol", "https", "--tls", "1.1"), "--tls"),
                                 (("--protocol", "https", "--certificate", __file__), "--key"),
                                 (("--protocol", "https", "--certificate", __file__, "--key",
@@ -229,6 +228,9 @@ class Load(unittest.TestCase):
         done = call("-m", "closed")
         self.assertEqual(done.returncode, 1)
         self.assertIn("--config", done.stderr)
+        done = call("-m", "flood", "--protocol", "udp")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("--protocol", done.stderr)
 
     def test_nobody_who_listens_fails_at_once(self):
         config = path("alone.toml")

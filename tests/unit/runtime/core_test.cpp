@@ -100,6 +100,10 @@ TEST(Core, cycles_count_as_busy_where_there_was_something_to_do_and_as_empty_els
     EXPECT_EQ(counters.turns, 2U);
     EXPECT_GT(counters.busy_cycles, 0U);
     EXPECT_EQ(counters.empty_cycles, empty);
+    EXPECT_GT(counters.application_cycles, 0U);
+    EXPECT_EQ(counters.receive_cycles + counters.ingress_cycles + counters.timer_cycles +
+                  counters.application_cycles + counters.egress_cycles + counters.transmit_cycles,
+              counters.busy_cycles);
 }
 
 }  // namespace

@@ -15,16 +15,15 @@ SMALL, SQUEEZED = "/small", "/squeezed"
 
 
 class Nginx(Programs):
-    """An nginx of one process, alone on its processor, in a namespace with two links: to wrk's
-    namespace over veth, and to whatever takes the other end of `tap`. Its small file costs next to
-    nothing but the kernel's path; the one that it squeezes with gzip each time costs nothing but
-    nginx."""
+    """An nginx of one process, alone on its processor, in a namespace with two veth links: to wrk's
+    namespace, and to our generator. Its small file costs next to nothing but the kernel's path; the
+    one that it squeezes with gzip each time costs next to nothing but nginx."""
 
     def __init__(self, folder):
         super().__init__(folder)
         self.name = f"mrb{os.getpid()}"
         self.clients = self.name + "c"
-        self.tap = f"mrt{os.getpid()}"
+        self.ours_end = f"mrv{os.getpid()}"
 
     def __enter__(self):
         try:
@@ -34,19 +33,27 @@ class Nginx(Programs):
             raise
         return self
 
+    def connect(self, end, address, peer, peer_namespace):
+        """What arrives at the peer is received on the client's processor, as from a wire; else it
+        were nginx's that did it. Checksums and segments are nginx's, on either link."""
+        run("ip", "-n", self.name, "link", "add", end, "type", "veth", "peer", "name", peer,
+            *(["netns", peer_namespace] if peer_namespace else ["netns", "1"]))
+        at_peer = ["ip", "netns", "exec", peer_namespace] if peer_namespace else []
+        run(*at_peer, "sh", "-c",
+            f"echo {1 << CLIENT:x} > /sys/class/net/{peer}/queues/rx-0/rps_cpus")
+        run(*at_peer, "sysctl", "-qw", f"net.ipv6.conf.{peer}.disable_ipv6=1", check=False)
+        run("ip", "netns", "exec", self.name, "ethtool", "-K", end, "tx", "off")
+        run(*at_peer, "ethtool", "-K", peer, "tx", "off")
+        run("ip", "-n", self.name, "addr", "add", address, "dev", end)
+        run("ip", "-n", self.name, "link", "set", end, "up")
+        run(*at_peer, "ip", "link", "set", peer, "up")
+
     def begin(self):
         for namespace in (self.name, self.clients):
             run("ip", "netns", "add", namespace)
-        run("ip", "-n", self.name, "link", "add", "mrb0", "type", "veth", "peer", "name", "mrb1",
-            "netns", self.clients)
-        for namespace, interface, address in ((self.name, "mrb0", "10.80.0.1/24"),
-                                              (self.clients, "mrb1", "10.80.0.2/24")):
-            run("ip", "-n", namespace, "addr", "add", address, "dev", interface)
-            run("ip", "-n", namespace, "link", "set", interface, "up")
-        # What arrives for a client is received on the client's processor, as from a wire; else it
-        # were nginx's that did it.
-        run("ip", "netns", "exec", self.clients, "sh", "-c",
-            f"echo {1 << CLIENT:x} > /sys/class/net/mrb1/queues/rx-0/rps_cpus")
+        self.connect("mrb0", "10.80.0.1/24", "mrb1", self.clients)
+        run("ip", "-n", self.clients, "addr", "add", "10.80.0.2/24", "dev", "mrb1")
+        self.connect("mrb2", "10.81.0.1/24", self.ours_end, None)
         root = os.path.join(self.folder, "www")
         os.makedirs(root)
         os.chmod(self.folder, 0o755)
@@ -73,7 +80,7 @@ class Nginx(Programs):
         self.end_all()
         for namespace in (self.name, self.clients):
             run("ip", "netns", "del", namespace, check=False)
-        run("ip", "link", "del", self.tap, check=False)
+        run("ip", "link", "del", self.ours_end, check=False)
 
     def wrk(self, path, seconds):
         """Requests a second of wrk's one thread."""
@@ -85,20 +92,17 @@ class Nginx(Programs):
         return float(re.search(r"Requests/sec: +([\d.]+)", said)[1])
 
     def ours(self, build, path, seconds):
-        """Requests a second of our generator's one core over TAP."""
+        """Requests a second of our generator's one core, by the kernel's packet sockets."""
         config = os.path.join(self.folder, "load.toml")
         report = os.path.join(self.folder, "load.json")
         with open(config, "w") as file:
-            file.write(f'[[port]]\ndevice = "net_tap0,iface={self.tap}"\n'
-                       f'addresses = ["10.81.0.2/24"]\n[[core]]\ncpu = {CLIENT}\n')
-        process = self.launch(os.path.join(build, "apps", "millrace-load"), "-c", config, "-t",
+            file.write(f'[[port]]\ndevice = "net_af_packet0,iface={self.ours_end}"\n'
+                       f'addresses = ["10.81.0.2/24"]\n[[core]]\ncpu = {CLIENT}\n'
+                       'idle = "yield"\nidle_turns = 1\n')
+        process = self.launch("taskset", "-c", str(CLIENT),
+                              os.path.join(build, "apps", "millrace-load"), "-c", config, "-t",
                               "10.81.0.1:80", "-p", path, "-n", str(CONNECTIONS), "-d",
                               str(seconds), "-q", "-H", "Accept-Encoding: gzip", "--json", report)
-        # Only when the driver is done with the device: it works on it by its name.
-        self.wait(lambda: f"port net_tap0,iface={self.tap}" in self.output(process), process)
-        run("ip", "link", "set", self.tap, "netns", self.name)
-        run("ip", "-n", self.name, "addr", "add", "10.81.0.1/24", "dev", self.tap)
-        run("ip", "-n", self.name, "link", "set", self.tap, "up")
         self.finished(process, seconds + 60)
         with open(report) as file:
             return json.load(file)["rates"]["requests"]

@@ -11,6 +11,7 @@
 #include "common/session_pool.h"
 #include "common/tls.h"
 #include "httpd/files.h"
+#include "httpd/head.h"
 
 namespace millrace::apps {
 
@@ -64,6 +65,7 @@ private:
     std::shared_ptr<const MappedFile> body_;
     std::unique_ptr<TlsContext> tls_;
     HttpCounters counters_;
+    HeadWriter heads_;
     SessionPool<HttpSession> sessions_;
 };
 

@@ -2,24 +2,9 @@
 
 #include <algorithm>
 
-#include <fmt/format.h>
-
 namespace millrace::apps {
 
 namespace {
-
-std::string_view reason_phrase(int status) {
-    switch (status) {
-        case 200: return "OK";
-        case 400: return "Bad Request";
-        case 404: return "Not Found";
-        case 405: return "Method Not Allowed";
-        case 413: return "Content Too Large";
-        case 414: return "URI Too Long";
-        case 431: return "Request Header Fields Too Large";
-        default: return "Error";
-    }
-}
 
 // Bodies up to this go into the same copied write as their header: one small frame.
 constexpr size_t copied_body_max = 1024;
@@ -166,15 +151,15 @@ void HttpSession::answer_with(int status, std::shared_ptr<const MappedFile> body
     ++counters.by_status[status];
     const std::string_view phrase = reason_phrase(status);
     const size_t size = body != nullptr ? body->size : phrase.size() + 1;
-    const bool head = parser_.method == HTTP_HEAD && refused_ == 0;
-    fmt::format_to(std::back_inserter(pending_),
-                   "HTTP/1.1 {} {}\r\nServer: millrace\r\nContent-Type: {}\r\n"
-                   "Content-Length: {}\r\n{}{}\r\n",
-                   status, phrase, body != nullptr ? body->content_type : "text/plain", size, extra,
-                   close_after_ ? "Connection: close\r\n"
-                   : parser_.http_minor == 0 ? "Connection: keep-alive\r\n"
-                                             : "");
-    if (head) return;
+    pending_ += server_.heads_.write(
+        {.status = status,
+         .size = size,
+         .content_type = body != nullptr ? body->content_type : "text/plain",
+         .extra = extra,
+         .persistence = close_after_               ? Head::Persistence::close
+                        : parser_.http_minor == 0 ? Head::Persistence::keep_alive
+                                                  : Head::Persistence::as_usual});
+    if (parser_.method == HTTP_HEAD && refused_ == 0) return;
     counters.bytes += size;
     if (body == nullptr) {
         pending_.append(phrase).append("\n");

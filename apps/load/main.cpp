@@ -18,7 +18,14 @@ public:
     Outputs(const apps::Plan& plan, const apps::RunOptions& options)
         : plan_(plan), options_(options), table_(plan) {}
 
+    /// Tries the files before anything is measured in vain.
     Started<void> open() {
+        for (const auto& [name, path] :
+             {std::pair{"--json", &options_.json}, {"--csv", &options_.csv}}) {
+            if (path->empty()) continue;
+            if (const auto written = apps::write_file(*path, ""); !written)
+                return failure(fmt::format("{} {}: {}", name, *path, written.error().message()));
+        }
         if (options_.hdr.empty()) return {};
         auto log = apps::HdrLog::create(options_.hdr);
         if (!log) return failure(fmt::format("--hdr {}: {}", options_.hdr, log.error().message()));

@@ -142,7 +142,9 @@ void print_report(const Plan& plan, const Results& results,
         fmt::print("  server       {} connections,{} {} requests, {} bytes in, {} out",
                    served.connections, handshakes, served.requests, served.bytes_in,
                    served.bytes_out);
-        if (served.requests > 0)
+        // Of a stream, or of what is mostly held, that would say nothing.
+        const bool says_something = plan.mode != Mode::throughput && plan.mode != Mode::concurrent;
+        if (served.requests > 0 && says_something)
             fmt::print(", {:.0f} cycles a request", static_cast<double>(served.busy_cycles) /
                                                         static_cast<double>(served.requests));
         fmt::print("\n");

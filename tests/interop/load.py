@@ -221,7 +221,9 @@ class Load(unittest.TestCase):
                                   __file__), "load.py"),
                                 (("--protocol", "https", "--authority", __file__), "load.py"),
                                 (("--protocol", "https", "-H", "Host: a b"), "Host"),
-                                (("--hdr", "/nowhere/x"), "/nowhere/x")):
+                                (("--hdr", "/nowhere/x"), "/nowhere/x"),
+                                (("--json", "/nowhere/x", "-d", "0"), "/nowhere/x"),
+                                (("--csv", "/nowhere/x", "-d", "0"), "/nowhere/x")):
             done = call("--role", "both", *arguments)
             self.assertNotEqual(done.returncode, 0, arguments)
             self.assertIn(word, done.stdout + done.stderr, arguments)

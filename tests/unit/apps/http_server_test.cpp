@@ -219,6 +219,34 @@ TEST_P(HttpServerTest, who_takes_no_answer_is_cut_off) {
     EXPECT_EQ(client_.reason, CloseReason::reset);
 }
 
+TEST(HttpHead, says_what_it_is_told_whatever_was_before) {
+    HeadWriter writer;
+    const Head found{.status = 200, .size = 5, .content_type = "text/plain", .extra = {}};
+    Head other = found;
+    const std::string first(writer.write(found));
+    EXPECT_EQ(first, "HTTP/1.1 200 OK\r\nServer: millrace\r\nContent-Type: text/plain\r\n"
+                     "Content-Length: 5\r\n\r\n");
+    const auto differs = [&](const std::string& word) {
+        const std::string text(writer.write(other));
+        EXPECT_NE(text.find(word), std::string::npos) << text;
+        EXPECT_EQ(writer.write(other), text);
+        EXPECT_EQ(writer.write(found), first);
+        other = found;
+    };
+    other.status = 404;
+    differs("404 Not Found");
+    other.size = 6;
+    differs("Content-Length: 6");
+    other.content_type = "text/html";
+    differs("Content-Type: text/html");
+    other.extra = "Allow: GET, HEAD\r\n";
+    differs("Allow: GET, HEAD");
+    other.persistence = Head::Persistence::close;
+    differs("Connection: close");
+    other.persistence = Head::Persistence::keep_alive;
+    differs("Connection: keep-alive");
+}
+
 class HttpsServerTest : public HttpServerTest {};
 INSTANTIATE_TEST_SUITE_P(Tls, HttpsServerTest, ::testing::Values(true));
 

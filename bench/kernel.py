@@ -7,7 +7,7 @@ import tempfile
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests",
                              "interop"))
-from host import Programs, run  # noqa: E402
+from host import Programs, nginx_config, run  # noqa: E402
 
 SERVER, CLIENT = 0, 1  # processors
 CONNECTIONS = 64
@@ -61,15 +61,9 @@ class Nginx(Programs):
             file.write("x" * 128)
         with open(root + SQUEEZED, "w") as file:
             file.write("".join(f"{n * n} " for n in range(2500)))
-        config = os.path.join(self.folder, "nginx.conf")
-        places = "".join(f" {name}_temp_path {self.folder}/{name};"
-                         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        with open(config, "w") as file:
-            file.write(f"daemon off; master_process off; pid {self.folder}/pid;"
-                       f" error_log {self.folder}/err; events {{ worker_connections 4096; }}\n"
-                       f"http {{ access_log off; keepalive_requests 1000000000; sendfile on;{places}"
-                       f" gzip_comp_level 6; gzip_types *; server {{ listen 80 backlog=4096;"
-                       f" root {root}; location = {SQUEEZED} {{ gzip on; }} }} }}")
+        config = nginx_config(self.folder, root, log=False,
+                              http=" gzip_comp_level 6; gzip_types *;",
+                              server=f" location = {SQUEEZED} {{ gzip on; }}")
         self.launch("ip", "netns", "exec", self.name, "taskset", "-c", str(SERVER), "nginx", "-p",
                     self.folder, "-c", config)
         self.wait(lambda: run("ip", "netns", "exec", self.clients, "curl", "-sf", "-o", "/dev/null",

@@ -3,16 +3,18 @@ core of the server, one of the generator."""
 import json
 import os
 import re
-import signal
-import subprocess
+import sys
 import tempfile
-import time
 
 from load import load
 
-# About 140 bytes of request, 200 of response.
-REQUEST = ("-H", "Accept: text/html,application/xhtml+xml,*/*;q=0.8")
-BODY = 100
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests",
+                             "interop"))
+from host import Programs, run  # noqa: E402
+
+# 140 bytes of request, 200 of response on kept connections; 19 more of each on others.
+REQUEST = ("-H", "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/*")
+BODY = 116
 KEPT = ("-m", "closed", "-n", 1000, *REQUEST)
 # Sixteen clients, so that there are tuples for a million entries in TIME-WAIT.
 SOURCES = "{0}.10-{0}.25"
@@ -64,62 +66,53 @@ def ring_echo_rtt(build, quick):
         yield f"ring_echo_rtt.{name}", "us", [r["latency"]["request"][name] for r in reports]
 
 
-class Memif:
+class Memif(Programs):
     """A server of ours on the first processor; generators come to it on the second."""
 
-    def __init__(self, build, program, *arguments):
+    def __init__(self, build, folder, program, *arguments):
+        super().__init__(folder)
         self.build = build
-        self.folder = tempfile.TemporaryDirectory(prefix="millrace-bench-")
-        self.log = open(os.path.join(self.folder.name, "log"), "w+")
-        self.process = subprocess.Popen(
-            [os.path.join(build, "apps", program), "-c", self.config("server", 1, 0),
-             *map(str, arguments)], stdout=self.log, stderr=subprocess.STDOUT)
-        time.sleep(2)
-        if self.process.poll() is not None:
-            raise SystemExit(self.output())
+        self.start = (program, arguments)
 
-    def output(self):
-        self.log.seek(0)
-        return self.log.read()
+    def __enter__(self):
+        program, arguments = self.start
+        self.server = self.launch(os.path.join(self.build, "apps", program), "-c",
+                                  self.config("server", 1, 0), *map(str, arguments))
+        self.wait(lambda: re.search("^(listening|serving)", self.output(self.server), re.MULTILINE),
+                  self.server)
+        return self
+
+    def __exit__(self, *_):
+        self.end_all()
 
     def config(self, role, host, cpu):
-        path = os.path.join(self.folder.name, role + ".toml")
+        path = os.path.join(self.folder, role + ".toml")
         with open(path, "w") as file:
-            file.write(f'[[port]]\ndevice = "net_memif0,role={role},id=0,socket={self.folder.name}'
+            file.write(f'[[port]]\ndevice = "net_memif0,role={role},id=0,socket={self.folder}'
                        '/sock,socket-abstract=no,rsize=10"\n'
                        f'addresses = ["10.80.0.{host}/24"]\n[[core]]\ncpu = {cpu}\n')
         return path
 
     def load(self, *arguments):
-        path = os.path.join(self.folder.name, "report.json")
-        done = subprocess.run([os.path.join(self.build, "apps", "millrace-load"), "-c",
-                               self.config("client", 2, 1), "-q", "--json", path,
-                               *map(str, arguments)], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise SystemExit(f"millrace-load {arguments}:\n{done.stdout}{done.stderr}")
+        """The report of a generator's run."""
+        path = os.path.join(self.folder, "report.json")
+        run(os.path.join(self.build, "apps", "millrace-load"), "-c", self.config("client", 2, 1),
+            "-q", "--json", path, *map(str, arguments))
         with open(path) as file:
             return json.load(file)
-
-    def finish(self):
-        """What the server has printed to its end."""
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=30)
-        output = self.output()
-        self.log.close()
-        self.folder.cleanup()
-        return output
 
 
 def memif_http(name, shape, build, quick):
     rates, cycles = [], []
     for _ in range(1 if quick else 5):
-        server = Memif(build, "millrace-httpd", "-q", "-b", BODY)
-        report = server.load(*shape, "-t", "10.80.0.1:80", "-d", 1 if quick else 3)
-        said = server.finish()
-        rates.append(report["rates"]["requests"])
+        with tempfile.TemporaryDirectory() as folder, \
+                Memif(build, folder, "millrace-httpd", "-q", "-b", BODY) as link:
+            report = link.load(*shape, "-t", "10.80.0.1:80", "-d", 1 if quick else 3)
+            said = link.finish(link.server)
         requests = int(re.findall(r"^connections \d+ requests (\d+)", said, re.MULTILINE)[-1])
         if requests != report["whole"]["asked"]:
             raise SystemExit(f"{name}: {report['whole']['asked']} requests, the server: {requests}")
+        rates.append(report["rates"]["requests"])
         cycles.append(int(re.search(r"busy cycles (\d+)", said)[1]) / requests)
     yield f"{name}.rate", "a second", rates
     yield f"{name}.cycles", "cycles", cycles
@@ -138,10 +131,10 @@ def memif_bulk(build, quick):
     for flows in (1, 64):
         rates = []
         for _ in range(1 if quick else 5):
-            server = Memif(build, "millrace-load", "--role", "server", "--protocol", "raw", "-t",
-                           "10.80.0.1:80")
-            report = server.load(*BULK, "-n", flows, "-t", "10.80.0.1:80", "-d",
-                                 1 if quick else 3)
-            server.finish()
+            with tempfile.TemporaryDirectory() as folder, \
+                    Memif(build, folder, "millrace-load", "-q", "--role", "server", "--protocol",
+                          "raw", "-t", "10.80.0.1:80") as link:
+                report = link.load(*BULK, "-n", flows, "-t", "10.80.0.1:80", "-d",
+                                   1 if quick else 3)
             rates.append(report["rates"]["gbps_in"])
         yield f"memif_bulk.{flows}flow{'s' if flows > 1 else ''}_gbps", "Gbit/s", rates

@@ -27,7 +27,7 @@ BENCHMARKS = {
     "memif_bulk": (memif_bulk, "bytes over memif, one flow and 64, MTU 1500"),
     "memif_http_cps": (memif_http_cps, "connections with a request each, over memif"),
     "memif_http_rps": (memif_http_rps, "requests on a thousand kept connections, over memif"),
-    "ring_bulk_1flow": (ring_bulk_1flow, "bytes of one flow over the embedded link, MTU 1500 and 9000"),
+    "ring_bulk_1flow": (ring_bulk_1flow, "bytes of one flow over the embedded link, two MTUs"),
     "ring_bulk_64flows": (ring_bulk_64flows, "bytes of 64 flows over the embedded link"),
     "ring_echo_rtt": (ring_echo_rtt, "the round trip of 64 bytes, one at a time"),
     "ring_http_cps": (ring_http_cps, "connections with a request each, over the embedded link"),
@@ -35,8 +35,8 @@ BENCHMARKS = {
     "ring_http_latency": (ring_http_latency,
                           "latency of requests at 10, 50 and 90 % of the capacity"),
     "syn_flood": (syn_flood, "floods of SYNs and ACKs, honest connections and flows among them"),
-    "wrk_ratio": (wrk_ratio, "our generator and wrk against the same nginx"),
     "time_wait_3m": (time_wait_3m, "three million TIME-WAIT entries, and connections among them"),
+    "wrk_ratio": (wrk_ratio, "our generator and wrk against the same nginx"),
 }
 
 
@@ -57,6 +57,18 @@ def commit():
     return answer.stdout.strip() or "unknown"
 
 
+def measure(build, chosen, figures):
+    where, what = machine(), commit()
+    print(f"{where}; {what}")
+    for name in chosen.names or BENCHMARKS:
+        for figure, unit, values in BENCHMARKS[name][0](build, chosen.quick):
+            low, middle, high = min(values), statistics.median(values), max(values)
+            print(f"{figure:<52}{middle:>14,.2f} {unit:<14}"
+                  f"{low:>14,.2f} to {high:,.2f} in {len(values)}", flush=True)
+            figures.append({"name": figure, "unit": unit, "min": low, "median": middle,
+                            "max": high, "runs": len(values), "machine": where, "commit": what})
+
+
 def main():
     build = sys.argv.pop(1)
     parser = argparse.ArgumentParser(prog="bench/run.sh")
@@ -73,19 +85,13 @@ def main():
     if unknown:
         parser.error(f"no benchmark is called {', '.join(unknown)}; --list names them")
     figures = []
-    where, what = machine(), commit()
-    print(f"{where}; {what}")
-    for name in chosen.names or BENCHMARKS:
-        for figure, unit, values in BENCHMARKS[name][0](build, chosen.quick):
-            low, middle, high = min(values), statistics.median(values), max(values)
-            print(f"{figure:<52}{middle:>14,.2f} {unit:<14}"
-                  f"{low:>14,.2f} to {high:,.2f} in {len(values)}", flush=True)
-            figures.append({"name": figure, "unit": unit, "min": low, "median": middle,
-                            "max": high, "runs": len(values), "machine": where, "commit": what})
-    if chosen.json:
-        with open(chosen.json, "w") as file:
-            json.dump(figures, file, indent=1)
-            file.write("\n")
+    try:
+        measure(build, chosen, figures)
+    finally:  # what has been measured is kept, whatever comes behind it
+        if chosen.json:
+            with open(chosen.json, "w") as file:
+                json.dump(figures, file, indent=1)
+                file.write("\n")
     return 0
 
 

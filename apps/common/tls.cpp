@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
+#include <openssl/buffer.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
@@ -110,11 +111,11 @@ Started<std::unique_ptr<TlsContext>> TlsContext::server(const TlsIdentity& ident
     // One of another kind is not compared when it is loaded.
     const bool loaded =
         SSL_CTX_use_PrivateKey_file(context, identity.key.c_str(), SSL_FILETYPE_PEM) == 1;
+    if (loaded && SSL_CTX_check_private_key(context) == 1) return made;
     const unsigned long code = ERR_peek_last_error();
     const bool differs =
         ERR_GET_LIB(code) == ERR_LIB_X509 && ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH;
     if (!loaded && !differs) return wrong("--key", identity.key);
-    if (loaded && SSL_CTX_check_private_key(context) == 1) return made;
     ERR_clear_error();
     return failure(fmt::format("--key {}: not that of --certificate {}", identity.key,
                                identity.certificate));
@@ -331,11 +332,11 @@ void TlsStream::sent(size_t bytes) {
     sent_ += bytes;
     if (sent_ < outgoing_.size()) return;
     sent_ = 0;
-    // An idle connection keeps no record's room.
-    if (outgoing_.capacity() > kept_max)
-        std::string().swap(outgoing_);
-    else
-        outgoing_.clear();
+    if (outgoing_.capacity() <= kept_max) return outgoing_.clear();
+    // An idle connection keeps no record's room: neither here nor where OpenSSL has written it.
+    std::string().swap(outgoing_);
+    if (BIO_pending(out_) != 0) return;
+    if (BUF_MEM* fresh = BUF_MEM_new()) BIO_set_mem_buf(out_, fresh, BIO_CLOSE);
 }
 
 }  // namespace millrace::apps

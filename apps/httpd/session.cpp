@@ -77,8 +77,7 @@ bool HttpSession::parse() {
         if (input) {
             parse(*input);
         } else {
-            ++server_.counters_.tls_failures[channel_.tls()->problem()];
-            draining_ = true;  // there may be an alert, which must arrive
+            fail_tls();
         }
     }
     return true;
@@ -175,8 +174,19 @@ void HttpSession::answer_with(int status, std::shared_ptr<const MappedFile> body
 /// False where there was no room, or the connection is over.
 bool HttpSession::sent(const Result<size_t>& sent) {
     if (sent) progress_ = server_.stack_.now();
-    if (!sent && channel_.is_broken()) finish();
+    if (!sent && channel_.is_broken()) {
+        fail_tls();
+        drain();
+    }
     return sent.has_value();
+}
+
+/// There may be an alert, which must arrive.
+void HttpSession::fail_tls() {
+    ++server_.counters_.tls_failures[channel_.tls()->problem()];
+    draining_ = true;
+    pending_.clear();
+    file_.reset();
 }
 
 bool HttpSession::send_pending() {

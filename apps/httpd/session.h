@@ -41,6 +41,7 @@ private:
     void refuse(int status);
     void drain();
     void finish();
+    void fail_tls();
     void over();
     void count_handshake();
     void count_bytes();

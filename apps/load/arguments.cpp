@@ -178,8 +178,8 @@ Arguments::Arguments(CLI::App& app) : app_(app) {
     app.add_flag("-v,--verbose", run_.verbose, "messages of DPDK and its drivers");
     add_choice<Role>(app, "--role", plan_.role,
         {{"client", Role::client}, {"server", Role::server}, {"both", Role::both}},
-        "client; server, which heeds --protocol, the target's port, --body, --drop-every, "
-        "--certificate and --key alone; both: in one process, over a ring")
+        "client; server, which heeds --protocol, the target's port, --body, --drop-every, --vlan, "
+        "--mtu, --certificate and --key alone; both: in one process, over a ring")
         ->default_str("client");
     app.add_option("-t,--target", target_,
                    "ADDRESS:PORT or [ADDRESS]:PORT; a server listens on its port")
@@ -395,6 +395,8 @@ Started<Plan> Arguments::plan() const {
     for (const Scope& scope : scopes)
         if (app_.count("--" + std::string(scope.name)) > 0 && !scope.applies(plan))
             return failure(fmt::format("--{}: of {} only", scope.name, scope.where));
+    if (plan.output && app_.count("--connections") + app_.count("--requests") > 0)
+        return failure("--output: one is fetched, so no --connections, no --requests");
     if (auto whole = complete(plan); !whole) return std::unexpected(whole.error());
     return plan;
 }

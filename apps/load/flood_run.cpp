@@ -8,7 +8,7 @@
 
 namespace millrace::apps {
 
-int run_flood(Runtime& runtime, const FloodOptions& options, double duration,
+int run_flood(Runtime& runtime, const FloodOptions& options, double duration, bool quiet,
               const std::function<bool()>& ended) {
     if (runtime.cores() != 1) return fail({"--mode flood runs on one core"});
     Stack& stack = runtime.core(0);
@@ -24,8 +24,9 @@ int run_flood(Runtime& runtime, const FloodOptions& options, double duration,
         }
         const FloodCounters now = source.counters(stack.now());
         const FloodCounters interval = now - before;
-        fmt::print("{:4.1f} s  {:>10} segments  {:>6} honest, {} established in time\n", end,
-                   interval.segments, interval.honest_attempted, interval.honest_in_time);
+        if (!quiet)
+            fmt::print("{:4.1f} s  {:>10} segments  {:>6} honest, {} established in time\n", end,
+                       interval.segments, interval.honest_attempted, interval.honest_in_time);
         std::fflush(stdout);
         before = now;
         if (ended()) break;

@@ -9,7 +9,7 @@ namespace millrace::apps {
 
 /// Floods for so many seconds (0: until `ended` says so), with a line a second. Turns the runtime's
 /// only loop on this thread. Answers the exit status.
-int run_flood(Runtime& runtime, const FloodOptions& options, double duration,
+int run_flood(Runtime& runtime, const FloodOptions& options, double duration, bool quiet,
               const std::function<bool()>& ended);
 
 }  // namespace millrace::apps

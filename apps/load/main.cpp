@@ -99,7 +99,7 @@ Started<void> Program::make_configs() {
         if (!config) return std::unexpected(config.error());
         (plan_.role == apps::Role::server ? server_config_ : client_config_) = std::move(*config);
     }
-    if (plan_.role == apps::Role::server) return {};
+    if (plan_.role == apps::Role::server) return apps::apply_to_server(plan_, server_config_);
     if (auto applied = apps::apply(plan_, client_config_); !applied) return applied;
     return apps::check_feasible(plan_, client_config_);
 }
@@ -117,8 +117,10 @@ int Program::serve() {
     std::fflush(stdout);
     const auto print = [this] {
         const apps::Served served = responder_->served();
-        fmt::print("connections {} requests {} bytes in {} out {}\n", served.connections,
+        fmt::print("connections {} requests {} bytes in {} out {}", served.connections,
                    served.requests, served.bytes_in, served.bytes_out);
+        if (served.handshakes > 0) fmt::print(" handshakes {}", served.handshakes);
+        fmt::print("\n");
         std::fflush(stdout);
     };
     while (!signals_.wait(10))
@@ -132,7 +134,7 @@ int Program::generate() {
     if (!runtime) return apps::fail(runtime.error());
     client_ = std::move(*runtime);
     if (plan_.mode == apps::Mode::flood)
-        return apps::run_flood(*client_, plan_.flood, plan_.duration,
+        return apps::run_flood(*client_, plan_.flood, plan_.duration, arguments_.run().quiet,
                                [this] { return signals_.wait(0); });
     Outputs outputs(plan_, arguments_.run());
     if (const auto opened = outputs.open(); !opened) return apps::fail(opened.error());

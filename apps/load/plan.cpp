@@ -78,8 +78,8 @@ namespace {
 void put_in_defaults(Plan& plan) {
     if (plan.connections == 0)
         plan.connections = plan.mode == Mode::rr || plan.mode == Mode::crr ? 1 : 64;
-    if (plan.mode == Mode::crr || (plan.mode == Mode::cps && plan.requests_per_connection == 0))
-        plan.requests_per_connection = 1;
+    const bool one = plan.mode == Mode::crr || plan.mode == Mode::cps;
+    if (one && plan.requests_per_connection == 0) plan.requests_per_connection = 1;
     if (plan.output) {
         plan.connections = 1;
         plan.requests_per_connection = 1;
@@ -144,9 +144,18 @@ Started<void> complete(Plan& plan) {
         return wrong("--drop-every is of --protocol raw");
     if (plan.closing == Closing::server && plan.protocol == Protocol::echo)
         return wrong("--close-by server: an echo server does not close first");
+    if (plan.mode == Mode::crr && plan.requests_per_connection != 1)
+        return wrong("--requests: --mode crr has one on each connection");
     if (plan.mode == Mode::concurrent && plan.duration == 0 && plan.trickle == 0)
         return wrong("--mode concurrent without an end wants a --trickle");
     return {};
+}
+
+Started<void> apply_to_server(const Plan& plan, Config& config) {
+    PortConfig& port = config.ports.front();
+    if (plan.vlan) port.vlan = *plan.vlan;
+    if (plan.mtu != 0) port.mtu = plan.mtu;
+    return validate(config);
 }
 
 Started<void> apply(const Plan& plan, Config& config) {
@@ -165,9 +174,7 @@ Started<void> apply(const Plan& plan, Config& config) {
         config.tcp.ip_local_port_range_min = plan.source_ports.first;
         config.tcp.ip_local_port_range_max = plan.source_ports.second;
     }
-    if (plan.vlan) port.vlan = *plan.vlan;
-    if (plan.mtu != 0) port.mtu = plan.mtu;
-    return validate(config);
+    return apply_to_server(plan, config);
 }
 
 size_t transmit_slack(const Config& config) {

@@ -129,7 +129,10 @@ struct Plan {
 /// Puts in what modes imply, and checks what the options must be to each other.
 Started<void> complete(Plan& plan);
 
-/// The configuration with what the plan asks of it: source addresses, ports, VLAN.
+/// The configuration with what the plan asks of its link: VLAN, MTU.
+Started<void> apply_to_server(const Plan& plan, Config& config);
+
+/// And of a client: source addresses, ports.
 Started<void> apply(const Plan& plan, Config& config);
 
 /// Buffers that the transmit rings of NICs keep until others follow.

@@ -68,15 +68,16 @@ void print_latencies(const Plan& plan, const Figures& counted) {
     if (plan.is_open_loop()) print_latency("schedule lag", counted.lag);
 }
 
-void print_machine(const Results& results) {
+void print_machine(const Plan& plan, const Results& results) {
     uint64_t cycles = 0;
     for (const CoreShare& core : results.cores) {
         fmt::print("  core {:<7} {:.1f} % busy\n", core.core, core.busy * 100);
         cycles += core.busy_cycles;
     }
     if (results.counted.completed > 0)
-        fmt::print("  cycles       {:.0f} a request, of all cores\n",
-                   static_cast<double>(cycles) / static_cast<double>(results.counted.completed));
+        fmt::print("  cycles       {:.0f} a {}, of all cores\n",
+                   static_cast<double>(cycles) / static_cast<double>(results.counted.completed),
+                   plan.mode == Mode::handshakes ? "handshake" : "request");
     fmt::print("  sent again   SYN {} data {} FIN {}\n", results.retransmitted_syns(),
                results.retransmitted_data(), results.retransmitted_fins());
     fmt::print("  port drops   missed {} no buffer {} errors {} transmit ring full {}\n",
@@ -119,7 +120,8 @@ void print_report(const Plan& plan, const Results& results,
                name_of(plan.protocol), path, plan.target.to_string(), plan.connections,
                results.seconds, results.interrupted ? ", interrupted" : "");
     if (plan.mode != Mode::throughput)
-        fmt::print("  requests     {} ({:.0f}/s){}\n", counted.completed,
+        fmt::print("  {:<12} {} ({:.0f}/s){}\n",
+                   plan.mode == Mode::handshakes ? "handshakes" : "requests", counted.completed,
                    results.per_second(counted.completed), statuses_of(counted));
     fmt::print("  connections  {} attempted, {} established ({:.0f}/s)\n", results.whole.attempted,
                results.whole.established, results.per_second(counted.established));
@@ -134,7 +136,7 @@ void print_report(const Plan& plan, const Results& results,
     if (!results.tls_problem.empty()) fmt::print("  TLS failed   {}\n", results.tls_problem);
     if (results.whole.unsent > 0) fmt::print("  never begun  {}\n", results.whole.unsent);
     print_latencies(plan, counted);
-    print_machine(results);
+    print_machine(plan, results);
     if (results.served) {
         const Served& served = *results.served;
         const std::string handshakes =

@@ -14,6 +14,11 @@ Started<void> started(const Result<void>& listening, uint16_t port) {
                    listening.error().value);
 }
 
+Served served_by(const HttpCounters& http) {
+    return {.connections = http.connections, .handshakes = http.handshakes,
+            .requests = http.requests, .bytes_in = http.bytes_in, .bytes_out = http.bytes_out};
+}
+
 }  // namespace
 
 Responder::Responder(Runtime& runtime, const Plan& plan)
@@ -65,17 +70,11 @@ Served Responder::served() {
     Served sum;
     for (const Served& served : ask_cores<Served>(runtime_, [this](Stack& stack) {
              const Core& core = cores_[stack.core()];
-             const uint64_t busy = counter(stack, "CoreBusyCycles");
-             if (core.http == nullptr) {
-                 Served served = core.raw ? core.raw->served() : core.echo->served();
-                 served.busy_cycles = busy;
-                 return served;
-             }
-             const HttpCounters& http = core.http->counters();
-             return Served{.connections = http.connections, .handshakes = http.handshakes,
-                           .requests = http.requests,
-                           .bytes_in = http.bytes_in, .bytes_out = http.bytes_out,
-                           .busy_cycles = busy};
+             Served served = core.http  ? served_by(core.http->counters())
+                             : core.raw ? core.raw->served()
+                                        : core.echo->served();
+             served.busy_cycles = counter(stack, "CoreBusyCycles");
+             return served;
          }))
         sum += served;
     return sum;

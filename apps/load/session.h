@@ -165,6 +165,10 @@ private:
         owner_.figures().bytes_out += channel_.take_sent();
     }
     bool stands() const { return state_ != State::closed && state_ != State::connecting; }
+    /// Within TLS, and waits for the same from here: nothing is missing.
+    bool has_said_it_ends() const {
+        return state_ == State::ending && channel_.tls() != nullptr && channel_.tls()->at_end();
+    }
     bool counts_handshakes() const { return owner_.plan().mode == Mode::handshakes; }
     bool is_stream() const { return owner_.plan().mode == Mode::throughput; }
 

@@ -232,6 +232,7 @@ void StreamSession::end_later(Ending how) {
     state_ = State::ending;
     how_ = how;
     ending_ = now();
+    watch_no_more();  // a thought, perhaps
     watch();
     say_end();
 }
@@ -289,7 +290,7 @@ void StreamSession::finish() {
 
 void StreamSession::abandon() {
     if (state_ == State::closed) return;
-    count_failure(LoadError::timed_out);
+    if (!has_said_it_ends()) count_failure(LoadError::timed_out);
     forget_all();
     watch_no_more();
     if (stands()) ++owner_.figures().closed;
@@ -338,9 +339,7 @@ Instant StreamSession::waiting_since() const {
 }
 
 void StreamSession::on_timeout() {
-    // It has said that it ends, and waits for the same from here: nothing is missing.
-    if (state_ == State::ending && channel_.tls() != nullptr && channel_.tls()->at_end())
-        return ended(false);
+    if (has_said_it_ends()) return ended(false);
     fail(LoadError::timed_out);
 }
 

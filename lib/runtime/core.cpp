@@ -6,6 +6,8 @@
 
 namespace millrace::runtime {
 
+using observe::Counters;
+
 namespace {
 
 // News of who owns a tuple must not fall behind the tuple's frames: all letters, then frames.
@@ -26,29 +28,32 @@ Core::~Core() = default;
 
 /// DESIGN.md's loop turn: mailbox, receive and ingress, timers, application, egress, transmit.
 bool Core::turn(stack::Application& application, uint32_t bursts) {
-    using observe::Counters;
     stack::Stack& stack = *stack_;
-    const uint64_t begin = rte_rdtsc();
-    lap_began_ = static_cast<uint32_t>(begin);
+    const uint64_t begun = rte_rdtsc();
+    phase_began_ = static_cast<uint32_t>(begun);
     transmitted_ = false;
-    stack.begin_turn(clock_.at(begin));
+    stack.begin_turn(clock_.at(begun));
+    phase_ = &Counters::ingress_cycles;
     bool busy = read_mailbox();
-    busy |= receive(bursts);
+    begin(&Counters::receive_cycles, busy);
+    const bool received = receive(bursts);
+    if (!received) phase_ = &Counters::ingress_cycles;
     stack.receive_loopback();
-    if (busy) lap(stack, &Counters::ingress_cycles);
-    if (stack.run_timers()) lap(stack, &Counters::timer_cycles);
+    busy |= received;
+    begin(&Counters::timer_cycles, busy);
+    const bool due = stack.run_timers();
+    begin(&Counters::application_cycles, due);
     bool application_busy = stack.has_work();
     application_busy |= stack.run_application(application);
-    if (application_busy) lap(stack, &Counters::application_cycles);
-    busy |= application_busy;
+    begin(&Counters::egress_cycles, application_busy);
     stack.egress();
     stack.end_turn();
     for (Outlet& outlet : outlets_)
         if (!outlet.waiting.empty()) send_waiting(outlet);
-    busy |= transmitted_;
+    busy |= due | application_busy | transmitted_;
     const uint64_t end = rte_rdtsc();
-    const uint32_t rest = static_cast<uint32_t>(end) - lap_began_;
-    stack.account_turn(busy, end - begin, rest);
+    stack.account_turn(busy, end - begun, static_cast<uint32_t>(end) - phase_began_);
+    phase_ = nullptr;
     return busy;
 }
 
@@ -78,10 +83,10 @@ bool Core::receive(uint32_t bursts) {
     bool any = false;
     for (const ReceiveQueue& queue : receive_queues_) {
         for (uint32_t i = 0; i < bursts; ++i) {
-            if (any) lap(*stack_, &observe::Counters::ingress_cycles);  // of the burst before
+            begin(&Counters::receive_cycles, any);
             if (!queue.port->receive(queue.queue, batch_)) break;
             any = true;
-            lap(*stack_, &observe::Counters::receive_cycles);
+            begin(&Counters::ingress_cycles);
             const bool full = batch_.full();
             stack_->receive(queue.interface, batch_);
             if (!full) break;
@@ -91,8 +96,8 @@ bool Core::receive(uint32_t bursts) {
 }
 
 void Core::transmit(uint16_t interface, buf::FrameBatch& batch) {
-    // Also what ingress has sent behind a full batch comes here, and counts as egress.
-    lap(*stack_, &observe::Counters::egress_cycles);
+    const Phase phase = phase_;  // whichever has filled the batch
+    if (phase != nullptr) begin(&Counters::transmit_cycles);
     Outlet& outlet = outlets_[interface];
     if (outlet.port != nullptr && outlet.waiting.empty())
         outlet.port->transmit(outlet.queue, batch, pools_);
@@ -107,7 +112,7 @@ void Core::transmit(uint16_t interface, buf::FrameBatch& batch) {
     }
     batch.shrink(0);
     transmitted_ = true;
-    lap(*stack_, &observe::Counters::transmit_cycles);
+    if (phase != nullptr) begin(phase);
 }
 
 /// This core has no transmit queue of the port's: one that has sends for it.
@@ -131,7 +136,7 @@ bool Core::congested() const {
 
 void Core::send_waiting(Outlet& outlet) {
     transmitted_ = true;
-    lap(*stack_, &observe::Counters::egress_cycles);
+    begin(&Counters::transmit_cycles);
     size_t sent = 0;
     while (sent < outlet.waiting.size()) {
         while (!batch_.full() && sent + batch_.size() < outlet.waiting.size())
@@ -146,7 +151,7 @@ void Core::send_waiting(Outlet& outlet) {
     }
     outlet.waiting.erase(outlet.waiting.begin(),
                          outlet.waiting.begin() + static_cast<ptrdiff_t>(sent));
-    lap(*stack_, &observe::Counters::transmit_cycles);
+    begin(&Counters::egress_cycles);
 }
 
 bool Core::hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool settled) {

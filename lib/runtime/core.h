@@ -54,12 +54,23 @@ private:
         std::vector<buf::Frame> waiting;
     };
 
-    /// A phase of the turn ends: what has passed since the one before is its cost. The lower half
-    /// of the TSC does, where none lasts a second, for half of the instructions.
-    void lap(stack::Stack& stack, uint64_t observe::Counters::*phase) {
+    /// Which counter the cycles of a turn go to; null between turns, when the application may send.
+    using Phase = uint64_t observe::Counters::*;
+    /// Another phase of the turn begins. The lower half of the TSC does, which comes around after
+    /// more than a second, for half of the instructions.
+    void begin(Phase next) {
         const auto now = static_cast<uint32_t>(rte_rdtsc());
-        stack.account(phase, now - lap_began_);
-        lap_began_ = now;
+        stack_->account(phase_, now - phase_began_);
+        phase_began_ = now;
+        phase_ = next;
+    }
+    /// Likewise where there was something to do in the one before; else the little that it took
+    /// counts with what follows.
+    void begin(Phase next, bool busy) {
+        if (busy)
+            begin(next);
+        else
+            phase_ = next;
     }
     bool read_mailbox();
     bool receive(uint32_t bursts);
@@ -81,7 +92,8 @@ private:
     std::vector<ReceiveQueue> receive_queues_;
     std::vector<Outlet> outlets_;  // by interface
     buf::FrameBatch batch_;
-    uint32_t lap_began_ = 0;    ///< the lower half of the TSC
+    Phase phase_ = nullptr;
+    uint32_t phase_began_ = 0;  ///< the lower half of the TSC
     bool transmitted_ = false;  ///< in this turn
     std::atomic<uint64_t> transmit_dropped_{0};
 };

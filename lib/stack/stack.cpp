@@ -254,7 +254,7 @@ bool Stack::has_work() const {
     return !env_.dirty.empty() || !env_.ready.empty() || !acceptable_.empty() ||
            !loopback_.empty() || half_open_due_ != nullptr || to_be_flushed_ ||
            !udp_env_.ready.empty() || !waiting_to_send_.empty() ||
-           !closed_endpoints_.empty();
+           !closed_endpoints_.empty() || !expired_.empty();
 }
 
 Instant Stack::next_deadline() {

@@ -79,22 +79,24 @@ class Programs:
         self.processes.clear()
 
 
-def nginx_config(folder, root, identity=None):
+def nginx_config(folder, root, identity=None, log=True, http="", server=""):
     """Writes a configuration for an nginx of one process in `folder`, which writes the status of
-    each answer to `statuses` there; answers its path. A master that is killed would leave its
-    worker behind. With an identity (a certificate and its key) it serves HTTPS, too."""
+    each answer to `statuses` there, if it is to; answers its path. A master that is killed would
+    leave its worker behind. With an identity (a certificate and its key) it serves HTTPS, too.
+    `http` and `server` are further directives there."""
     tls = ""
     if identity:
         tls = (f" listen 443 ssl; listen [::]:443 ssl; ssl_certificate {identity[0]};"
                f" ssl_certificate_key {identity[1]};")
+    written = (f"log_format status $status; access_log {folder}/statuses status buffer=64k"
+               " flush=100ms;" if log else "access_log off;")
     path = os.path.join(folder, "nginx.conf")
     with open(path, "w") as file:
         file.write(f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/err;"
-                   "events {}\nhttp { log_format status $status; sendfile on;"
-                   f" access_log {folder}/statuses status buffer=64k flush=100ms;"
-                   " keepalive_requests 1000000;"
+                   f"events {{ worker_connections 4096; }}\nhttp {{ {written} sendfile on;"
+                   " keepalive_requests 1000000000;"
                    f" client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;"
                    f" fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;"
-                   f" scgi_temp_path {folder}/s; server {{ listen 80; listen [::]:80;{tls}"
-                   f" root {root}; }} }}")
+                   f" scgi_temp_path {folder}/s;{http} server {{ listen 80 backlog=4096;"
+                   f" listen [::]:80;{tls} root {root};{server} }} }}")
     return path

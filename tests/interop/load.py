@@ -213,6 +213,8 @@ class Load(unittest.TestCase):
                                   "10"), "tuples"),
                                 (("-n", "70000"), "tuples"),
                                 (("-m", "handshakes"), "https"),
+                                (("-m", "crr", "-r", "3"), "--requests"),
+                                (("-o", "/tmp/x", "-n", "3"), "--output"),
                                 (("-m", "handshakes", "--protocol", "https", "-p", "/x"), "--path"),
                                 (("--resume", "false"), "--resume"),
                                 (("--protocol", "https", "--tls", "1.1"), "--tls"),

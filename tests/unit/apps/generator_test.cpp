@@ -759,8 +759,8 @@ TEST_F(GeneratorTest, a_server_that_ends_by_its_answer_is_not_talked_to_any_more
 /// Answers with a body that lasts as long as the connection, and ends as it is told.
 class EndlessServer final : public ConnectionHandler, public ListenHandler {
 public:
-    explicit EndlessServer(bool says_so)
-        : says_so_(says_so), tls_(std::move(*TlsContext::server({}))) {}
+    EndlessServer(bool says_so, bool closes)
+        : says_so_(says_so), closes_(closes), tls_(std::move(*TlsContext::server({}))) {}
     void on_acceptable(Listener listener) override {
         while (const auto connection = listener.accept(*this)) {
             channel_.open(*connection);
@@ -777,12 +777,13 @@ public:
         if (says_so_) {
             EXPECT_TRUE(channel_.finish());
         }
-        (void)channel_.release().close();
+        if (closes_) (void)channel_.release().close();
     }
     void on_closed(Connection, CloseReason) override { channel_.release(); }
 
 private:
     const bool says_so_;
+    const bool closes_;
     const std::unique_ptr<TlsContext> tls_;
     Channel channel_;
 };
@@ -793,7 +794,7 @@ TEST_F(GeneratorTest, what_ends_without_a_word_of_tls_has_been_cut_off) {
     plan_.requests_per_connection = 1;
     for (const bool says_so : {true, false}) {
         plan_.target.port = says_so ? 443 : 444;
-        EndlessServer server(says_so);
+        EndlessServer server(says_so, true);
         listen(server);
         begin();
         run(5_ms);
@@ -806,6 +807,24 @@ TEST_F(GeneratorTest, what_ends_without_a_word_of_tls_has_been_cut_off) {
             expect_errors(figures, LoadError::closed_early, figures.asked);
         }
     }
+}
+
+TEST_F(GeneratorTest, who_says_within_tls_that_he_ends_need_not_do_so_first) {
+    plan_.protocol = Protocol::https;
+    plan_.target.port = 443;
+    plan_.connections = 1;
+    plan_.requests_per_connection = 1;
+    EndlessServer server(true, false);
+    listen(server);
+    begin();
+    run(1200_ms, 1_ms);  // twice the plan's timeout, and a third connection that waits for it
+    EXPECT_EQ(generator_->open_now(), 1U);
+    generator_->stop();
+    generator_->abandon();
+    all_ = generator_->exchange(std::make_unique<Figures>());
+    EXPECT_EQ(all_->completed, 3U);
+    EXPECT_EQ(all_->established, all_->closed);
+    expect_errors(*all_, LoadError::timed_out, 0);
 }
 
 TEST_F(GeneratorTest, a_server_without_tls_is_told_from_one_with_it) {

@@ -31,7 +31,8 @@ TEST(Plan, tls_asks_for_whom_the_host_header_names) {
     Plan plan = of(Mode::closed, Protocol::https);
     EXPECT_EQ(plan.tls_host(), "10.77.0.1");
     for (const auto& [header, host] :
-         {std::pair{"Host: mill.example", "mill.example"}, {"host:mill.example:8443", "mill.example"},
+         {std::pair{"Host: mill.example", "mill.example"},
+          {"host:mill.example:8443", "mill.example"},
           {"HOST:  mill.example. ", "mill.example"}, {"Host: 10.0.0.1:443", "10.0.0.1"},
           {"Host: [fd77::1]:443", "fd77::1"}, {"Host: [fd77::1]", "fd77::1"},
           {"Host:\tfd77::1", "fd77::1"}}) {
@@ -39,8 +40,8 @@ TEST(Plan, tls_asks_for_whom_the_host_header_names) {
         EXPECT_EQ(plan.tls_host(), host) << header;
         EXPECT_TRUE(complete(plan));
     }
-    for (const char* header : {"Host:", "Host: ", "Host: :443", "Host: []:443", "Host: a b", "Host: [fd77::1",
-                               "Host: fd77::zz"}) {
+    for (const char* header : {"Host:", "Host: ", "Host: :443", "Host: []:443", "Host: a b",
+                               "Host: [fd77::1", "Host: fd77::zz"}) {
         plan.headers = {header};
         EXPECT_NE(refused(plan).find("Host"), std::string::npos) << header;
     }

@@ -360,7 +360,7 @@ TEST(Tls, files_that_are_wrong_are_named) {
     }
     ASSERT_EQ(std::system(("openssl ec -aes128 -passout pass:secret -in " + one.identity.key +
                            " -out " + key + " 2>/dev/null").c_str()), 0);
-    EXPECT_FALSE(TlsContext::server({one.identity.certificate, key})) << "nobody knows its password";
+    EXPECT_FALSE(TlsContext::server({one.identity.certificate, key})) << "it has a password";
     std::ofstream(key) << "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
     EXPECT_FALSE(TlsContext::server({key, one.identity.key}));
     EXPECT_FALSE(TlsContext::client({.host = "one", .authority = key}));

@@ -41,6 +41,9 @@ void print_cores(Runtime& runtime, const std::vector<std::unique_ptr<apps::HttpS
 struct Arguments {
     explicit Arguments(CLI::App& app) {
         common.add_to(app);
+        app.set_config("--options", "", "a TOML file with options under these names")
+            ->configurable(false);
+        app.allow_config_extras(false);
         app.add_option("-r,--root", http.root, "directory whose files are served")
             ->check(CLI::ExistingDirectory);
         app.add_option("-p,--port", http.port, "TCP port; 0: HTTPS only")->capture_default_str();

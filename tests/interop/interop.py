@@ -526,7 +526,11 @@ class Interop(unittest.TestCase):
     def test_tap_https_of_ours_for_curl_and_openssl(self):
         link = self.link("tap")
         chain, key = self.certificate("10.79.0.1")
-        process = link.serve("-r", self.root, "-q", "--certificate", chain, "--key", key)
+        options = os.path.join(WORK, "httpd.toml")
+        with open(options, "w") as file:
+            file.write(f'root = "{self.root}"\nquiet = true\ncertificate = "{chain}"\n'
+                       f'key = "{key}"\n')
+        process = link.serve("--options", options)
         got = os.path.join(WORK, "got-by-tls")
         for version in ("--tlsv1.3", "--tls-max 1.2"):
             for name in ("f0.txt", "f1023.txt", "f65537.txt", "f8388608.txt"):
@@ -549,6 +553,21 @@ class Interop(unittest.TestCase):
                             f"-sess_in {WORK}/s -ign_eof <<E\nHEAD /f1.txt HTTP/1.0\n\nE").stdout
         self.assertIn("Reused, TLSv1.3", again)
         self.assertRegex(link.finish(process), r"handshakes \d+ resumed 1\n")
+
+    def test_options_of_the_server_that_are_wrong_are_named(self):
+        options = os.path.join(WORK, "wrong.toml")
+        with open(options, "w") as file:
+            file.write("nosuch = 1\n")
+        for arguments, word in ((("--options", options), "nosuch"),
+                                (("--certificate", options), "--key"),
+                                (("--https-port", "8443"), "--https-port"),
+                                (("-p", "0"), "--port"),
+                                (("--certificate", options, "--key", options), options),
+                                (("--idle-timeout", "-1"), "--idle-timeout")):
+            done = run(os.path.join(BUILD, "apps", "millrace-httpd"), "-c", "/dev/null", *arguments,
+                       check=False)
+            self.assertNotEqual(done.returncode, 0, arguments)
+            self.assertIn(word, done.stdout + done.stderr, arguments)
 
     def test_tap_our_load_and_nginx_count_the_same_through_tls(self):
         link = self.link("tap")

@@ -548,9 +548,9 @@ class Interop(unittest.TestCase):
                                      check=False).returncode, 60)
         # Resumed by a real client.
         link.inside("sh", "-c", f"openssl s_client -connect 10.79.0.1:443 -CAfile {chain} -sess_out "
-                    f"{WORK}/s -ign_eof <<E\nHEAD /f1.txt HTTP/1.0\n\nE")
+                    f"{WORK}/tls-session -ign_eof <<E\nHEAD /f1.txt HTTP/1.0\n\nE")
         again = link.inside("sh", "-c", f"openssl s_client -connect 10.79.0.1:443 -CAfile {chain} "
-                            f"-sess_in {WORK}/s -ign_eof <<E\nHEAD /f1.txt HTTP/1.0\n\nE").stdout
+                            f"-sess_in {WORK}/tls-session -ign_eof <<E\nHEAD /f1.txt HTTP/1.0\n\nE").stdout
         self.assertIn("Reused, TLSv1.3", again)
         self.assertRegex(link.finish(process), r"handshakes \d+ resumed 1\n")
 

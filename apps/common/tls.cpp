@@ -4,7 +4,6 @@
 #include <array>
 #include <utility>
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <openssl/buffer.h>
 #include <openssl/err.h>
@@ -12,6 +11,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509err.h>
 #include <openssl/x509v3.h>
+
+#include <millrace/address.h>
 
 namespace millrace::apps {
 
@@ -54,16 +55,10 @@ bool make_up_identity(SSL_CTX* context) {
     return made;
 }
 
-bool is_address(const std::string& host) {
-    std::array<unsigned char, 16> bytes{};
-    return inet_pton(AF_INET, host.c_str(), bytes.data()) == 1 ||
-           inet_pton(AF_INET6, host.c_str(), bytes.data()) == 1;
-}
-
 /// Whose certificate it is to be.
 bool expect_host(SSL_CTX* context, const std::string& host) {
     X509_VERIFY_PARAM* expected = SSL_CTX_get0_param(context);
-    if (is_address(host)) return X509_VERIFY_PARAM_set1_ip_asc(expected, host.c_str()) == 1;
+    if (Address::parse(host)) return X509_VERIFY_PARAM_set1_ip_asc(expected, host.c_str()) == 1;
     X509_VERIFY_PARAM_set_hostflags(expected,
                                     X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);  // RFC 9525 section 2
     return !host.empty() && X509_VERIFY_PARAM_set1_host(expected, host.c_str(), host.size()) == 1;
@@ -154,7 +149,7 @@ Started<std::unique_ptr<TlsContext>> TlsContext::client(const TlsDemands& demand
         SSL_CTX_set_app_data(context, made.get());
         SSL_CTX_sess_set_new_cb(context, keep);
     }
-    if (!is_address(demands.host)) made->name_ = demands.host;
+    if (!Address::parse(demands.host)) made->name_ = demands.host;
     if (demands.authority.empty()) return made;
     made->verifies_ = true;
     if (!expect_host(context, demands.host))

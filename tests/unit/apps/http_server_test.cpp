@@ -7,19 +7,13 @@
 #include <gtest/gtest.h>
 
 #include "common/channel.h"
+#include "unit/apps/wire_host.h"
 
 namespace millrace::apps {
 namespace {
 
 using namespace literals;
 using testing::Network;
-
-Config host(const std::string& address) {
-    Config config;
-    config.ports.push_back({.device = "wire", .addresses = {*Prefix::parse(address)}});
-    config.pools = {.receive = 4096, .header = 4096, .attach = 4096, .payload = 4096};
-    return config;
-}
 
 /// Says what it is told to, and reads no more than that.
 struct Client final : ConnectionHandler {
@@ -81,8 +75,8 @@ protected:
     static constexpr size_t body_size = 8'000'000;  // more than a send buffer holds
 
     HttpServerTest()
-        : server_stack_(**network_.add(host("10.0.0.1/24"))),
-          client_stack_(**network_.add(host("10.0.0.2/24"))),
+        : server_stack_(**network_.add(wire_host("10.0.0.1/24"))),
+          client_stack_(**network_.add(wire_host("10.0.0.2/24"))),
           server_(server_stack_, {.body_size = body_size, .port = 80, .tls_port = 443,
                                   .tls = identity_.get(), .idle_timeout = 60_s}) {
         EXPECT_TRUE(server_.listen());

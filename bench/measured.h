@@ -38,11 +38,11 @@ void in_batches(benchmark::State& state, const std::string& label, Prepare&& pre
     while (state.KeepRunningBatch(batch)) {
         state.PauseTiming();
         prepare();
-        instructions.begin();
         state.ResumeTiming();
+        instructions.begin();
         measured();
-        state.PauseTiming();
         instructions.end();
+        state.PauseTiming();
         state.ResumeTiming();
     }
     instructions.dump(label, state);

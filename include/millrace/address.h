@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -57,8 +58,8 @@ public:
 
     /// Of IPv4; so is every address in v4-mapped form, wherever it came from.
     bool is_v4() const {
-        static constexpr std::array<uint8_t, 12> mapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-        return std::memcmp(bytes_.data(), mapped.data(), mapped.size()) == 0;
+        static constexpr std::array<uint8_t, 4> mapped{0, 0, 0xff, 0xff};
+        return word<uint64_t>(0) == 0 && word<uint32_t>(8) == std::bit_cast<uint32_t>(mapped);
     }
     /// As `is_v4` has it.
     Family family() const { return is_v4() ? Family::ipv4 : Family::ipv6; }
@@ -84,11 +85,21 @@ public:
     std::string to_string() const;
 
     /// All 16 bytes are the same.
-    constexpr bool operator==(const Address&) const = default;
+    bool operator==(const Address& other) const {
+        return word<uint64_t>(0) == other.word<uint64_t>(0) &&
+               word<uint64_t>(8) == other.word<uint64_t>(8);
+    }
     /// By the bytes; the IPv4 addresses lie together.
     constexpr auto operator<=>(const Address&) const = default;
 
 private:
+    template <typename Word>
+    Word word(size_t at) const {
+        Word word;
+        std::memcpy(&word, &bytes_[at], sizeof(word));
+        return word;
+    }
+
     alignas(8) std::array<uint8_t, 16> bytes_{};
 };
 

@@ -101,7 +101,9 @@ public:
         return *this;
     }
     /// Drops all buffers. Any thread.
-    ~BufferChain() { clear(); }
+    ~BufferChain() {
+        if (head_ != nullptr) clear();
+    }
 
     /// Bytes in all buffers.
     size_t size() const { return size_; }

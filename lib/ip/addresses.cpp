@@ -6,6 +6,11 @@
 
 namespace millrace::ip {
 
+namespace {
+// Up to so many are compared one by one.
+constexpr size_t few = 8;
+}  // namespace
+
 LocalAddresses::LocalAddresses(const std::vector<Interface>& interfaces, uint64_t seed)
     : index_(64, Hash{TableHash(seed)}) {
     for (size_t i = 0; i < interfaces.size(); ++i) {
@@ -13,13 +18,21 @@ LocalAddresses::LocalAddresses(const std::vector<Interface>& interfaces, uint64_
             const auto index = static_cast<LocalIndex>(entries_.size());
             if (!index_.emplace(prefix.address, index).second) continue;
             entries_.push_back({prefix.address, static_cast<uint16_t>(i)});
+            const uint8_t last = prefix.address.bytes().back();
+            last_bytes_[last / 64] |= uint64_t{1} << (last % 64);
             const Address broadcast = prefix.broadcast();
             if (!broadcast.is_unspecified()) broadcasts_.push_back(broadcast);
         }
     }
 }
 
-std::optional<LocalIndex> LocalAddresses::find(const Address& address) const {
+std::optional<LocalIndex> LocalAddresses::find_indexed(const Address& address) const {
+    // A host has a handful, a load generator's has thousands.
+    if (entries_.size() <= few) {
+        for (size_t i = 0; i < entries_.size(); ++i)
+            if (entries_[i].address == address) return static_cast<LocalIndex>(i);
+        return std::nullopt;
+    }
     const auto found = index_.find(address);
     if (found == index_.end()) return std::nullopt;
     return found->second;

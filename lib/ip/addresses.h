@@ -1,6 +1,7 @@
 // Our own addresses, interned: a connection stores an index of two bytes instead of sixteen.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
@@ -23,7 +24,12 @@ public:
         Address address;
         uint16_t interface;
     };
-    std::optional<LocalIndex> find(const Address& address) const;
+    std::optional<LocalIndex> find(const Address& address) const {
+        // Each frame's source is asked for, too, and nearly never is ours.
+        const uint8_t last = address.bytes().back();
+        if ((last_bytes_[last / 64] >> (last % 64) & 1) == 0) return std::nullopt;
+        return find_indexed(address);
+    }
     const Entry& operator[](LocalIndex index) const { return entries_[index]; }
     size_t size() const { return entries_.size(); }
     /// Limited broadcast, a subnet's broadcast or any multicast group: where no TCP may come from
@@ -33,11 +39,14 @@ public:
     bool is_our_solicited_node(const Address& group) const;
 
 private:
+    std::optional<LocalIndex> find_indexed(const Address& address) const;
+
     struct Hash {
         TableHash hash;
         size_t operator()(const Address& address) const { return hash(address.bytes()); }
     };
     std::vector<Entry> entries_;
+    std::array<uint64_t, 4> last_bytes_{};  ///< bit i: one of ours ends so
     std::vector<Address> broadcasts_;
     std::unordered_map<Address, LocalIndex, Hash> index_;
 };

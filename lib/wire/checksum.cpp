@@ -7,53 +7,63 @@ namespace millrace::wire {
 
 namespace {
 
-// The low and high halves of each word go to sums of their own, so that no carry is lost without
-// an addition with carry, and the compiler may use vector instructions.
-uint64_t sum_words(const uint8_t* at, size_t words) {
-    uint64_t low = 0;
-    uint64_t high = 0;
-    for (size_t i = 0; i < words; ++i) {
-        uint64_t word;
-        std::memcpy(&word, at + i * sizeof(word), sizeof(word));
-        low += word & 0xffffffff;
-        high += word >> 32;
+// A vector register's worth, whatever its width is on this processor.
+using Vector = uint64_t __attribute__((vector_size(32)));
+
+template <typename Word>
+Word load(const uint8_t* at) {
+    Word word;
+    std::memcpy(&word, at, sizeof(word));
+    return word;
+}
+
+// The low and high halves of a word are added apart, so that no carry is lost.
+uint64_t halves(uint64_t word) { return (word & 0xffffffff) + (word >> 32); }
+
+// The last bytes, fewer than a word.
+uint64_t load_rest(const uint8_t* at, size_t size) {
+    uint64_t word = 0;
+    unsigned shift = 0;
+    if ((size & 4) != 0) {
+        word = load<uint32_t>(at);
+        at += 4;
+        shift = 32;
     }
-    const uint64_t sum = low + high;  // fewer than 2^31 words: cannot overflow
-    return sum;
+    if ((size & 2) != 0) {
+        word |= uint64_t{load<uint16_t>(at)} << shift;
+        at += 2;
+        shift += 16;
+    }
+    if ((size & 1) != 0) word |= uint64_t{*at} << shift;
+    return word;
 }
 
 }  // namespace
 
 Checksum& Checksum::add(const void* bytes, size_t size) {
+    static_assert(std::endian::native == std::endian::little, "the last bytes are loaded so");
     const auto* at = static_cast<const uint8_t*>(bytes);
-    const size_t words = size / 8;
-    add_word(sum_words(at, words));
-    uint64_t rest = 0;
-    if (size % 8 != 0) std::memcpy(&rest, at + words * 8, size % 8);
-    return add_word((rest & 0xffffffff) + (rest >> 32));
+    const uint8_t* end = at + size;
+    uint64_t sum = 0;
+    if (size >= sizeof(Vector)) {
+        Vector low{}, high{};  // fewer than 2^31 words: neither overflows
+        do {
+            const auto words = load<Vector>(at);
+            low += words & 0xffffffff;
+            high += words >> 32;
+            at += sizeof(Vector);
+        } while (end - at >= static_cast<ptrdiff_t>(sizeof(Vector)));
+        low += high;
+        sum = low[0] + low[1] + low[2] + low[3];
+    }
+    for (; end - at >= 8; at += 8) sum += halves(load<uint64_t>(at));
+    sum += halves(load_rest(at, static_cast<size_t>(end - at)));
+    return add_word(sum);
 }
 
 Checksum& Checksum::add_at(size_t offset, const void* bytes, size_t size) {
-    Checksum part;
-    part.add(bytes, size);
-    const uint16_t folded = part.folded();
-    return add_word((offset & 1) != 0 ? std::byteswap(folded) : folded);
-}
-
-Checksum& Checksum::add_pseudo_header(const Address& source, const Address& destination,
-                                      uint8_t protocol, uint32_t length) {
-    add(source.wire(), source.wire_size());
-    add(destination.wire(), destination.wire_size());
-    const uint32_t length_be = std::byteswap(length);
-    add(&length_be, sizeof(length_be));
-    const std::array<uint8_t, 2> zero_and_protocol{0, protocol};
-    return add(zero_and_protocol.data(), zero_and_protocol.size());
-}
-
-uint16_t Checksum::folded() const {
-    uint64_t sum = (sum_ & 0xffffffff) + (sum_ >> 32);
-    while ((sum >> 16) != 0) sum = (sum & 0xffff) + (sum >> 16);
-    return static_cast<uint16_t>(sum);
+    if ((offset & 1) == 0) return add(bytes, size);
+    return add_word(std::byteswap(Checksum().add(bytes, size).folded()));
 }
 
 uint16_t update_checksum(uint16_t checksum, uint16_t from, uint16_t to) {

@@ -41,8 +41,12 @@ std::expected<Ip, IpError> Ip::parse_v4(std::span<const uint8_t> bytes, size_t f
     if (ip.header_size < v4_size || ip.header_size > bytes.size() || total < ip.header_size ||
         total > frame_size)
         return std::unexpected(IpError::bad_length);
-    if (verify_checksum && !Checksum().add(at, ip.header_size).is_valid())
-        return std::unexpected(IpError::bad_checksum);
+    if (verify_checksum) {
+        Checksum sum;
+        sum.add_fixed<v4_size>(at);
+        if (ip.header_size > v4_size) sum.add(at + v4_size, ip.header_size - v4_size);
+        if (!sum.is_valid()) return std::unexpected(IpError::bad_checksum);
+    }
     ip.tos = at[1];
     ip.identification = load16(at + 4);
     const uint16_t flags = load16(at + 6);
@@ -128,7 +132,7 @@ void Ip::emit(uint8_t* at, bool with_checksum) const {
         std::memcpy(at + 12, source.wire(), 4);
         std::memcpy(at + 16, destination.wire(), 4);
         if (with_checksum) {
-            const uint16_t checksum = Checksum().add(at, v4_size).finish();
+            const uint16_t checksum = Checksum().add_fixed<v4_size>(at).finish();
             std::memcpy(at + 10, &checksum, 2);
         }
         return;

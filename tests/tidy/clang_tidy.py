@@ -45,15 +45,33 @@ def folder_of(file):
     return parts[0] if parts[0] == "include" else "/".join(parts[:2])
 
 
+def compiled_files(entry):
+    """What an entry compiles: its file, or those that Meson has put together into it."""
+    path = os.path.join(entry["directory"], entry["file"])
+    if not re.search(r"-unity\d+\.cpp$", path):
+        return [entry["file"]]
+    with open(path) as file:
+        return re.findall(r"^#include ?[<\"](.+\.cpp)[>\"]$", file.read(), re.MULTILINE)
+
+
 def commands():
-    """From each source to the directory and the arguments it is compiled with."""
+    """From each source to the directory and the arguments it is compiled with, as if alone; and a
+    folder from which clang-tidy learns the same."""
     path = os.path.join(BUILD, "compile_commands.json")
     if not os.path.exists(path):
         sys.exit(f"{path} is not there: meson setup {BUILD} makes it")
     with open(path) as file:
         entries = json.load(file)
-    return {inside(os.path.join(e["directory"], e["file"])):
-            (e["directory"], shlex.split(e["command"])) for e in entries}
+    single, known = [], {}
+    for entry in entries:
+        arguments = shlex.split(entry["command"])
+        for file in compiled_files(entry):
+            alone = [file if a == entry["file"] else a for a in arguments]
+            single.append({"directory": entry["directory"], "file": file, "arguments": alone})
+            known[inside(os.path.join(entry["directory"], file))] = (entry["directory"], alone)
+    with open(os.path.join(PASSED, "compile_commands.json"), "w") as file:
+        json.dump(single, file, indent=1)
+    return known
 
 
 def fingerprint(directory, arguments, fixed):
@@ -93,7 +111,7 @@ def analyse(source, command, fixed):
         with open(stamp) as file:
             if file.read() == key:
                 return set(), False
-    done = run([TIDY, "--quiet", "-p", BUILD, f"--config-file={CONFIG}",
+    done = run([TIDY, "--quiet", "-p", PASSED, f"--config-file={CONFIG}",
                 os.path.join(TOP, source)], directory)
     found = findings_in(done.stdout + done.stderr, directory, source)
     if done.returncode != 0 and not found:

@@ -159,16 +159,16 @@ void Stack::deliver_time_wait(tcp::TimeWait& entry, Classified& in) {
         case TimeWaitVerdict::ack:
         case TimeWaitVerdict::reset: break;
     }
-    Segment answer{in.ip.destination, in.ip.source,
-                   tcp::time_wait_ack(env_, entry, in.ip.destination)};
-    answer.tos = static_cast<uint8_t>(entry.dscp << 2);
-    answer.ttl = entry.ttl;
+    Outgoing way{in.ip.destination, in.ip.source};
+    way.tos = static_cast<uint8_t>(entry.dscp << 2);
+    way.ttl = entry.ttl;
+    wire::Segment answer = tcp::time_wait_ack(env_, entry, in.ip.destination);
     if (verdict == TimeWaitVerdict::reset) {
-        answer.header.flags |= wire::TcpFlags::rst;
+        answer.flags |= wire::TcpFlags::rst;
         ++counters_.tcp_out_rsts;
         remove_time_wait(entry);
     }
-    emit(answer, pools_.frame(), nullptr);
+    emit(way, answer, pools_.frame(), nullptr);
 }
 
 /// True if the tuple is half open and the segment is dealt with.
@@ -356,11 +356,11 @@ bool Stack::answer_by_cookie(tcp::Listener& listener, Classified& in) {
         tcp::cookie_syn_ack(env_, entry, in.segment, local, link_mss(in.ip.source));
     if (!header) return false;
     if (listener.half_open_full(config_.tcp)) ++counters_.tcp_req_q_full_do_cookies;
-    Segment answer{local, in.ip.source, *header};
+    Outgoing way{local, in.ip.source};
     const auto& marks = listener.marks(in.ip.source);
-    answer.tos = static_cast<uint8_t>(marks.dscp << 2);
-    answer.ttl = marks.ttl;
-    emit(answer, turn_round(in), nullptr);
+    way.tos = static_cast<uint8_t>(marks.dscp << 2);
+    way.ttl = marks.ttl;
+    emit(way, *header, turn_round(in), nullptr);
     return true;
 }
 
@@ -391,18 +391,18 @@ void Stack::reply_reset(Classified& in) {
         ++counters_.tcp_rsts_limited;
         return;
     }
-    Segment answer{in.ip.destination, in.ip.source, {}};
-    answer.header.source_port = segment.destination_port;
-    answer.header.destination_port = segment.source_port;
+    wire::Segment reset;
+    reset.source_port = segment.destination_port;
+    reset.destination_port = segment.source_port;
     if (segment.has_ack()) {
-        answer.header.seq = segment.ack;
-        answer.header.flags = wire::TcpFlags::rst;
+        reset.seq = segment.ack;
+        reset.flags = wire::TcpFlags::rst;
     } else {
-        answer.header.ack = segment.end();
-        answer.header.flags = wire::TcpFlags::rst | wire::TcpFlags::ack;
+        reset.ack = segment.end();
+        reset.flags = wire::TcpFlags::rst | wire::TcpFlags::ack;
     }
     ++counters_.tcp_out_rsts;
-    emit(answer, turn_round(in), nullptr);
+    emit({in.ip.destination, in.ip.source}, reset, turn_round(in), nullptr);
 }
 
 }  // namespace millrace::stack

@@ -61,16 +61,19 @@ buf::Frame Stack::payload_frame(buf::Cursor& cursor, uint32_t& size) {
     return frame;
 }
 
-/// Emits a plan, segment by segment. False where a pool ran dry; what went out is accounted for.
-bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
+/// Emits a plan, segment by segment; its header serves for each of them. False where a pool ran
+/// dry; what went out is accounted for.
+bool Stack::transmit(tcp::Connection& c, tcp::TransmitPlan& plan) {
     buf::Cursor cursor = plan.payload;
     uint32_t done = 0;
     bool dry = false;
-    Segment segment{addresses_[c.key.local].address, c.key.remote, plan.header};
-    segment.tos = static_cast<uint8_t>(
-        c.dscp << 2 | (plan.ect ? tcp::ecn::ect0 : tcp::ecn::not_ect));
-    segment.ttl = c.ttl;
-    segment.flow_label = c.flow_label;
+    Outgoing way{addresses_[c.key.local].address, c.key.remote};
+    way.tos = static_cast<uint8_t>(c.dscp << 2 | (plan.ect ? tcp::ecn::ect0 : tcp::ecn::not_ect));
+    way.ttl = c.ttl;
+    way.flow_label = c.flow_label;
+    wire::Segment& header = plan.header;
+    const Seq first = header.seq;
+    const uint8_t flags = header.flags;
     do {
         const uint32_t wanted = std::min<uint32_t>(plan.payload_size - done, plan.mss);
         uint32_t size = wanted;
@@ -78,21 +81,21 @@ bool Stack::transmit(tcp::Connection& c, const tcp::TransmitPlan& plan) {
         dry = !frame || size < wanted;
         if (!frame) break;
         const bool last = done + size == plan.payload_size;
-        segment.header.seq = plan.header.seq + done;
-        segment.header.flags = plan.header.flags;
+        header.seq = first + done;
+        header.flags = flags;
         if (!last)
-            segment.header.flags &= static_cast<uint8_t>(
-                ~(wire::TcpFlags::fin | wire::TcpFlags::psh));
+            header.flags &= static_cast<uint8_t>(~(wire::TcpFlags::fin | wire::TcpFlags::psh));
         // RFC 3168 section 6.1.2: once, on the first that is new.
-        if (done > 0) segment.header.flags &= static_cast<uint8_t>(~wire::TcpFlags::cwr);
-        tcp::mark_urgent(c, segment.header);
-        emit(segment, std::move(frame), &c.next_hop);
+        if (done > 0) header.flags &= static_cast<uint8_t>(~wire::TcpFlags::cwr);
+        tcp::mark_urgent(c, header);
+        emit(way, header, std::move(frame), &c.next_hop);
         done += size;
     } while (!dry && done < plan.payload_size);
+    header.seq = first;
+    header.flags = flags;
     if (done > 0 || !dry) {
-        tcp::TransmitPlan part = plan;
-        if (dry) part.header.flags &= static_cast<uint8_t>(~wire::TcpFlags::fin);
-        tcp::sent(env_, c, part, done, cursor);
+        if (dry) header.flags &= static_cast<uint8_t>(~wire::TcpFlags::fin);
+        tcp::sent(env_, c, plan, done, cursor);
     } else {
         // Nothing went out: what asked for this plan asks again.
         if (plan.header.syn()) c.syn_due = true;
@@ -116,12 +119,12 @@ void Stack::after_egress(tcp::Connection& c) {
 void Stack::answer_half_open(tcp::HalfOpen& entry) {
     const Address& local = addresses_[entry.key.local].address;
     tcp::answered(env_, entry);
-    Segment answer{local, entry.key.remote,
-                   tcp::syn_ack(env_, entry, local, link_mss(entry.key.remote))};
+    Outgoing way{local, entry.key.remote};
     const auto& marks = entry.listener->marks(entry.key.remote);
-    answer.tos = static_cast<uint8_t>(marks.dscp << 2);
-    answer.ttl = marks.ttl;
-    emit(answer, pools_.frame(), nullptr);
+    way.tos = static_cast<uint8_t>(marks.dscp << 2);
+    way.ttl = marks.ttl;
+    emit(way, tcp::syn_ack(env_, entry, local, link_mss(entry.key.remote)), pools_.frame(),
+         nullptr);
 }
 
 }  // namespace millrace::stack

@@ -10,28 +10,27 @@ using observe::Drop;
 
 /// One segment: `frame` holds its payload (or nothing). `cached` remembers the next hop from one
 /// segment of a connection to the next. False where it could not be sent for want of a buffer.
-bool Stack::emit(Segment& segment, buf::Frame frame, ip::NeighbourRef* cached) {
+bool Stack::emit(const Outgoing& way, const wire::Segment& header, buf::Frame frame,
+                 ip::NeighbourRef* cached) {
     if (!frame) {
         counters_.drop(Drop::no_buffer);
         return false;
     }
     ip::NextHop hop;
-    ip::Neighbour* neighbour = next_hop(segment.destination, cached, hop);
+    ip::Neighbour* neighbour = next_hop(way.destination, cached, hop);
     const ip::Interface& out = interfaces_[hop.interface];
     if (neighbour == nullptr && !out.loopback) {
         counters_.drop(Drop::no_route);
         return true;  // as if it had been lost: there is nothing to wait for
     }
-    std::array<uint8_t, wire::Segment::max_header_size> header;
-    const size_t header_size = segment.header.emit(header.data());
-    std::memcpy(frame.push(header_size), header.data(), header_size);
+    header.emit(frame.push(header.emitted_size()));
     wire::Ip ip;
-    ip.source = segment.source;
-    ip.destination = segment.destination;
+    ip.source = way.source;
+    ip.destination = way.destination;
     ip.protocol = wire::Protocol::tcp;
-    ip.ttl = segment.ttl != 0 ? segment.ttl : static_cast<uint8_t>(config_.ip.ip_default_ttl);
-    ip.tos = segment.tos;
-    ip.flow_label = flow_label(segment);
+    ip.ttl = way.ttl != 0 ? way.ttl : static_cast<uint8_t>(config_.ip.ip_default_ttl);
+    ip.tos = way.tos;
+    ip.flow_label = flow_label(way, header);
     ip.payload_size = static_cast<uint32_t>(frame.size());
     put_transport_checksum(frame, ip, wire::tcp_checksum_offset, out.offloads.tcp_checksum);
     ++counters_.tcp_out_segs;
@@ -43,18 +42,16 @@ Result<void> Stack::send_raw(const Address& source, const Address& destination,
                              const wire::Segment& header) {
     if (host_.congested()) return error(EAGAIN);
     if (!routes_.find(destination)) return error(ENETUNREACH);
-    Segment segment{source, destination, header};
-    if (!emit(segment, pools_.frame(), nullptr)) return error(ENOBUFS);
+    if (!emit({source, destination}, header, pools_.frame(), nullptr)) return error(ENOBUFS);
     return {};
 }
 
 /// One label for all segments of a tuple, those included that no connection sends.
-uint32_t Stack::flow_label(const Segment& segment) const {
-    if (segment.source.is_v4()) return 0;
-    if (segment.flow_label) return *segment.flow_label;
-    const tcp::FlowKey key{segment.destination, segment.header.destination_port,
-                           segment.header.source_port, 0, 0};
-    return env_.isn.flow_label(key, segment.source);
+uint32_t Stack::flow_label(const Outgoing& way, const wire::Segment& header) const {
+    if (way.source.is_v4()) return 0;
+    if (way.flow_label) return *way.flow_label;
+    const tcp::FlowKey key{way.destination, header.destination_port, header.source_port, 0, 0};
+    return env_.isn.flow_label(key, way.source);
 }
 
 /// `frame` starts at the upper layer's header, its checksum field (at `field`) zero.

@@ -126,14 +126,15 @@ void Stack::close_listener(tcp::Listener& listener) {
     // Every child is reset (attack case 28): nobody will ever serve it.
     while (!listener.half_open.empty()) {
         tcp::HalfOpen& entry = listener.half_open.front();
-        Segment reset{addresses_[entry.key.local].address, entry.key.remote, {}};
-        reset.header.source_port = entry.key.local_port;
-        reset.header.destination_port = entry.key.remote_port;
-        reset.header.seq = entry.iss + 1;
-        reset.header.ack = entry.irs + 1;
-        reset.header.flags = wire::TcpFlags::rst | wire::TcpFlags::ack;
+        wire::Segment reset;
+        reset.source_port = entry.key.local_port;
+        reset.destination_port = entry.key.remote_port;
+        reset.seq = entry.iss + 1;
+        reset.ack = entry.irs + 1;
+        reset.flags = wire::TcpFlags::rst | wire::TcpFlags::ack;
         ++counters_.tcp_out_rsts;
-        emit(reset, pools_.frame(), nullptr);
+        emit({addresses_[entry.key.local].address, entry.key.remote}, reset, pools_.frame(),
+             nullptr);
         remove_half_open(entry);
     }
     while (!listener.accept_queue.empty()) {

@@ -71,7 +71,7 @@ public:
     ~Stack();
 
     // --- the turn
-    void begin_turn(Instant now) { env_.now = now; }
+    void begin_turn(Instant now) { env_.set_time(now); }
     /// Takes every frame of the batch.
     void receive(uint16_t interface, buf::FrameBatch& batch);
     /// A frame that another core has handed over.
@@ -315,21 +315,21 @@ private:
     // egress.cpp: what connections and half-open entries want to send
     void egress_connection(tcp::Connection& c);
     buf::Frame payload_frame(buf::Cursor& cursor, uint32_t& size);
-    bool transmit(tcp::Connection& c, const tcp::TransmitPlan& plan);
+    bool transmit(tcp::Connection& c, tcp::TransmitPlan& plan);
     void answer_half_open(tcp::HalfOpen& entry);
     void after_egress(tcp::Connection& c);
 
     // emit.cpp: headers and the way out
-    struct Segment {  // one segment on its way out
+    struct Outgoing {  // where a segment goes, and what IP says of it
         Address source;
         Address destination;
-        wire::Segment header;
         uint8_t tos = 0;
         uint8_t ttl = 0;  ///< 0: `ip_default_ttl`
         std::optional<uint32_t> flow_label;  ///< none: it follows from the tuple
     };
-    bool emit(Segment& segment, buf::Frame frame, ip::NeighbourRef* cached);
-    uint32_t flow_label(const Segment& segment) const;
+    bool emit(const Outgoing& way, const wire::Segment& header, buf::Frame frame,
+              ip::NeighbourRef* cached);
+    uint32_t flow_label(const Outgoing& way, const wire::Segment& header) const;
     void emit_datagram(wire::Ip ip, buf::Frame frame, const ip::NextHop& hop,
                        ip::Neighbour* neighbour);
     void put_transport_checksum(buf::Frame& frame, const wire::Ip& ip, size_t field, bool offload);

@@ -15,10 +15,13 @@
 
 namespace millrace::tcp {
 
-/// Owned by one core's stack and handed to every function of `lib/tcp`. `now` is set once a turn;
-/// nothing here reads a clock.
+/// Owned by one core's stack and handed to every function of `lib/tcp`. The time is set once a
+/// turn; nothing here reads a clock.
 struct Env {
-    Instant now;
+    Instant now;  ///< written by `set_time` alone
+    // The same in the units of fields: nearly every step asks.
+    uint32_t now_ms = static_cast<uint32_t>(now.ns() / 1'000'000);
+    uint32_t now_s = static_cast<uint32_t>(now.ns() / 1'000'000'000);
     const TcpTunables& tunables;
     observe::Counters& counters;
     time::Wheel& wheel;
@@ -44,11 +47,16 @@ struct Env {
     bool receive_low = false;  ///< receive buffers are short, as of the last housekeeping
     bool payload_low = false;  ///< likewise those that bytes are copied into
 
-    uint32_t ms() const { return static_cast<uint32_t>(now.ns() / 1'000'000); }
+    void set_time(Instant at) {
+        now = at;
+        now_ms = static_cast<uint32_t>(at.ns() / 1'000'000);
+        now_s = static_cast<uint32_t>(at.ns() / 1'000'000'000);
+    }
+    uint32_t ms() const { return now_ms; }
     /// `ms` for a field in which 0 says "never": in the one millisecond where that is the clock's
     /// own value, the one before.
-    uint32_t stamp() const { return ms() != 0 ? ms() : UINT32_MAX; }
-    uint32_t s() const { return static_cast<uint32_t>(now.ns() / 1'000'000'000); }
+    uint32_t stamp() const { return now_ms != 0 ? now_ms : UINT32_MAX; }
+    uint32_t s() const { return now_s; }
 
     void mark_dirty(Connection& c) {
         if (!c.DirtyHook::is_linked()) dirty.push_back(c);

@@ -48,7 +48,8 @@ Checksum& Checksum::add(const void* bytes, size_t size) {
     if (size >= sizeof(Vector)) {
         Vector low{}, high{};  // fewer than 2^31 words: neither overflows
         do {
-            const auto words = load<Vector>(at);
+            Vector words;
+            std::memcpy(&words, at, sizeof(words));
             low += words & 0xffffffff;
             high += words >> 32;
             at += sizeof(Vector);

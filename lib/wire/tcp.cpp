@@ -51,33 +51,14 @@ void parse_option(const uint8_t* at, size_t size, bool on_syn, TcpOptions& out) 
     }
 }
 
-/// Writes option bytes one behind the other.
-class Writer {
-public:
-    explicit Writer(uint8_t* at) : begin_(at), at_(at) {}
-    Writer& byte(uint8_t value) {
-        *at_++ = value;
-        return *this;
-    }
-    Writer& word(uint16_t value) {
-        store16(at_, value);
-        at_ += 2;
-        return *this;
-    }
-    Writer& dword(uint32_t value) {
-        store32(at_, value);
-        at_ += 4;
-        return *this;
-    }
-    size_t pad() {
-        while ((at_ - begin_) % 4 != 0) byte(end_of_list);  // zero padding (MUST-69)
-        return static_cast<size_t>(at_ - begin_);
-    }
+// Options with the padding before them, 4 bytes at a time (RFC 7323 appendix A).
+constexpr uint32_t nop_nop = no_operation << 24 | no_operation << 16;
+constexpr uint32_t padded_timestamps = nop_nop | timestamps << 8 | 10;
 
-private:
-    uint8_t* begin_;
-    uint8_t* at_;
-};
+uint8_t* put(uint8_t* at, uint32_t word) {
+    store32(at, word);
+    return at + 4;
+}
 
 }  // namespace
 
@@ -104,35 +85,30 @@ bool TcpOptions::parse(std::span<const uint8_t> bytes, bool on_syn, TcpOptions& 
     return true;
 }
 
-size_t TcpOptions::emit(uint8_t* at, bool on_syn) const {
-    Writer writer(at);
+/// On a SYN: MSS, SACK-permitted, timestamps, window scale, as Linux has them; NOPs stand in for
+/// what is absent.
+void TcpOptions::emit(uint8_t* at, bool on_syn) const {
+    if (on_syn && mss != 0) at = put(at, maximum_segment_size << 24 | 4 << 16 | mss);
+    constexpr uint32_t permitted = Kind::sack_permitted << 8 | 2;
+    if (has_timestamps) {
+        const bool both = on_syn && sack_permitted;
+        at = put(at, both ? permitted << 16 | (padded_timestamps & 0xffff) : padded_timestamps);
+        at = put(at, ts_value);
+        at = put(at, ts_echo);
+    } else if (on_syn && sack_permitted) {
+        at = put(at, nop_nop | permitted);
+    }
     if (on_syn) {
-        // MSS, SACK-permitted, timestamps, NOP, window scale: Linux's order, two NOPs standing in
-        // for what is absent before timestamps or alone.
-        if (mss != 0) writer.byte(maximum_segment_size).byte(4).word(mss);
-        if (has_timestamps) {
-            if (sack_permitted)
-                writer.byte(Kind::sack_permitted).byte(2);
-            else
-                writer.byte(no_operation).byte(no_operation);
-            writer.byte(timestamps).byte(10).dword(ts_value).dword(ts_echo);
-        } else if (sack_permitted) {
-            writer.byte(no_operation).byte(no_operation).byte(Kind::sack_permitted).byte(2);
-        }
         if (has_window_scale)
-            writer.byte(no_operation).byte(Kind::window_scale).byte(3).byte(window_scale);
-        return writer.pad();
+            put(at, no_operation << 24 | Kind::window_scale << 16 | 3 << 8 | window_scale);
+        return;
     }
-    if (has_timestamps)
-        writer.byte(no_operation).byte(no_operation).byte(timestamps).byte(10)
-            .dword(ts_value).dword(ts_echo);
-    if (sack_count != 0) {
-        writer.byte(no_operation).byte(no_operation);
-        writer.byte(Kind::sack).byte(static_cast<uint8_t>(2 + 8 * sack_count));
-        for (size_t i = 0; i < sack_count; ++i)
-            writer.dword(sack[i].begin.value()).dword(sack[i].end.value());
+    if (sack_count == 0) return;
+    at = put(at, nop_nop | Kind::sack << 8 | static_cast<uint32_t>(2 + 8 * sack_count));
+    for (size_t i = 0; i < sack_count; ++i) {
+        at = put(at, sack[i].begin.value());
+        at = put(at, sack[i].end.value());
     }
-    return writer.pad();
 }
 
 std::expected<Segment, TcpError> Segment::parse(std::span<const uint8_t> bytes, size_t size) {
@@ -158,7 +134,8 @@ std::expected<Segment, TcpError> Segment::parse(std::span<const uint8_t> bytes, 
 }
 
 size_t Segment::emit(uint8_t* at) const {
-    const size_t size = min_header_size + options.emit(at + min_header_size, syn());
+    const size_t size = emitted_size();
+    options.emit(at + min_header_size, syn());
     store16(at, source_port);
     store16(at + 2, destination_port);
     store32(at + 4, seq.value());

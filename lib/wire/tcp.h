@@ -47,8 +47,16 @@ struct TcpOptions {
     /// Parses what stands between the fixed header and the payload. False where an option's length
     /// is illegal (RFC 9293 MUST-7). Options that belong on a SYN are ignored elsewhere.
     static bool parse(std::span<const uint8_t> bytes, bool on_syn, TcpOptions& out);
-    /// Writes the options in Linux's order, padded to a multiple of 4; answers the size.
-    size_t emit(uint8_t* at, bool on_syn) const;
+    /// Bytes that `emit` writes.
+    size_t size(bool on_syn) const {
+        const size_t for_sack = sack_count != 0 ? 4 + 8 * size_t{sack_count} : 0;
+        if (!on_syn) return (has_timestamps ? timestamps_size : 0) + for_sack;
+        return (mss != 0 ? 4 : 0) +
+               (has_timestamps ? timestamps_size : sack_permitted ? 4 : 0) +
+               (has_window_scale ? 4 : 0);
+    }
+    /// Writes the options in Linux's order, `size` bytes, a multiple of 4.
+    void emit(uint8_t* at, bool on_syn) const;
 };
 
 /// Why a TCP header was refused; each has a drop counter of its own.
@@ -88,6 +96,8 @@ struct Segment {
 
     /// `bytes` covers the header and its options (or all there is); `size` is the IP payload's.
     static std::expected<Segment, TcpError> parse(std::span<const uint8_t> bytes, size_t size);
+    /// Bytes that `emit` writes.
+    size_t emitted_size() const { return min_header_size + options.size(syn()); }
     /// Writes header and options, checksum zero; answers the header's size.
     size_t emit(uint8_t* at) const;
 };

@@ -22,10 +22,10 @@ void HttpSession::start(Connection connection, TlsContext* tls) {
     parser_.data = this;
     target_.clear();
     pending_.clear();
-    header_size_ = body_size_ = file_offset_ = drained_ = 0;
+    head_size_ = body_size_ = file_offset_ = drained_ = 0;
     delivered_ = 0;
     refused_ = 0;
-    request_ready_ = close_after_ = draining_ = handshake_counted_ = false;
+    request_ready_ = head_complete_ = close_after_ = draining_ = handshake_counted_ = false;
     file_.reset();
     progress_ = server_.stack_.now();
     watch();
@@ -96,6 +96,8 @@ void HttpSession::parse(std::span<const std::byte> bytes) {
         llhttp_resume_after_upgrade(&parser_);
     } else if (status != HPE_OK) {
         refuse(refused_ != 0 ? refused_ : 400);
+    } else if (!head_complete_ && (head_size_ += parsed) > head_max) {
+        refuse(431);
     }
     channel_.used(parsed);
 }
@@ -119,13 +121,15 @@ void HttpSession::answer() {
     const bool get = parser_.method == HTTP_GET;
     if (!get && parser_.method != HTTP_HEAD) {
         answer_with(405, nullptr, "Allow: GET, HEAD\r\n");
+    } else if (target_ == "/body") {
+        answer_with(200, server_.body_, {});
     } else {
-        auto file = target_ == "/body" ? server_.body_ : server_.files_.find(target_);
-        const int status = file != nullptr ? 200 : 404;
-        answer_with(status, std::move(file), {});
+        const auto file = server_.files_.find(target_);
+        answer_with(file != nullptr ? 200 : 404, file, {});
     }
     target_.clear();
-    header_size_ = body_size_ = 0;
+    head_size_ = body_size_ = 0;
+    head_complete_ = false;
 }
 
 void HttpSession::refuse(int status) {
@@ -143,7 +147,7 @@ void HttpSession::drain() {
     if (channel_.connection().at_end() || drained_ > drain_max) finish();
 }
 
-void HttpSession::answer_with(int status, std::shared_ptr<const MappedFile> body,
+void HttpSession::answer_with(int status, const std::shared_ptr<const MappedFile>& body,
                               std::string_view extra) {
     HttpCounters& counters = server_.counters_;
     ++counters.requests;
@@ -166,7 +170,7 @@ void HttpSession::answer_with(int status, std::shared_ptr<const MappedFile> body
         const auto memory = body->region.memory();
         pending_.append(reinterpret_cast<const char*>(memory.data()), memory.size());
     } else {
-        file_ = std::move(body);
+        file_ = body;
         file_offset_ = 0;
     }
 }
@@ -275,12 +279,9 @@ int HttpSession::on_url(llhttp_t* parser, const char* at, size_t size) {
     return 0;
 }
 
-int HttpSession::on_header(llhttp_t* parser, const char*, size_t size) {
-    auto& session = *static_cast<HttpSession*>(parser->data);
-    session.header_size_ += size;
-    if (session.header_size_ <= header_max) return 0;
-    session.refused_ = 431;
-    return -1;
+int HttpSession::on_headers_complete(llhttp_t* parser) {
+    static_cast<HttpSession*>(parser->data)->head_complete_ = true;
+    return 0;
 }
 
 int HttpSession::on_body(llhttp_t* parser, const char*, size_t size) {
@@ -303,8 +304,7 @@ const llhttp_settings_t& HttpSession::settings() {
         llhttp_settings_t s;
         llhttp_settings_init(&s);
         s.on_url = on_url;
-        s.on_header_field = on_header;
-        s.on_header_value = on_header;
+        s.on_headers_complete = on_headers_complete;
         s.on_body = on_body;
         s.on_message_complete = on_complete;
         return s;

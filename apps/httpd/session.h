@@ -15,7 +15,7 @@ namespace millrace::apps {
 class HttpSession final : public ConnectionHandler {
 public:
     static constexpr size_t target_max = 8192;
-    static constexpr size_t header_max = 16384;
+    static constexpr size_t head_max = 16384;  ///< and the last piece of what has come
     static constexpr size_t body_max = 1 << 20;
     static constexpr size_t drain_max = 4 << 20;
 
@@ -37,7 +37,8 @@ private:
     bool send_file_copied();
     bool sent(const Result<size_t>& sent);
     void answer();
-    void answer_with(int status, std::shared_ptr<const MappedFile> body, std::string_view extra);
+    void answer_with(int status, const std::shared_ptr<const MappedFile>& body,
+                     std::string_view extra);
     void refuse(int status);
     void drain();
     void finish();
@@ -50,7 +51,7 @@ private:
 
     // llhttp's callbacks
     static int on_url(llhttp_t* parser, const char* at, size_t size);
-    static int on_header(llhttp_t* parser, const char* at, size_t size);
+    static int on_headers_complete(llhttp_t* parser);
     static int on_body(llhttp_t* parser, const char* at, size_t size);
     static int on_complete(llhttp_t* parser);
     static const llhttp_settings_t& settings();
@@ -59,7 +60,8 @@ private:
     Channel channel_;
     llhttp_t parser_{};
     std::string target_;
-    size_t header_size_ = 0;
+    size_t head_size_ = 0;          ///< of the request's head, but for the piece that ends it
+    bool head_complete_ = false;
     size_t body_size_ = 0;
     int refused_ = 0;               ///< status with which parsing was stopped
     bool request_ready_ = false;    ///< a whole request waits for its answer

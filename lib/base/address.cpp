@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include <bit>
 #include <charconv>
 
 #include <fmt/format.h>
@@ -61,15 +62,18 @@ Result<Prefix> Prefix::parse(std::string_view text) {
 }
 
 bool Prefix::contains(const Address& other) const {
-    if (address.family() != other.family()) return false;
-    const uint8_t* a = address.wire();
-    const uint8_t* b = other.wire();
-    const size_t whole = length / 8;
-    if (std::memcmp(a, b, whole) != 0) return false;
-    const unsigned rest = length % 8;
-    if (rest == 0) return true;
-    const auto mask = static_cast<uint8_t>(0xff << (8 - rest));
-    return ((a[whole] ^ b[whole]) & mask) == 0;
+    const bool v4 = address.is_v4();
+    if (v4 != other.is_v4()) return false;
+    using Halves = std::array<uint64_t, 2>;
+    const auto a = std::bit_cast<Halves>(address.bytes());
+    const auto b = std::bit_cast<Halves>(other.bytes());
+    // What differs, the network's first bit highest.
+    const uint64_t high = std::byteswap(a[0] ^ b[0]);
+    const uint64_t low = std::byteswap(a[1] ^ b[1]);
+    const unsigned bits = v4 ? 96U + length : length;
+    if (bits == 0) return true;
+    if (bits <= 64) return high >> (64 - bits) == 0;
+    return high == 0 && low >> (128 - bits) == 0;
 }
 
 Address Prefix::broadcast() const {

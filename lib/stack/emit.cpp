@@ -23,7 +23,9 @@ bool Stack::emit(const Outgoing& way, const wire::Segment& header, buf::Frame fr
         counters_.drop(Drop::no_route);
         return true;  // as if it had been lost: there is nothing to wait for
     }
-    header.emit(frame.push(header.emitted_size()));
+    const size_t header_size = header.emitted_size();
+    wire::Checksum sum;
+    header.emit(frame.push(header_size), sum);
     wire::Ip ip;
     ip.source = way.source;
     ip.destination = way.destination;
@@ -32,7 +34,8 @@ bool Stack::emit(const Outgoing& way, const wire::Segment& header, buf::Frame fr
     ip.tos = way.tos;
     ip.flow_label = flow_label(way, header);
     ip.payload_size = static_cast<uint32_t>(frame.size());
-    put_transport_checksum(frame, ip, wire::tcp_checksum_offset, out.offloads.tcp_checksum);
+    put_transport_checksum(frame, ip, wire::tcp_checksum_offset, out.offloads.tcp_checksum,
+                           header_size, sum);
     ++counters_.tcp_out_segs;
     emit_datagram(ip, std::move(frame), hop, neighbour);
     return true;
@@ -54,21 +57,24 @@ uint32_t Stack::flow_label(const Outgoing& way, const wire::Segment& header) con
     return env_.isn.flow_label(key, way.source);
 }
 
-/// `frame` starts at the upper layer's header, its checksum field (at `field`) zero.
+/// `frame` starts at the upper layer's header, its checksum field (at `field`) zero; the first
+/// `summed` bytes, an even number, are in `sum` already.
 void Stack::put_transport_checksum(buf::Frame& frame, const wire::Ip& ip, size_t field,
-                                   bool offload) {
-    wire::Checksum sum;
+                                   bool offload, size_t summed, wire::Checksum sum) {
+    wire::Checksum pseudo;
     if (ip.protocol != wire::Protocol::icmp && ip.protocol != wire::Protocol::igmp)
-        sum.add_pseudo_header(ip.source, ip.destination, static_cast<uint8_t>(ip.protocol),
-                              ip.payload_size);
+        pseudo.add_pseudo_header(ip.source, ip.destination, static_cast<uint8_t>(ip.protocol),
+                                 ip.payload_size);
     if (offload) {  // the port goes on from the pseudo-header's sum
-        const uint16_t start = sum.folded();
+        const uint16_t start = pseudo.folded();
         std::memcpy(frame.head().data() + field, &start, sizeof(start));
         return;
     }
-    frame.for_each_piece(0, frame.size(), [&](size_t at, const uint8_t* data, size_t size) {
-        sum.add_at(at, data, size);
-    });
+    sum.add(pseudo);
+    frame.for_each_piece(summed, frame.size() - summed,
+                         [&](size_t at, const uint8_t* data, size_t size) {
+                             sum.add_at(at, data, size);
+                         });
     uint16_t checksum = sum.finish();
     // RFC 768: a sum of 0 goes as its other form, since 0 says that there is none.
     if (checksum == 0 && ip.protocol == wire::Protocol::udp) checksum = 0xffff;

@@ -212,7 +212,7 @@ bool Stack::run_application(Application& application) {
         listener.accept_event = false;
         application.on_acceptable(listener);
     }
-    run_datagram_events(application);
+    if (!udp_env_.ready.empty()) run_datagram_events(application);
     // What becomes ready in here waits for the next turn, so that this one ends.
     tcp::ReadyList ready;
     ready.swap(env_.ready);

@@ -332,7 +332,8 @@ private:
     uint32_t flow_label(const Outgoing& way, const wire::Segment& header) const;
     void emit_datagram(wire::Ip ip, buf::Frame frame, const ip::NextHop& hop,
                        ip::Neighbour* neighbour);
-    void put_transport_checksum(buf::Frame& frame, const wire::Ip& ip, size_t field, bool offload);
+    void put_transport_checksum(buf::Frame& frame, const wire::Ip& ip, size_t field, bool offload,
+                                size_t summed = 0, wire::Checksum sum = {});
     ip::Neighbour* next_hop(const Address& destination, ip::NeighbourRef* cached,
                             ip::NextHop& hop);
     void put_ethernet(buf::Frame& frame, const ip::Interface& out, wire::EtherType type,

@@ -273,7 +273,8 @@ congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& wor
     ack.selective_acks = c.sack;
     ack.loss = work.loss;
     ack.in_recovery = in_reduction(c) || c.recovery == Recovery::loss;
-    if (work.has_newest) {
+    // BBR alone has a model to feed.
+    if (work.has_newest && c.sending->control.controls_recovery()) {
         const RateStamp& stamp = work.newest;
         ack.rate.prior_delivered = stamp.delivered;
         ack.rate.delivered = static_cast<uint32_t>(c.delivered - stamp.delivered);

@@ -16,6 +16,12 @@ class Checksum {
 public:
     constexpr Checksum() = default;
 
+    /// Adds a word of the bytes as it stands in memory, at an even offset.
+    Checksum& add_word(uint64_t word) {
+        sum_ += word;
+        sum_ += sum_ < word ? 1 : 0;  // end-around carry
+        return *this;
+    }
     /// Adds bytes that start at an even offset of what is summed.
     Checksum& add(const void* bytes, size_t size);
     /// The same of so many, a multiple of 4: headers, without a loop that must find its end.
@@ -30,7 +36,7 @@ public:
     }
     /// Adds bytes that start at offset `offset` of what is summed, which may be odd.
     Checksum& add_at(size_t offset, const void* bytes, size_t size);
-    Checksum& add(const Checksum& other) { return add_word(other.folded()); }
+    Checksum& add(const Checksum& other) { return add_word(other.sum_); }
     /// The pseudo-header of RFC 9293 section 3.1 and RFC 8200 section 8.1; `length` is that of the
     /// upper layer's header and payload, in bytes.
     Checksum& add_pseudo_header(const Address& source, const Address& destination,
@@ -56,11 +62,6 @@ public:
     }
 
 private:
-    Checksum& add_word(uint64_t word) {
-        sum_ += word;
-        sum_ += sum_ < word ? 1 : 0;  // end-around carry
-        return *this;
-    }
     uint64_t sum_ = 0;
 };
 

@@ -116,27 +116,30 @@ std::expected<Ip, IpError> Ip::parse_v6(std::span<const uint8_t> bytes, size_t f
     return ip;
 }
 
-void Ip::emit(uint8_t* at, bool with_checksum) const {
-    if (source.is_v4()) {
-        at[0] = 0x45;
-        at[1] = tos;
-        store16(at + 2, static_cast<uint16_t>(v4_size + payload_size));
-        store16(at + 4, static_cast<uint16_t>(identification));
-        const auto flags = static_cast<uint16_t>((dont_fragment ? flag_dont_fragment : 0) |
-                                                 (more_fragments ? flag_more_fragments : 0) |
-                                                 (fragment_offset / 8));
-        store16(at + 6, flags);
-        at[8] = ttl;
-        at[9] = static_cast<uint8_t>(protocol);
-        std::memset(at + 10, 0, 2);
-        std::memcpy(at + 12, source.wire(), 4);
-        std::memcpy(at + 16, destination.wire(), 4);
-        if (with_checksum) {
-            const uint16_t checksum = Checksum().add_fixed<v4_size>(at).finish();
-            std::memcpy(at + 10, &checksum, 2);
-        }
-        return;
-    }
+/// Word by word, and summed as it is written: to read it back at once would wait for the stores.
+void Ip::emit_v4(uint8_t* at, bool with_checksum) const {
+    const uint32_t flags = (dont_fragment ? flag_dont_fragment : 0) |
+                           (more_fragments ? flag_more_fragments : 0) | fragment_offset / 8;
+    const uint32_t first = 0x45000000U | uint32_t{tos} << 16 |
+                           ((v4_size + payload_size) & 0xffff);
+    const uint32_t second = (identification & 0xffff) << 16 | flags;
+    const uint32_t third = uint32_t{ttl} << 24 | uint32_t{static_cast<uint8_t>(protocol)} << 16;
+    uint32_t from;
+    uint32_t to;
+    std::memcpy(&from, source.wire(), 4);
+    std::memcpy(&to, destination.wire(), 4);
+    Checksum sum;
+    for (const uint32_t word : {first, second, third}) sum.add_word(std::byteswap(word));
+    sum.add_word(from).add_word(to);
+    const uint16_t checksum = with_checksum ? std::byteswap(sum.finish()) : uint16_t{0};
+    store32(at, first);
+    store32(at + 4, second);
+    store32(at + 8, third | checksum);
+    std::memcpy(at + 12, &from, 4);
+    std::memcpy(at + 16, &to, 4);
+}
+
+void Ip::emit_v6(uint8_t* at) const {
     store32(at, 0x60000000U | static_cast<uint32_t>(tos) << 20 | flow_label);
     store16(at + 4, static_cast<uint16_t>(payload_size));
     at[6] = is_fragment() ? v6_fragment : static_cast<uint8_t>(protocol);

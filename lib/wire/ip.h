@@ -71,7 +71,12 @@ struct Ip {
     /// Writes `size_for(family)` bytes from addresses, protocol, ttl, tos, payload_size,
     /// identification, flow_label and the fragment fields. In an IPv6 fragment, what follows is its
     /// fragment header. The IPv4 checksum is left zero where hardware fills it in.
-    void emit(uint8_t* at, bool with_checksum) const;
+    void emit(uint8_t* at, bool with_checksum) const {
+        if (source.is_v4())
+            emit_v4(at, with_checksum);
+        else
+            emit_v6(at);
+    }
     /// IPv6: writes the `fragment_header_size` bytes that `payload_size` includes, from protocol,
     /// identification and the fragment fields.
     void emit_fragment_header(uint8_t* at) const;
@@ -79,6 +84,8 @@ struct Ip {
     void emit_v4_with_options(uint8_t* at, size_t options_size) const;
 
 private:
+    void emit_v4(uint8_t* at, bool with_checksum) const;
+    void emit_v6(uint8_t* at) const;
     static std::expected<Ip, IpError> parse_v4(std::span<const uint8_t> bytes, size_t frame_size,
                                                bool verify_checksum);
     static std::expected<Ip, IpError> parse_v6(std::span<const uint8_t> bytes, size_t frame_size);

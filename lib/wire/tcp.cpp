@@ -55,10 +55,21 @@ void parse_option(const uint8_t* at, size_t size, bool on_syn, TcpOptions& out) 
 constexpr uint32_t nop_nop = no_operation << 24 | no_operation << 16;
 constexpr uint32_t padded_timestamps = nop_nop | timestamps << 8 | 10;
 
-uint8_t* put(uint8_t* at, uint32_t word) {
-    store32(at, word);
-    return at + 4;
-}
+/// Writes words one behind the other, and sums them.
+class Writer {
+public:
+    Writer(uint8_t* at, Checksum& sum) : at_(at), sum_(sum) {}
+    Writer& put(uint32_t word) {
+        store32(at_, word);
+        sum_.add_word(std::byteswap(word));
+        at_ += 4;
+        return *this;
+    }
+
+private:
+    uint8_t* at_;
+    Checksum& sum_;
+};
 
 }  // namespace
 
@@ -87,28 +98,26 @@ bool TcpOptions::parse(std::span<const uint8_t> bytes, bool on_syn, TcpOptions& 
 
 /// On a SYN: MSS, SACK-permitted, timestamps, window scale, as Linux has them; NOPs stand in for
 /// what is absent.
-void TcpOptions::emit(uint8_t* at, bool on_syn) const {
-    if (on_syn && mss != 0) at = put(at, maximum_segment_size << 24 | 4 << 16 | mss);
+void TcpOptions::emit(uint8_t* at, bool on_syn, Checksum& sum) const {
+    Writer writer(at, sum);
+    if (on_syn && mss != 0) writer.put(maximum_segment_size << 24 | 4 << 16 | mss);
     constexpr uint32_t permitted = Kind::sack_permitted << 8 | 2;
     if (has_timestamps) {
         const bool both = on_syn && sack_permitted;
-        at = put(at, both ? permitted << 16 | (padded_timestamps & 0xffff) : padded_timestamps);
-        at = put(at, ts_value);
-        at = put(at, ts_echo);
+        writer.put(both ? permitted << 16 | (padded_timestamps & 0xffff) : padded_timestamps);
+        writer.put(ts_value).put(ts_echo);
     } else if (on_syn && sack_permitted) {
-        at = put(at, nop_nop | permitted);
+        writer.put(nop_nop | permitted);
     }
     if (on_syn) {
         if (has_window_scale)
-            put(at, no_operation << 24 | Kind::window_scale << 16 | 3 << 8 | window_scale);
+            writer.put(no_operation << 24 | Kind::window_scale << 16 | 3 << 8 | window_scale);
         return;
     }
     if (sack_count == 0) return;
-    at = put(at, nop_nop | Kind::sack << 8 | static_cast<uint32_t>(2 + 8 * sack_count));
-    for (size_t i = 0; i < sack_count; ++i) {
-        at = put(at, sack[i].begin.value());
-        at = put(at, sack[i].end.value());
-    }
+    writer.put(nop_nop | Kind::sack << 8 | static_cast<uint32_t>(2 + 8 * sack_count));
+    for (size_t i = 0; i < sack_count; ++i)
+        writer.put(sack[i].begin.value()).put(sack[i].end.value());
 }
 
 std::expected<Segment, TcpError> Segment::parse(std::span<const uint8_t> bytes, size_t size) {
@@ -133,18 +142,15 @@ std::expected<Segment, TcpError> Segment::parse(std::span<const uint8_t> bytes, 
     return segment;
 }
 
-size_t Segment::emit(uint8_t* at) const {
+size_t Segment::emit(uint8_t* at, Checksum& sum) const {
     const size_t size = emitted_size();
-    options.emit(at + min_header_size, syn());
-    store16(at, source_port);
-    store16(at + 2, destination_port);
-    store32(at + 4, seq.value());
-    store32(at + 8, ack.value());
-    at[12] = static_cast<uint8_t>(size / 4 << 4);
-    at[13] = flags;
-    store16(at + 14, window);
-    store16(at + 16, 0);
-    store16(at + 18, urgent);
+    Writer(at, sum)
+        .put(uint32_t{source_port} << 16 | destination_port)
+        .put(seq.value())
+        .put(ack.value())
+        .put(static_cast<uint32_t>(size / 4) << 28 | uint32_t{flags} << 16 | window)
+        .put(urgent);
+    options.emit(at + min_header_size, syn(), sum);
     return size;
 }
 

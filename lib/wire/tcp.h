@@ -7,6 +7,7 @@
 
 #include "base/seq.h"
 #include "wire/bytes.h"
+#include "wire/checksum.h"
 
 namespace millrace::wire {
 
@@ -55,8 +56,8 @@ struct TcpOptions {
                (has_timestamps ? timestamps_size : sack_permitted ? 4 : 0) +
                (has_window_scale ? 4 : 0);
     }
-    /// Writes the options in Linux's order, `size` bytes, a multiple of 4.
-    void emit(uint8_t* at, bool on_syn) const;
+    /// Writes the options in Linux's order, `size` bytes, a multiple of 4, and adds them to `sum`.
+    void emit(uint8_t* at, bool on_syn, Checksum& sum) const;
 };
 
 /// Why a TCP header was refused; each has a drop counter of its own.
@@ -98,8 +99,13 @@ struct Segment {
     static std::expected<Segment, TcpError> parse(std::span<const uint8_t> bytes, size_t size);
     /// Bytes that `emit` writes.
     size_t emitted_size() const { return min_header_size + options.size(syn()); }
-    /// Writes header and options, checksum zero; answers the header's size.
-    size_t emit(uint8_t* at) const;
+    /// Writes header and options, checksum zero; answers the header's size. What was written is
+    /// added to `sum`: to read it back at once would wait for the stores.
+    size_t emit(uint8_t* at, Checksum& sum) const;
+    size_t emit(uint8_t* at) const {
+        Checksum unused;
+        return emit(at, unused);
+    }
 };
 
 constexpr size_t tcp_checksum_offset = 16;

@@ -8,6 +8,7 @@ import tempfile
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests",
                              "interop"))
 from host import Programs, nginx_config, run  # noqa: E402
+from links import memif_http_cps, memif_http_rps  # noqa: E402
 
 SERVER, CLIENT = 0, 1  # processors
 CONNECTIONS = 64
@@ -76,14 +77,29 @@ class Nginx(Programs):
             run("ip", "netns", "del", namespace, check=False)
         run("ip", "link", "del", self.ours_end, check=False)
 
-    def wrk(self, path, seconds):
-        """Requests a second of wrk's one thread."""
+    def wrk(self, path, seconds, connections=CONNECTIONS, header="Accept-Encoding: gzip"):
+        """What wrk's one thread says it got: requests a second, and in all."""
         said = run("ip", "netns", "exec", self.clients, "taskset", "-c", str(CLIENT), "wrk", "-t1",
-                   f"-c{CONNECTIONS}", f"-d{seconds}s", "-H", "Accept-Encoding: gzip",
+                   f"-c{connections}", f"-d{seconds}s", "-H", header,
                    f"http://10.80.0.1{path}").stdout
         if "Non-2xx" in said or "Socket errors" in said:
             raise SystemExit(f"wrk: {said}")
-        return float(re.search(r"Requests/sec: +([\d.]+)", said)[1])
+        return (float(re.search(r"Requests/sec: +([\d.]+)", said)[1]),
+                int(re.search(r"(\d+) requests in", said)[1]))
+
+    def receive_on_its_own_processor(self):
+        """What comes from wrk costs the server's processor, not wrk's."""
+        run("ip", "netns", "exec", self.name, "sh", "-c",
+            f"echo {1 << SERVER:x} > /sys/class/net/mrb0/queues/rx-0/rps_cpus")
+
+    @staticmethod
+    def seconds_used():
+        """Of its processor, on which nothing else runs: by nginx, and by the kernel's interrupts
+        for what arrives. Not from the process's own times: they may count interrupts, too."""
+        with open("/proc/stat") as file:
+            row = next(r for r in file.read().split("\n") if r.startswith(f"cpu{SERVER} "))
+        user, nice, system, _, _, hard, soft = map(int, row.split()[1:8])
+        return (user + nice + system + hard + soft) / os.sysconf("SC_CLK_TCK")
 
     def ours(self, build, path, seconds):
         """Requests a second of our generator's one core, by the kernel's packet sockets."""
@@ -107,9 +123,43 @@ def wrk_ratio(build, quick):
     runs, seconds = (1, 2) if quick else (5, 5)
     with tempfile.TemporaryDirectory() as folder, Nginx(folder) as nginx:
         for path in (SQUEEZED, SMALL):
-            rates = [(nginx.wrk(path, seconds), nginx.ours(build, path, seconds))
+            rates = [(nginx.wrk(path, seconds)[0], nginx.ours(build, path, seconds))
                      for _ in range(runs)]
             name = "wrk_ratio." + path[1:]
             yield f"{name}_wrk", "req/s", [theirs for theirs, _ in rates]
             yield f"{name}_ours", "req/s", [ours for _, ours in rates]
             yield f"{name}_ours_to_wrk", "ratio", [ours / theirs for theirs, ours in rates]
+
+
+def cycles_a_second():
+    with open("/proc/cpuinfo") as file:
+        return float(re.search(r"^cpu MHz\s*: ([\d.]+)", file.read(), re.MULTILINE)[1]) * 1e6
+
+
+def kernel_http(name, connections, header, ours, build, quick):
+    """nginx and the kernel's TCP, wrk on the other processor; and ours over memif, in turn. What is
+    compared is what a request costs the server's processor, whatever the clients can do."""
+    theirs, rates, mine, clock = [], [], [], cycles_a_second()
+    with tempfile.TemporaryDirectory() as folder, Nginx(folder) as nginx:
+        nginx.receive_on_its_own_processor()
+        for _ in range(1 if quick else 5):
+            before = nginx.seconds_used()
+            rate, requests = nginx.wrk(SMALL, 2 if quick else 3, connections, header)
+            theirs.append((nginx.seconds_used() - before) * clock / requests)
+            rates.append(rate)
+            figures = {figure: values for figure, _, values in ours(build, True)}
+            mine.append(next(v[0] for figure, v in figures.items() if figure.endswith(".cycles")))
+    yield f"{name}.rate", "a second", rates
+    yield f"{name}.cycles", "cycles", theirs
+    yield f"{name}.cycles_of_ours", "cycles", mine
+    yield f"{name}.ratio", "times", [k / o for k, o in zip(theirs, mine)]
+
+
+def kernel_http_rps(build, quick):
+    yield from kernel_http("kernel_http_rps", 1000, "Accept: text/html", memif_http_rps, build,
+                           quick)
+
+
+def kernel_http_cps(build, quick):
+    yield from kernel_http("kernel_http_cps", 512, "Connection: close", memif_http_cps, build,
+                           quick)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from connections import idle_10m, syn_flood, time_wait_3m
-from kernel import wrk_ratio
+from kernel import kernel_http_cps, kernel_http_rps, wrk_ratio
 from links import (memif_bulk, memif_http_cps, memif_http_rps, ring_bulk_1flow, ring_bulk_64flows,
                    ring_echo_rtt, ring_http_cps, ring_http_rps)
 from load import load_capacity, ring_http_latency
@@ -23,6 +23,8 @@ BENCHMARKS = {
     "micro": (micro, "Google Benchmark: nanoseconds of single operations"),
     "instructions": (instructions, "the same operations under callgrind: instructions"),
     "idle_10m": (idle_10m, "ten million idle connections: memory, and requests among them"),
+    "kernel_http_cps": (kernel_http_cps, "short connections to nginx on the kernel's TCP, and ours"),
+    "kernel_http_rps": (kernel_http_rps, "requests to nginx on the kernel's TCP, and ours"),
     "load_capacity": (load_capacity, "what the load generator can do: requests, connections"),
     "memif_bulk": (memif_bulk, "bytes over memif, one flow and 64, MTU 1500"),
     "memif_http_cps": (memif_http_cps, "connections with a request each, over memif"),

@@ -16,6 +16,7 @@ from links import (memif_bulk, memif_http_cps, memif_http_rps, ring_bulk_1flow, 
                    ring_echo_rtt, ring_http_cps, ring_http_rps)
 from load import load_capacity, ring_http_latency
 from micro import instructions, micro
+from raw import raw_memif, raw_ring
 
 # Each is called with the build directory and whether a quick look will do; it yields
 # (figure, unit, values), the figure named after its benchmark.
@@ -29,6 +30,8 @@ BENCHMARKS = {
     "memif_bulk": (memif_bulk, "bytes over memif, one flow and 64, MTU 1500"),
     "memif_http_cps": (memif_http_cps, "connections with a request each, over memif"),
     "memif_http_rps": (memif_http_rps, "requests on a thousand kept connections, over memif"),
+    "raw_memif": (raw_memif, "memif with no stack: pairs of frames, and bytes one way"),
+    "raw_ring": (raw_ring, "the embedded link with no stack, likewise"),
     "ring_bulk_1flow": (ring_bulk_1flow, "bytes of one flow over the embedded link, two MTUs"),
     "ring_bulk_64flows": (ring_bulk_64flows, "bytes of 64 flows over the embedded link"),
     "ring_echo_rtt": (ring_echo_rtt, "the round trip of 64 bytes, one at a time"),

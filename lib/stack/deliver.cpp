@@ -26,6 +26,7 @@ void prefetch_rest(const tcp::Flow& flow) {
 void Stack::receive(uint16_t interface, buf::FrameBatch& batch) {
     const size_t count = batch.size();
     counters_.frames_in += count;
+    batch.prefetch();
     for (size_t i = 0; i < count; ++i) {
         burst_[i].settled = false;
         classifier_.classify(interface, batch.take(i), burst_[i]);

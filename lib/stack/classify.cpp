@@ -111,20 +111,21 @@ void Classifier::classify_ip(Classified& out) const {
     const Headers headers(out.frame);
     const HardwareChecksum hardware = out.frame.ip_checksum();
     if (hardware == HardwareChecksum::bad) return drop(out, Drop::ip_bad_checksum);
-    const auto ip = wire::Ip::parse(headers.from(out.ip_at), out.frame.size() - out.ip_at,
-                                    hardware == HardwareChecksum::unknown);
-    if (!ip) return drop(out, reason_of(ip.error()));
-    out.ip = *ip;
-    count_ecn(counters_, ip->tos);
-    out.upper_at = static_cast<uint16_t>(out.ip_at + ip->header_size);
+    if (const auto wrong = wire::Ip::parse_into(out.ip, headers.from(out.ip_at),
+                                                out.frame.size() - out.ip_at,
+                                                hardware == HardwareChecksum::unknown))
+        return drop(out, reason_of(*wrong));
+    const wire::Ip& ip = out.ip;
+    count_ecn(counters_, ip.tos);
+    out.upper_at = static_cast<uint16_t>(out.ip_at + ip.header_size);
     if (!check_addresses(out)) return;
     // Ethernet pads short frames; what follows the datagram is not part of it.
-    out.frame.trim_to(out.upper_at + ip->payload_size);
-    if (ip->is_fragment()) {
+    out.frame.trim_to(out.upper_at + ip.payload_size);
+    if (ip.is_fragment()) {
         out.kind = Kind::fragment;
         return;
     }
-    switch (ip->protocol) {
+    switch (ip.protocol) {
         case wire::Protocol::tcp: return classify_tcp(out, headers.from(out.upper_at));
         case wire::Protocol::udp: return classify_udp(out, headers.from(out.upper_at));
         case wire::Protocol::igmp: return classify_igmp(out);
@@ -214,15 +215,15 @@ void Classifier::classify_tcp(Classified& out, std::span<const uint8_t> bytes) c
     if (out.to_group || out.link_group)
         return drop(out, Drop::tcp_broadcast);
     const auto visible = bytes.first(std::min<size_t>(bytes.size(), out.ip.payload_size));
-    const auto segment = wire::Segment::parse(visible, out.ip.payload_size);
-    if (!segment) return drop(out, reason_of(segment.error()));
+    if (const auto wrong =
+            wire::Segment::parse_into(out.segment, visible, out.ip.payload_size))
+        return drop(out, reason_of(*wrong));
     if (!transport_checksum_ok(out)) return drop(out, Drop::tcp_bad_checksum);
-    out.segment = *segment;
     if (impossible_flags(out.segment)) return drop(out, Drop::tcp_bad_flags);
     out.segment.ecn = out.ip.tos & 3;
     out.segment.dscp = out.ip.tos >> 2;
-    out.payload_at = static_cast<uint16_t>(out.upper_at + segment->header_size);
-    set_key(out, 0, segment->source_port, segment->destination_port);
+    out.payload_at = static_cast<uint16_t>(out.upper_at + out.segment.header_size);
+    set_key(out, 0, out.segment.source_port, out.segment.destination_port);
     out.kind = Kind::tcp;
 }
 

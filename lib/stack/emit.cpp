@@ -109,7 +109,7 @@ wire::MacAddress Stack::group_mac(const Address& group) {
 
 /// `frame` starts at the upper layer's header; of an IPv6 fragment, at its fragment header. No
 /// `neighbour`: it goes to a group, or to ourselves.
-void Stack::emit_datagram(wire::Ip ip, buf::Frame frame, const ip::NextHop& hop,
+void Stack::emit_datagram(const wire::Ip& ip, buf::Frame frame, const ip::NextHop& hop,
                           ip::Neighbour* neighbour) {
     const ip::Interface& out = interfaces_[hop.interface];
     const bool v4 = ip.source.is_v4();

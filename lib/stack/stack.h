@@ -330,7 +330,7 @@ private:
     bool emit(const Outgoing& way, const wire::Segment& header, buf::Frame frame,
               ip::NeighbourRef* cached);
     uint32_t flow_label(const Outgoing& way, const wire::Segment& header) const;
-    void emit_datagram(wire::Ip ip, buf::Frame frame, const ip::NextHop& hop,
+    void emit_datagram(const wire::Ip& ip, buf::Frame frame, const ip::NextHop& hop,
                        ip::Neighbour* neighbour);
     void put_transport_checksum(buf::Frame& frame, const wire::Ip& ip, size_t field, bool offload,
                                 size_t summed = 0, wire::Checksum sum = {});

@@ -21,31 +21,31 @@ constexpr uint16_t mask_fragment_offset = 0x1fff;
 
 }  // namespace
 
-std::expected<Ip, IpError> Ip::parse(std::span<const uint8_t> bytes, size_t frame_size,
-                                     bool verify_checksum) {
-    if (bytes.empty()) return std::unexpected(IpError::truncated);
+std::optional<IpError> Ip::parse_into(Ip& ip, std::span<const uint8_t> bytes, size_t frame_size,
+                                      bool verify_checksum) {
+    if (bytes.empty()) return IpError::truncated;
     switch (bytes[0] >> 4) {
-        case 4: return parse_v4(bytes, frame_size, verify_checksum);
-        case 6: return parse_v6(bytes, frame_size);
-        default: return std::unexpected(IpError::bad_version);
+        case 4: return parse_v4(ip, bytes, frame_size, verify_checksum);
+        case 6: return parse_v6(ip, bytes, frame_size);
+        default: return IpError::bad_version;
     }
 }
 
-std::expected<Ip, IpError> Ip::parse_v4(std::span<const uint8_t> bytes, size_t frame_size,
-                                        bool verify_checksum) {
-    if (bytes.size() < v4_size) return std::unexpected(IpError::truncated);
+std::optional<IpError> Ip::parse_v4(Ip& ip, std::span<const uint8_t> bytes, size_t frame_size,
+                                    bool verify_checksum) {
+    if (bytes.size() < v4_size) return IpError::truncated;
     const uint8_t* at = bytes.data();
-    Ip ip;
+    ip = Ip();
     ip.header_size = static_cast<uint16_t>((at[0] & 0x0f) * 4);
     const uint16_t total = load16(at + 2);
     if (ip.header_size < v4_size || ip.header_size > bytes.size() || total < ip.header_size ||
         total > frame_size)
-        return std::unexpected(IpError::bad_length);
+        return IpError::bad_length;
     if (verify_checksum) {
         Checksum sum;
         sum.add_fixed<v4_size>(at);
         if (ip.header_size > v4_size) sum.add(at + v4_size, ip.header_size - v4_size);
-        if (!sum.is_valid()) return std::unexpected(IpError::bad_checksum);
+        if (!sum.is_valid()) return IpError::bad_checksum;
     }
     ip.tos = at[1];
     ip.identification = load16(at + 4);
@@ -58,15 +58,15 @@ std::expected<Ip, IpError> Ip::parse_v4(std::span<const uint8_t> bytes, size_t f
     ip.source = Address::v4(at + 12);
     ip.destination = Address::v4(at + 16);
     ip.payload_size = total - ip.header_size;  // options are skipped, not understood (MUST-50)
-    return ip;
+    return std::nullopt;
 }
 
-std::expected<Ip, IpError> Ip::parse_v6(std::span<const uint8_t> bytes, size_t frame_size) {
-    if (bytes.size() < v6_size) return std::unexpected(IpError::truncated);
+std::optional<IpError> Ip::parse_v6(Ip& ip, std::span<const uint8_t> bytes, size_t frame_size) {
+    if (bytes.size() < v6_size) return IpError::truncated;
     const uint8_t* at = bytes.data();
-    Ip ip;
+    ip = Ip();
     const size_t total = v6_size + load16(at + 4);
-    if (total > frame_size) return std::unexpected(IpError::bad_length);
+    if (total > frame_size) return IpError::bad_length;
     ip.tos = static_cast<uint8_t>(load16(at) >> 4);
     ip.flow_label = load32(at) & 0xfffff;
     ip.ttl = at[7];
@@ -75,7 +75,7 @@ std::expected<Ip, IpError> Ip::parse_v6(std::span<const uint8_t> bytes, size_t f
     // A v4-mapped address on the wire would be taken for IPv4 everywhere behind (RFC 4038 section
     // 4.2 says why nobody honest sends it).
     if (ip.source.is_v4() || ip.destination.is_v4())
-        return std::unexpected(IpError::mapped_address);
+        return IpError::mapped_address;
 
     const size_t visible = std::min({bytes.size(), total, max_header_size});
     uint8_t next = at[6];
@@ -84,14 +84,14 @@ std::expected<Ip, IpError> Ip::parse_v6(std::span<const uint8_t> bytes, size_t f
     for (int i = 0;; ++i) {
         size_t size = 0;
         if (next == v6_hop_by_hop || next == v6_destination_options || next == v6_routing) {
-            if (offset + 8 > visible) return std::unexpected(IpError::bad_extension);
+            if (offset + 8 > visible) return IpError::bad_extension;
             // A routing header with segments left asks us to forward, which a host does not do.
             if (next == v6_routing && at[offset + 3] != 0)
-                return std::unexpected(IpError::bad_extension);
+                return IpError::bad_extension;
             size = (at[offset + 1] + size_t{1}) * 8;
         } else if (next == v6_fragment) {
             if (offset + fragment_header_size > visible || ip.fragment_header_at != 0)
-                return std::unexpected(IpError::bad_extension);
+                return IpError::bad_extension;
             const uint16_t field = load16(at + offset + 2);
             ip.fragment_offset = field & 0xfff8;
             ip.more_fragments = (field & 1) != 0;
@@ -103,7 +103,7 @@ std::expected<Ip, IpError> Ip::parse_v6(std::span<const uint8_t> bytes, size_t f
             break;
         }
         if (i == v6_extensions_max || offset + size > visible)
-            return std::unexpected(IpError::bad_extension);
+            return IpError::bad_extension;
         next_at = offset;
         next = at[offset];
         offset += size;
@@ -113,7 +113,7 @@ std::expected<Ip, IpError> Ip::parse_v6(std::span<const uint8_t> bytes, size_t f
     ip.protocol = static_cast<Protocol>(next);
     ip.header_size = static_cast<uint16_t>(offset);
     ip.payload_size = static_cast<uint32_t>(total - offset);
-    return ip;
+    return std::nullopt;
 }
 
 /// Word by word, and summed as it is written: to read it back at once would wait for the stores.

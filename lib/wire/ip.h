@@ -2,6 +2,7 @@
 #pragma once
 
 #include <expected>
+#include <optional>
 #include <span>
 
 #include <millrace/address.h>
@@ -64,7 +65,15 @@ struct Ip {
     /// `bytes` starts at the IP header and covers at least the frame's first
     /// `min(frame_size, max_header_size)` bytes; `frame_size` is what the frame holds from there.
     static std::expected<Ip, IpError> parse(std::span<const uint8_t> bytes, size_t frame_size,
-                                            bool verify_checksum);
+                                            bool verify_checksum) {
+        Ip ip;
+        if (const auto wrong = parse_into(ip, bytes, frame_size, verify_checksum))
+            return std::unexpected(*wrong);
+        return ip;
+    }
+    /// The same to where the values are wanted: what is wrong, or nothing.
+    static std::optional<IpError> parse_into(Ip& ip, std::span<const uint8_t> bytes,
+                                             size_t frame_size, bool verify_checksum);
     static constexpr size_t size_for(Family family) {
         return family == Family::ipv4 ? v4_size : v6_size;
     }
@@ -86,9 +95,10 @@ struct Ip {
 private:
     void emit_v4(uint8_t* at, bool with_checksum) const;
     void emit_v6(uint8_t* at) const;
-    static std::expected<Ip, IpError> parse_v4(std::span<const uint8_t> bytes, size_t frame_size,
-                                               bool verify_checksum);
-    static std::expected<Ip, IpError> parse_v6(std::span<const uint8_t> bytes, size_t frame_size);
+    static std::optional<IpError> parse_v4(Ip& ip, std::span<const uint8_t> bytes,
+                                           size_t frame_size, bool verify_checksum);
+    static std::optional<IpError> parse_v6(Ip& ip, std::span<const uint8_t> bytes,
+                                           size_t frame_size);
 };
 
 }  // namespace millrace::wire

@@ -120,14 +120,15 @@ void TcpOptions::emit(uint8_t* at, bool on_syn, Checksum& sum) const {
         writer.put(sack[i].begin.value()).put(sack[i].end.value());
 }
 
-std::expected<Segment, TcpError> Segment::parse(std::span<const uint8_t> bytes, size_t size) {
-    if (bytes.size() < min_header_size) return std::unexpected(TcpError::truncated);
+std::optional<TcpError> Segment::parse_into(Segment& segment, std::span<const uint8_t> bytes,
+                                            size_t size) {
+    if (bytes.size() < min_header_size) return TcpError::truncated;
     const uint8_t* at = bytes.data();
-    Segment segment;
+    segment = Segment();
     segment.header_size = static_cast<uint8_t>((at[12] >> 4) * 4);
     if (segment.header_size < min_header_size || segment.header_size > bytes.size() ||
         segment.header_size > size)
-        return std::unexpected(TcpError::bad_data_offset);
+        return TcpError::bad_data_offset;
     segment.source_port = load16(at);
     segment.destination_port = load16(at + 2);
     segment.seq = Seq(load32(at + 4));
@@ -138,8 +139,8 @@ std::expected<Segment, TcpError> Segment::parse(std::span<const uint8_t> bytes, 
     segment.payload_size = static_cast<uint32_t>(size - segment.header_size);
     const auto options = bytes.subspan(min_header_size, segment.header_size - min_header_size);
     if (!TcpOptions::parse(options, segment.syn(), segment.options))
-        return std::unexpected(TcpError::bad_option);
-    return segment;
+        return TcpError::bad_option;
+    return std::nullopt;
 }
 
 size_t Segment::emit(uint8_t* at, Checksum& sum) const {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <expected>
+#include <optional>
 #include <span>
 
 #include "base/seq.h"
@@ -96,7 +97,14 @@ struct Segment {
     Seq end() const { return seq + length(); }
 
     /// `bytes` covers the header and its options (or all there is); `size` is the IP payload's.
-    static std::expected<Segment, TcpError> parse(std::span<const uint8_t> bytes, size_t size);
+    static std::expected<Segment, TcpError> parse(std::span<const uint8_t> bytes, size_t size) {
+        Segment segment;
+        if (const auto wrong = parse_into(segment, bytes, size)) return std::unexpected(*wrong);
+        return segment;
+    }
+    /// The same to where the values are wanted: what is wrong, or nothing.
+    static std::optional<TcpError> parse_into(Segment& segment, std::span<const uint8_t> bytes,
+                                              size_t size);
     /// Bytes that `emit` writes.
     size_t emitted_size() const { return min_header_size + options.size(syn()); }
     /// Writes header and options, checksum zero; answers the header's size. What was written is

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Runs benchmarks by name and says what they measured; see bench/README.md.
 
-    run.py BUILD_DIR [--json FILE] [--quick] [--list] [NAME...]
+    run.py BUILD_DIR [--json FILE] [--history WHAT] [--quick] [--list] [NAME...]
 """
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ from links import (memif_bulk, memif_http_cps, memif_http_rps, ring_bulk_1flow, 
 from load import load_capacity, ring_http_latency
 from micro import instructions, micro
 from raw import raw_memif, raw_ring
+from steady import steady
 
 # Each is called with the build directory and whether a quick look will do; it yields
 # (figure, unit, values), the figure named after its benchmark.
@@ -39,6 +41,7 @@ BENCHMARKS = {
     "ring_http_rps": (ring_http_rps, "requests on a thousand kept connections, likewise"),
     "ring_http_latency": (ring_http_latency,
                           "latency of requests at 10, 50 and 90 % of the capacity"),
+    "steady": (steady, "what the path allocates, locks and asks the system for: nothing"),
     "syn_flood": (syn_flood, "floods of SYNs and ACKs, honest connections and flows among them"),
     "time_wait_3m": (time_wait_3m, "three million TIME-WAIT entries, and connections among them"),
     "wrk_ratio": (wrk_ratio, "our generator and wrk against the same nginx"),
@@ -62,6 +65,20 @@ def commit():
     return answer.stdout.strip() or "unknown"
 
 
+def remember(what, figures):
+    """A line of history.jsonl for each benchmark: what was landed, and what it measured then."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "history.jsonl")
+    benchmarks = {}
+    for figure in figures:
+        name, _, part = figure["name"].partition(".")
+        benchmarks.setdefault(name, {})[part] = round(figure["median"], 3)
+    with open(path, "a") as file:
+        for name, medians in benchmarks.items():
+            line = {"commit": figures[0]["commit"], "what": what, "name": name,
+                    "machine": figures[0]["machine"], "medians": medians}
+            file.write(json.dumps(line) + "\n")
+
+
 def measure(build, chosen, figures):
     where, what = machine(), commit()
     print(f"{where}; {what}")
@@ -78,6 +95,8 @@ def main():
     build = sys.argv.pop(1)
     parser = argparse.ArgumentParser(prog="bench/run.sh")
     parser.add_argument("--json", metavar="FILE", help="the figures, as a list of objects")
+    parser.add_argument("--history", metavar="WHAT", help="a line for each benchmark to "
+                        "history.jsonl, which says so")
     parser.add_argument("--quick", action="store_true", help="a first look: fewer, shorter runs")
     parser.add_argument("--list", action="store_true", help="names the benchmarks")
     parser.add_argument("names", nargs="*", metavar="NAME")
@@ -97,6 +116,8 @@ def main():
             with open(chosen.json, "w") as file:
                 json.dump(figures, file, indent=1)
                 file.write("\n")
+    if chosen.history:
+        remember(chosen.history, figures)
     return 0
 
 

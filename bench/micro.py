@@ -18,6 +18,8 @@ def micro(build, quick):
                             check=True)
     values = {}
     for run in json.loads(answer.stdout)["benchmarks"]:
+        if run.get("error_occurred"):
+            raise SystemExit(f"{run['name']}: {run['error_message']}")
         if run["run_type"] == "iteration":
             values.setdefault(run["run_name"], []).append(run["cpu_time"])
     for name, times in values.items():
@@ -37,11 +39,14 @@ def instructions(build, quick):
                    check=True)
     pattern = "/1000$|^[a-z_]*$|true|checksum" if quick else "."
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["valgrind", "--tool=callgrind", "--collect-atstart=no",
-                        f"--callgrind-out-file={folder}/out",
-                        os.path.join(portable, "bench", "micro_bench"),
-                        f"--benchmark_filter={pattern}", "--benchmark_min_time=0.001"],
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        said = subprocess.run(["valgrind", "--tool=callgrind", "--collect-atstart=no",
+                               f"--callgrind-out-file={folder}/out",
+                               os.path.join(portable, "bench", "micro_bench"),
+                               f"--benchmark_filter={pattern}", "--benchmark_min_time=0.001"],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                              check=True).stdout
+        if "ERROR OCCURRED" in said:
+            raise SystemExit(said)
         counted = {}
         for dump in glob.glob(f"{folder}/out*"):
             with open(dump) as file:

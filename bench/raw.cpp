@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <list>
 #include <memory>
 #include <thread>
@@ -64,7 +65,11 @@ public:
         if (!identity) return;
         while (!over.load(std::memory_order_relaxed)) {
             const uint64_t begin = rte_rdtsc();
-            if (turn()) busy_ += rte_rdtsc() - begin;
+            waited_ = 0;
+            if (!turn()) continue;
+            last_ = rte_rdtsc();
+            busy_ += last_ - begin - waited_;
+            if (first_ == 0) first_ = begin;
         }
         batch_.clear();
         outgoing_.clear();
@@ -72,8 +77,12 @@ public:
 
     /// In one line of JSON.
     std::string report() const {
-        return fmt::format(R"({{"role": "{}", "in": {}, "out": {}, "bytes_in": {}, "busy_cycles": {}}})",
-                           role_, in_, out_, bytes_in_, busy_);
+        const double seconds = static_cast<double>(last_ - first_) /
+                               static_cast<double>(rte_get_tsc_hz());
+        return fmt::format(
+            R"({{"role": "{}", "in": {}, "out": {}, "bytes_in": {}, "busy_cycles": {}, )"
+            R"("seconds": {:.3f}}})",
+            role_, in_, out_, bytes_in_, busy_, seconds);
     }
 
 private:
@@ -119,8 +128,10 @@ private:
         if (offered == 0) return false;
         port_->transmit(0, outgoing_, *pools_);
         // Who answers owes each: a full ring is waited for.
+        const uint64_t full = rte_rdtsc();
         while (role_ == "answer" && !outgoing_.empty() && !over.load(std::memory_order_relaxed))
             port_->transmit(0, outgoing_, *pools_);
+        if (role_ == "answer") waited_ += rte_rdtsc() - full;
         const size_t sent = offered - outgoing_.size();
         out_ += sent;
         return sent > 0;
@@ -134,6 +145,8 @@ private:
     std::unique_ptr<port::Port> port_;
     buf::FrameBatch batch_, outgoing_;
     Clock::time_point heard_ = Clock::now();
+    uint64_t first_ = 0, last_ = 0;  ///< when the first and the last busy turn were, cycles
+    uint64_t waited_ = 0;            ///< in this turn, for a full ring, cycles
     uint64_t in_ = 0, out_ = 0, lost_ = 0, bytes_in_ = 0, busy_ = 0;
 };
 
@@ -165,7 +178,10 @@ int run(const Options& options) {
     std::fflush(stdout);
     std::list<std::thread> threads;
     for (const auto& end : ends) threads.emplace_back([&end] { end->run(); });
-    std::this_thread::sleep_for(std::chrono::duration<double>(options.seconds));
+    std::signal(SIGINT, [](int) { over = true; });
+    const auto begin = Clock::now();
+    while (!over && seconds_since(begin) < options.seconds)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
     over = true;
     for (std::thread& thread : threads) thread.join();
     for (const auto& end : ends) fmt::print("{}\n", end->report());

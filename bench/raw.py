@@ -33,12 +33,12 @@ def over_memif(build, seconds, sizes, far, near):
             return (f"{role}=net_memif0,role={side},id=0,socket={folder}/sock,socket-abstract=no,"
                     f"rsize=10@{cpu}")
         try:
-            server = programs.launch(program, "--seconds", str(seconds + 2), *sizes, "--end",
+            server = programs.launch(program, "--seconds", str(seconds + 10), *sizes, "--end",
                                      end(far, "server", 0))
             programs.wait(lambda: "ready" in programs.output(server), server)
             said = run(program, "--seconds", str(seconds), *sizes, "--end",
                        end(near, "client", 1)).stdout
-            return {**ends(said), **ends(programs.finished(server, seconds + 30))}
+            return {**ends(said), **ends(programs.finish(server))}
         finally:
             programs.end_all()
 
@@ -48,10 +48,10 @@ def raw(name, over, build, quick):
     pairs, cycles, bulk = [], [], []
     for _ in range(runs):
         seen = over(build, seconds, SIZES, "answer", "ask")
-        pairs.append(seen["ask"]["in"] / seconds)
+        pairs.append(seen["ask"]["in"] / seen["ask"]["seconds"])
         cycles.append(seen["answer"]["busy_cycles"] / seen["answer"]["in"])
         seen = over(build, seconds, FULL, "drain", "flood")
-        bulk.append(seen["drain"]["bytes_in"] * 8 / seconds / 1e9)
+        bulk.append(seen["drain"]["bytes_in"] * 8 / seen["drain"]["seconds"] / 1e9)
     yield f"{name}.pairs", "a second", pairs
     yield f"{name}.cycles_a_pair", "cycles", cycles
     yield f"{name}.gbps", "Gbit/s", bulk

@@ -108,6 +108,8 @@ def main():
     unknown = [name for name in chosen.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark is called {', '.join(unknown)}; --list names them")
+    if chosen.history and chosen.quick:
+        parser.error("a first look is nothing for the history: leave out --quick")
     figures = []
     try:
         measure(build, chosen, figures)
@@ -116,8 +118,8 @@ def main():
             with open(chosen.json, "w") as file:
                 json.dump(figures, file, indent=1)
                 file.write("\n")
-    if chosen.history:
-        remember(chosen.history, figures)
+        if chosen.history and figures:
+            remember(chosen.history, figures)
     return 0
 
 

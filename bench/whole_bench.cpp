@@ -84,7 +84,7 @@ public:
         return made;
     }
 
-    /// Sends nothing of its own: frames of clients are made by these and wait for `turn`.
+    /// A client sends: its frame waits for `turn`.
     void say(uint32_t client, uint8_t flags, std::string_view text = {}) {
         Client& c = clients_[client];
         wire::Segment header;
@@ -195,7 +195,7 @@ private:
         loop_.at = loop_.at + Duration::from_s(1);
     }
     uint32_t now_ms() const { return static_cast<uint32_t>(loop_.at.ns() / 1'000'000); }
-    /// Behind one gateway: 10.x.y.z.
+    /// Behind one gateway: 10.1.0.1 and on.
     static Address address_of(uint32_t client) {
         return Address::v4(10, 1, 0, static_cast<uint8_t>(1 + client / ports));
     }
@@ -278,7 +278,7 @@ void whole_request(benchmark::State& state) {
         state.SkipWithError("requests are lost");
     measured.dump(bench::with_argument("whole_request", state));
 }
-BENCHMARK(whole_request)->ArgName("connections")->Arg(64)->Arg(1000);
+BENCHMARK(whole_request)->Arg(64)->Arg(1000);
 
 /// From the SYN to TIME-WAIT: a request comes with the third ACK, the server closes first.
 void whole_connection(benchmark::State& state) {

@@ -25,7 +25,7 @@ void HttpSession::start(Connection connection, TlsContext* tls) {
     head_size_ = body_size_ = file_offset_ = drained_ = 0;
     delivered_ = 0;
     refused_ = 0;
-    request_ready_ = head_complete_ = close_after_ = draining_ = handshake_counted_ = false;
+    request_ready_ = close_after_ = draining_ = handshake_counted_ = false;
     file_.reset();
     progress_ = server_.stack_.now();
     watch();
@@ -85,6 +85,7 @@ bool HttpSession::parse() {
 
 void HttpSession::parse(std::span<const std::byte> bytes) {
     const char* at = reinterpret_cast<const char*>(bytes.data());
+    const size_t body_before = body_size_;
     const llhttp_errno_t status = llhttp_execute(&parser_, at, bytes.size());
     size_t parsed = bytes.size();
     if (status == HPE_PAUSED) {
@@ -96,7 +97,10 @@ void HttpSession::parse(std::span<const std::byte> bytes) {
         llhttp_resume_after_upgrade(&parser_);
     } else if (status != HPE_OK) {
         refuse(refused_ != 0 ? refused_ : 400);
-    } else if (!head_complete_ && (head_size_ += parsed) > head_max) {
+    }
+    head_size_ += parsed - std::min(parsed, body_size_ - body_before);
+    if (!draining_ && head_size_ > head_max + framing_max * body_size_) {
+        request_ready_ = false;
         refuse(431);
     }
     channel_.used(parsed);
@@ -129,7 +133,6 @@ void HttpSession::answer() {
     }
     target_.clear();
     head_size_ = body_size_ = 0;
-    head_complete_ = false;
 }
 
 void HttpSession::refuse(int status) {
@@ -279,11 +282,6 @@ int HttpSession::on_url(llhttp_t* parser, const char* at, size_t size) {
     return 0;
 }
 
-int HttpSession::on_headers_complete(llhttp_t* parser) {
-    static_cast<HttpSession*>(parser->data)->head_complete_ = true;
-    return 0;
-}
-
 int HttpSession::on_body(llhttp_t* parser, const char*, size_t size) {
     auto& session = *static_cast<HttpSession*>(parser->data);
     session.body_size_ += size;
@@ -304,7 +302,6 @@ const llhttp_settings_t& HttpSession::settings() {
         llhttp_settings_t s;
         llhttp_settings_init(&s);
         s.on_url = on_url;
-        s.on_headers_complete = on_headers_complete;
         s.on_body = on_body;
         s.on_message_complete = on_complete;
         return s;

@@ -15,7 +15,8 @@ namespace millrace::apps {
 class HttpSession final : public ConnectionHandler {
 public:
     static constexpr size_t target_max = 8192;
-    static constexpr size_t head_max = 16384;  ///< and the last piece of what has come
+    static constexpr size_t head_max = 16384;
+    static constexpr size_t framing_max = 8;  ///< bytes around each of a body that comes in chunks
     static constexpr size_t body_max = 1 << 20;
     static constexpr size_t drain_max = 4 << 20;
 
@@ -51,7 +52,6 @@ private:
 
     // llhttp's callbacks
     static int on_url(llhttp_t* parser, const char* at, size_t size);
-    static int on_headers_complete(llhttp_t* parser);
     static int on_body(llhttp_t* parser, const char* at, size_t size);
     static int on_complete(llhttp_t* parser);
     static const llhttp_settings_t& settings();
@@ -60,8 +60,7 @@ private:
     Channel channel_;
     llhttp_t parser_{};
     std::string target_;
-    size_t head_size_ = 0;          ///< of the request's head, but for the piece that ends it
-    bool head_complete_ = false;
+    size_t head_size_ = 0;          ///< of the request so far, but for its body
     size_t body_size_ = 0;
     int refused_ = 0;               ///< status with which parsing was stopped
     bool request_ready_ = false;    ///< a whole request waits for its answer

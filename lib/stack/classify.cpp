@@ -212,7 +212,7 @@ bool Classifier::transport_checksum_ok(const Classified& out) const {
 void Classifier::classify_tcp(Classified& out, std::span<const uint8_t> bytes) const {
     ++counters_.tcp_in_segs;
     // Nor in a frame that went to many: Linux, RFC 1122 section 3.3.6.
-    if (out.to_group || out.link_group)
+    if (addresses_.is_group(out.ip.destination) || out.link_group)
         return drop(out, Drop::tcp_broadcast);
     const auto visible = bytes.first(std::min<size_t>(bytes.size(), out.ip.payload_size));
     if (const auto wrong =

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "common/channel.h"
+#include "httpd/session.h"
 #include "unit/apps/wire_host.h"
 
 namespace millrace::apps {
@@ -131,6 +132,36 @@ TEST_P(HttpServerTest, requests_that_come_in_one_piece_are_answered_one_after_th
     network_.advance(1_s);
     EXPECT_EQ(server_.counters().requests, 3U);
     EXPECT_NE(client_.got.find("404", client_.got.find("200 OK")), std::string::npos);
+}
+
+TEST_P(HttpServerTest, heads_and_trailers_without_end_are_refused) {
+    const std::string line = "X: " + std::string(100, 'x') + "\r\n";
+    std::string lines;
+    while (lines.size() < 2 * HttpSession::head_max) lines += line;
+    const std::string chunked = "POST /body HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (const std::string& text :
+         {"GET /body HTTP/1.1\r\n" + lines, "GET /body HTTP/1.1\r\n" + lines + "\r\n",
+          chunked + "1\r\nx\r\n0\r\n" + lines, chunked + "1;" + std::string(40'000, 'x')}) {
+        Client client;
+        client.tls = client_.tls;
+        client.text = text;
+        connect(client);
+        network_.advance(1_s);
+        EXPECT_NE(client.got.find("431 "), std::string::npos) << client.got;
+        EXPECT_TRUE(is_over(client));
+        network_.advance(1_s);
+    }
+    // Bodies in small chunks are no such thing.
+    Client client;
+    client.tls = client_.tls;
+    client.text = chunked;
+    for (int i = 0; i < 10'000; ++i) client.text += "1\r\nx\r\n";
+    client.text += "0\r\n\r\n";
+    connect(client);
+    network_.advance(1_s);
+    EXPECT_NE(client.got.find("405 "), std::string::npos) << client.got;
+    client.end();
+    network_.advance(1_s);
 }
 
 TEST_P(HttpServerTest, what_is_no_request_is_refused_and_the_answer_arrives) {

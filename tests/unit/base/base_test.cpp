@@ -78,6 +78,38 @@ TEST(Prefix, contains_and_broadcast) {
         EXPECT_FALSE(Prefix::parse(bad)) << bad;
 }
 
+/// The definition: bit by bit.
+bool agrees(const Address& a, const Address& b, unsigned bits) {
+    const auto bit = [](const Address& address, unsigned at) {
+        return address.wire()[at / 8] >> (7 - at % 8) & 1;
+    };
+    for (unsigned i = 0; i < bits; ++i)
+        if (bit(a, i) != bit(b, i)) return false;
+    return true;
+}
+
+TEST(Prefix, contains_what_agrees_in_its_bits) {
+    for (const char* text : {"10.1.2.3", "2001:db8:1:2:3:4:5:6"}) {
+        const Address network = *Address::parse(text);
+        const auto bits = static_cast<unsigned>(network.wire_size() * 8);
+        for (unsigned length = 0; length <= bits; ++length) {
+            const Prefix prefix{network, static_cast<uint8_t>(length)};
+            for (unsigned flipped = 0; flipped < bits; ++flipped) {
+                std::array<uint8_t, 16> bytes{};
+                std::memcpy(bytes.data(), network.wire(), network.wire_size());
+                bytes[flipped / 8] ^= static_cast<uint8_t>(0x80 >> flipped % 8);
+                const Address other =
+                    network.is_v4() ? Address::v4(bytes.data()) : Address::v6(bytes.data());
+                EXPECT_EQ(prefix.contains(other), agrees(network, other, length))
+                    << prefix.to_string() << " " << other.to_string();
+            }
+            EXPECT_TRUE(prefix.contains(network));
+        }
+    }
+    EXPECT_FALSE(Prefix::parse("::/0")->contains(Address::v4(10, 0, 0, 1)));
+    EXPECT_FALSE(Prefix::parse("0.0.0.0/0")->contains(*Address::parse("::1")));
+}
+
 TEST(SocketAddress, parses_brackets_for_ipv6_only) {
     EXPECT_EQ(SocketAddress::parse("10.0.0.1:80")->port, 80);
     EXPECT_EQ(SocketAddress::parse("[::1]:8080")->to_string(), "[::1]:8080");

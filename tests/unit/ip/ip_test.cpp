@@ -63,6 +63,20 @@ TEST(LocalAddresses, know_groups_and_themselves) {
     EXPECT_FALSE(addresses.find(*Address::parse("10.0.0.2")));
 }
 
+TEST(LocalAddresses, find_each_of_a_few_and_of_many_and_no_other) {
+    for (const int addresses_in_all : {1, 8, 9, 200}) {
+        const auto count = static_cast<uint8_t>(addresses_in_all);
+        Interface is;
+        for (uint8_t i = 0; i < count; ++i)
+            is.addresses.push_back({Address::v4(10, i, 0, 1), 24});  // that end alike
+        const LocalAddresses addresses({is}, 1);
+        for (uint8_t i = 0; i < count; ++i)
+            EXPECT_EQ(addresses.find(Address::v4(10, i, 0, 1)), i);
+        EXPECT_FALSE(addresses.find(Address::v4(10, count, 0, 1)));
+        EXPECT_FALSE(addresses.find(Address::v4(10, 0, 0, 2)));
+    }
+}
+
 class WithPools : public ::testing::Test {
 protected:
     WithPools()

@@ -115,6 +115,39 @@ Ip sample(Family family) {
     return ip;
 }
 
+TEST(Ip, every_header_is_summed_right_and_leaves_nothing_of_the_one_before) {
+    Random random(5);
+    Ip used;
+    for (int i = 0; i < 5000; ++i) {
+        Ip ip = sample(random.chance(1, 2) ? Family::ipv4 : Family::ipv6);
+        ip.tos = static_cast<uint8_t>(random.next());
+        ip.ttl = static_cast<uint8_t>(random.next());
+        ip.payload_size = static_cast<uint32_t>(random.below(1400) + 8);
+        const bool v4 = ip.source.is_v4();
+        if (v4) {
+            ip.identification = static_cast<uint32_t>(random.below(65536));
+            ip.dont_fragment = random.chance(1, 2);
+            ip.more_fragments = random.chance(1, 2);
+            ip.fragment_offset = static_cast<uint32_t>(random.below(8192) * 8);
+        }
+        std::vector<uint8_t> bytes(Ip::size_for(ip.source.family()) + ip.payload_size);
+        ip.emit(bytes.data(), true);
+        ASSERT_FALSE(Ip::parse_into(used, bytes, bytes.size(), true)) << i;
+        EXPECT_EQ(used.source, ip.source);
+        EXPECT_EQ(used.destination, ip.destination);
+        EXPECT_EQ(used.tos, ip.tos);
+        EXPECT_EQ(used.ttl, ip.ttl);
+        EXPECT_EQ(used.payload_size, ip.payload_size);
+        EXPECT_EQ(used.identification, v4 ? ip.identification : 0U);
+        EXPECT_EQ(used.more_fragments, v4 && ip.more_fragments);
+        EXPECT_EQ(used.fragment_offset, v4 ? ip.fragment_offset : 0U);
+        if (!v4) continue;
+        EXPECT_EQ(used.dont_fragment, ip.dont_fragment);
+        ip.emit(bytes.data(), false);  // the port's to fill in
+        EXPECT_EQ(bytes[10] | bytes[11], 0);
+    }
+}
+
 TEST(Ip, round_trip_of_both_families) {
     for (const Family family : {Family::ipv4, Family::ipv6}) {
         const Ip ip = sample(family);
@@ -240,6 +273,65 @@ TEST(Tcp, data_options_round_trip) {
     EXPECT_EQ(parsed->options.ts_echo, 6U);
     EXPECT_EQ(parsed->options.sack_count, 3);
     EXPECT_EQ(parsed->options.sack[2].end, Seq(25));
+}
+
+/// Any options that a segment may carry.
+Segment random_segment(Random& random) {
+    Segment segment;
+    segment.source_port = static_cast<uint16_t>(random.next());
+    segment.destination_port = static_cast<uint16_t>(random.next());
+    segment.seq = Seq(static_cast<uint32_t>(random.next()));
+    segment.ack = Seq(static_cast<uint32_t>(random.next()));
+    segment.window = static_cast<uint16_t>(random.next());
+    segment.urgent = static_cast<uint16_t>(random.next());
+    segment.flags = static_cast<uint8_t>(random.next());
+    TcpOptions& options = segment.options;
+    options.has_timestamps = random.chance(1, 2);
+    options.ts_value = options.has_timestamps ? static_cast<uint32_t>(random.next()) : 0;
+    options.ts_echo = options.has_timestamps ? static_cast<uint32_t>(random.next()) : 0;
+    if (segment.syn()) {
+        options.mss = static_cast<uint16_t>(random.below(65536));
+        options.sack_permitted = random.chance(1, 2);
+        options.has_window_scale = random.chance(1, 2);
+        options.window_scale =
+            options.has_window_scale ? static_cast<uint8_t>(random.below(15)) : uint8_t{0};
+        return segment;
+    }
+    options.sack_count = static_cast<uint8_t>(random.below(options.has_timestamps ? 4 : 5));
+    for (size_t i = 0; i < options.sack_count; ++i)
+        options.sack[i] = {Seq(static_cast<uint32_t>(random.next())),
+                           Seq(static_cast<uint32_t>(random.next()))};
+    return segment;
+}
+
+TEST(Tcp, what_is_emitted_is_summed_and_parsed_again_wherever_it_goes) {
+    Random random(4);
+    Segment used;  // by each segment after the other
+    for (int i = 0; i < 5000; ++i) {
+        const Segment segment = random_segment(random);
+        std::array<uint8_t, Segment::max_header_size> bytes;
+        random.fill(bytes);
+        Checksum sum;
+        const size_t size = segment.emit(bytes.data(), sum);
+        ASSERT_EQ(size, segment.emitted_size());
+        EXPECT_EQ(sum.folded(), Checksum().add(bytes.data(), size).folded());
+        ASSERT_FALSE(Segment::parse_into(used, {bytes.data(), size}, size));
+        EXPECT_EQ(used.seq, segment.seq);
+        EXPECT_EQ(used.window, segment.window);
+        EXPECT_EQ(used.urgent, segment.urgent);
+        EXPECT_EQ(used.flags, segment.flags);
+        EXPECT_EQ(used.payload_size, 0U);
+        EXPECT_EQ(used.options.mss, segment.options.mss);
+        EXPECT_EQ(used.options.sack_permitted, segment.options.sack_permitted);
+        EXPECT_EQ(used.options.has_window_scale, segment.options.has_window_scale);
+        EXPECT_EQ(used.options.window_scale, segment.options.window_scale);
+        EXPECT_EQ(used.options.has_timestamps, segment.options.has_timestamps);
+        EXPECT_EQ(used.options.ts_value, segment.options.ts_value);
+        EXPECT_EQ(used.options.ts_echo, segment.options.ts_echo);
+        ASSERT_EQ(used.options.sack_count, segment.options.sack_count);
+        for (size_t k = 0; k < segment.options.sack_count; ++k)
+            EXPECT_EQ(used.options.sack[k].end, segment.options.sack[k].end);
+    }
 }
 
 TEST(Tcp, options_that_belong_on_a_syn_are_ignored_elsewhere) {  // MUST-65's other side

@@ -146,7 +146,7 @@ def kernel_http(name, connections, header, ours, build, quick):
         idle = nginx.seconds_used()
         time.sleep(2)
         if nginx.seconds_used() - idle > 0.1:
-            raise SystemExit(f"processor {SERVER} is not idle: what runs there would count as nginx")
+            raise SystemExit(f"processor {SERVER} is not idle: what runs there would count, too")
         for _ in range(1 if quick else 5):
             before = nginx.seconds_used()
             rate, requests = nginx.wrk(SMALL, 2 if quick else 3, connections, header)

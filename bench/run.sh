@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds optimised, and runs benchmarks:
-#   bench/run.sh [--json FILE] [--history WHAT] [--quick] [--list] [NAME...]     without a name: all of them
+#   bench/run.sh [--json FILE] [--history WHAT] [--quick] [--list] [NAME...]    without names: all
 # Each figure is printed with its unit and its least, middle and greatest value over the runs.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../.ci/setup.sh"

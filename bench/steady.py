@@ -1,5 +1,5 @@
-"""That the path allocates nothing, locks nothing and calls the system for nothing, by counting: in the
-threads that turn loops, while load goes through them."""
+"""That the path allocates nothing, locks nothing and calls the system for nothing, by counting: in
+the threads that turn loops, while load goes through them."""
 import json
 import os
 import re
@@ -17,6 +17,7 @@ sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "
 from host import Programs  # noqa: E402
 
 ROW = struct.Struct("4Q")  # counts.c
+BEGINNING = 5  # seconds until pools, tables and connections are there
 ECHO = ("-m", "rr", "--protocol", "echo", "-s", 64)
 
 
@@ -99,8 +100,8 @@ def over_ring(build, folder, shape, seconds):
     try:
         report = os.path.join(folder, "report.json")
         generator = programs.launch_counted("millrace-load", "--role", "both", "-q", *shape, "-d",
-                                            3 * seconds + 4, "--json", report)
-        time.sleep(2)
+                                            3 * seconds + BEGINNING + 2, "--json", report)
+        time.sleep(BEGINNING)
         counted = count(generator, programs.counts, seconds)
         programs.finished(generator, 3 * seconds + 30)
         check_load(report)
@@ -121,8 +122,9 @@ def over_memif(build, folder, server, shape, seconds):
         report = os.path.join(folder, "report.json")
         generator = programs.launch(os.path.join(build, "apps", "millrace-load"), "-c",
                                     link.config("client", 2, 1), "-q", "-t", "10.80.0.1:80",
-                                    *map(str, shape), "-d", str(3 * seconds + 4), "--json", report)
-        time.sleep(2)
+                                    *map(str, shape), "-d", str(3 * seconds + BEGINNING + 2),
+                                    "--json", report)
+        time.sleep(BEGINNING)
         counted = count(process, programs.counts, seconds)
         programs.finished(generator, 3 * seconds + 30)
         check_load(report)

@@ -40,6 +40,33 @@ void parse_segment(benchmark::State& state) {
 }
 BENCHMARK(parse_segment);
 
+/// The options of a SYN as Linux sends it, or three SACK blocks behind timestamps.
+void parse_options(benchmark::State& state) {
+    const bool syn = state.range(0) != 0;
+    wire::TcpOptions options;
+    options.has_timestamps = true;
+    if (syn) {
+        options.mss = 1460;
+        options.sack_permitted = options.has_window_scale = true;
+        options.window_scale = 7;
+    } else {
+        options.sack_count = 3;
+    }
+    std::array<uint8_t, wire::TcpOptions::max_size> bytes{};
+    wire::Checksum sum;
+    options.emit(bytes.data(), syn, sum);
+    const std::span<const uint8_t> emitted(bytes.data(), options.size(syn));
+    in_batches(state, with_argument("parse_options", state), [&] {
+        for (size_t i = 0; i < batch; ++i) {
+            wire::TcpOptions out;
+            benchmark::DoNotOptimize(bytes.data());
+            benchmark::DoNotOptimize(wire::TcpOptions::parse(emitted, syn, out));
+            benchmark::DoNotOptimize(out);
+        }
+    });
+}
+BENCHMARK(parse_options)->Arg(0)->Arg(1);
+
 void emit_segment(benchmark::State& state) {
     wire::Segment segment;
     segment.flags = wire::TcpFlags::ack;
@@ -54,6 +81,18 @@ void emit_segment(benchmark::State& state) {
     });
 }
 BENCHMARK(emit_segment);
+
+/// A word of 16 bits changes under a checksum.
+void update_checksum(benchmark::State& state) {
+    uint16_t sum = 0x1234;
+    in_batches(state, "update_checksum", [&] {
+        for (size_t i = 0; i < batch; ++i) {
+            sum = wire::update_checksum(sum, static_cast<uint16_t>(i), sum);
+            benchmark::DoNotOptimize(sum);
+        }
+    });
+}
+BENCHMARK(update_checksum);
 
 }  // namespace
 }  // namespace millrace

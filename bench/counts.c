@@ -1,5 +1,5 @@
-/* Preloaded into a program, counts what each of its threads allocates and locks, for another process
-   to read while it runs: rows of `struct counts` in the file that MILLRACE_COUNTS names. */
+/* Preloaded into a program, counts what each of its threads allocates and locks, for another
+   process to read while it runs: rows of `struct counts` in the file that MILLRACE_COUNTS names. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

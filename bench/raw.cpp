@@ -1,4 +1,4 @@
-// The bare link, with no stack: frames back and forth, or one way, as fast as the drivers take them.
+// The bare link, with no stack: frames back and forth, or one way, as fast as drivers take them.
 // What a link costs before any TCP.
 //
 //     raw_bench --seconds 3 --end answer=ring:raw:0@0 --end ask=ring:raw:1@1

@@ -1,5 +1,6 @@
-// A whole request and a whole connection through one core's stack and an HTTP server, with no port:
-// what TCP, the API and the application cost, without a link and without another side.
+// Through one core's stack with no port, what TCP, the API and the application cost, without a link
+// and without another side: a segment received, a segment sent, a request and a connection of an
+// HTTP server.
 #include <cstdlib>
 #include <memory>
 #include <vector>
@@ -19,9 +20,11 @@ using wire::TcpFlags;
 
 constexpr size_t burst = 64;
 constexpr uint16_t first_port = 1024, ports = 60000;
-constexpr uint16_t server_port = 80;
+constexpr uint16_t server_port = 80, bulk_port = 81;
+constexpr size_t full_segment = 1448;
 // Of connections of one request; those that ask again and again have the ones before.
 constexpr uint32_t tuples_from = 10'000, tuples = 500'000;
+constexpr uint32_t bulk_client = 9'000;
 constexpr wire::MacAddress server_mac{{2, 0, 0, 0, 0, 1}}, peer_mac{{2, 0, 0, 0, 0, 2}};
 
 /// 140 bytes of request; the answer has 200. Those of one connection say that it is the only one.
@@ -69,8 +72,24 @@ buf::Pools pools() {
     return std::move(*made);
 }
 
+/// What accepts connections and drops what they bring, until it is told to send.
+class Bulk final : public ConnectionHandler, public ListenHandler {
+public:
+    void on_acceptable(Listener listener) override {
+        while (const auto accepted = listener.accept(*this)) connection = *accepted;
+    }
+    void on_readable(Connection c) override {
+        const size_t size = c.receive().size();
+        (void)c.consumed(size);
+        received += size;
+    }
+    Connection connection;
+    uint64_t received = 0;
+};
+
 /// The other side of one connection, which speaks just enough of TCP.
 struct Client {
+    uint16_t server = server_port;
     Seq seq, ack;
     uint32_t ts_echo = 0;
     bool open = false;
@@ -89,7 +108,7 @@ public:
         Client& c = clients_[client];
         wire::Segment header;
         header.source_port = static_cast<uint16_t>(first_port + client % ports);
-        header.destination_port = server_port;
+        header.destination_port = c.server;
         header.seq = c.seq;
         header.ack = (flags & TcpFlags::ack) != 0 ? c.ack : Seq();
         header.flags = flags;
@@ -102,7 +121,7 @@ public:
             header.options.sack_permitted = header.options.has_window_scale = true;
             header.options.window_scale = 7;
         }
-        std::array<uint8_t, 512> bytes{};
+        std::array<uint8_t, 2048> bytes{};
         constexpr size_t ip_at = wire::Ethernet::untagged_size;
         constexpr size_t tcp_at = ip_at + wire::Ip::v4_size;
         const size_t header_size = header.emit(&bytes[tcp_at]);
@@ -182,6 +201,19 @@ public:
             pass(Duration::from_us(10));
         }
     }
+    /// One more, to the server of bulk.
+    Bulk& open_bulk(uint32_t index) {
+        if (client(index).open) return bulk_;
+        clients_[index].server = bulk_port;
+        say(index, TcpFlags::syn);
+        turn();
+        listen([&](uint32_t client, const wire::Segment&) { say(client, TcpFlags::ack, "x"); });
+        turn();
+        listen([](uint32_t, const wire::Segment&) {});  // the window is that of a SYN no more
+        clients_[index].open = true;
+        return bulk_;
+    }
+    Stack& facade() { return context_.facade(); }
     Client& client(uint32_t index) {
         if (clients_.size() <= index) clients_.resize(index + 1);
         return clients_[index];
@@ -191,7 +223,9 @@ public:
 private:
     World() {
         stack_.receive_message(stack::NeighbourNews{0, peer, peer_mac, true, true, true});
-        if (!context_.own() || !server_.listen()) std::abort();
+        if (!context_.own() || !server_.listen() ||
+            !context_.facade().listen({own, bulk_port}, bulk_, 16))
+            std::abort();
         loop_.at = loop_.at + Duration::from_s(1);
     }
     uint32_t now_ms() const { return static_cast<uint32_t>(loop_.at.ns() / 1'000'000); }
@@ -228,6 +262,7 @@ private:
                         buffers_, sink_};
     api::Context context_{stack_, loop_};
     apps::HttpServer server_{context_.facade(), {.body_size = 116}};
+    Bulk bulk_;
     std::vector<Client> clients_;
     std::vector<buf::Frame> arriving_;
     buf::FrameBatch batch_;
@@ -252,6 +287,68 @@ private:
     World& world_;
     bench::Instructions instructions_;
 };
+
+/// Full segments in order on one connection, 64 a turn; the application drops them at once.
+void received_segment(benchmark::State& state) {
+    World& w = World::instance();
+    Bulk& bulk = w.open_bulk(bulk_client);
+    const std::string payload(full_segment, 'x');
+    const uint64_t before = bulk.received;
+    Measured measured(state, w);
+    while (state.KeepRunningBatch(bench::batch)) {
+        state.PauseTiming();
+        for (size_t done = 0; done < bench::batch; done += burst) {
+            for (size_t i = 0; i < burst; ++i) w.say(bulk_client, TcpFlags::ack, payload);
+            measured.turn();
+            w.listen([](uint32_t, const wire::Segment&) {});
+        }
+        state.ResumeTiming();
+    }
+    if (bulk.received - before != static_cast<uint64_t>(state.iterations()) * full_segment)
+        state.SkipWithError("bytes are lost");
+    measured.dump("received_segment");
+}
+BENCHMARK(received_segment);
+
+/// The application hands over 64 segments' worth of a region, by reference; the peer acknowledges every
+/// second one of the turn before: counted by segment, with its half of an ACK.
+void sent_segment(benchmark::State& state) {
+    World& w = World::instance();
+    Bulk& bulk = w.open_bulk(bulk_client);
+    static const std::vector<std::byte> memory(burst * full_segment);
+    static const Region region(memory, {});
+    size_t sent = 0, in_turn = 0;
+    Measured measured(state, w);
+    while (state.KeepRunningBatch(bench::batch)) {
+        state.PauseTiming();
+        for (size_t done = 0; done < bench::batch; done += burst) {
+            BufferChain chain;
+            for (size_t at = 0; at < memory.size();) {
+                const size_t size = std::min(Buffer::max_size, memory.size() - at);
+                auto buffer = w.facade().buffer_from(region, at, size);
+                if (!buffer) std::abort();
+                chain.append(std::move(*buffer));
+                at += size;
+            }
+            if (!bulk.connection.send(chain)) std::abort();
+            // The window opens in the first turns: what it holds back goes with the next ACKs.
+            do {
+                measured.turn();
+                in_turn = 0;
+                w.listen([&](uint32_t client, const wire::Segment& segment) {
+                    sent += segment.payload_size;
+                    if (++in_turn % 2 == 0) w.say(client, TcpFlags::ack);
+                });
+                if (in_turn % 2 != 0) w.say(bulk_client, TcpFlags::ack);
+            } while (in_turn > 0 && sent % memory.size() != 0);
+        }
+        state.ResumeTiming();
+    }
+    if (sent != static_cast<uint64_t>(state.iterations()) * full_segment)
+        state.SkipWithError("bytes are lost");
+    measured.dump("sent_segment");
+}
+BENCHMARK(sent_segment);
 
 /// One after the other of so many connections asks, 64 a turn; the ACK of an answer comes with the
 /// next request.
@@ -292,7 +389,7 @@ void whole_connection(benchmark::State& state) {
             for (size_t i = 0; i < burst; ++i) {
                 next = (next + 1) % tuples;
                 Client& c = w.client(tuples_from + next);
-                c = {.seq = c.seq + 100'000};
+                c = {.server = server_port, .seq = c.seq + 100'000};
                 w.say(tuples_from + next, TcpFlags::syn);
             }
             measured.turn();

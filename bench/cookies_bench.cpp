@@ -3,9 +3,8 @@
 #include <optional>
 #include <vector>
 
-#include <fmt/core.h>
-
 #include "base/pool.h"
+#include "frames.h"
 #include "measured.h"
 #include "tcp/syn_cookies.h"
 
@@ -22,23 +21,15 @@ struct NoNeighbours final : ip::NeighbourActions {
     void unreachable(const ip::Neighbour&) override {}
 };
 
-buf::Pools pools() {
-    auto made = buf::Pools::create(
-        "cookies", {.receive = 256, .header = 256, .attach = 256, .payload = 256, .region = 256});
-    if (!made) {
-        fmt::print(stderr, "{}\n", made.error().what);
-        std::abort();
-    }
-    return std::move(*made);
-}
-
 /// A core's tunables, clock and secrets, and pools with nothing in them: cookies need no more.
 struct World {
     Config config;
     observe::Counters counters;
     time::Wheel wheel{Instant()};
     NoNeighbours actions;
-    buf::Pools buffers = pools();
+    buf::Pools buffers = bench::make_pools(
+        "cookies",
+        {.receive = 256, .header = 256, .attach = 256, .payload = 256, .region = 256});
     ip::Neighbours neighbours{config.ip, 1, wheel, counters, actions, tcp::timer_neighbour};
     tcp::Reassembly::Ranges ranges{0};
     Pool<tcp::Reassembly> reassemblies{0};

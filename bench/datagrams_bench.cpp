@@ -2,8 +2,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include <fmt/core.h>
-
+#include "frames.h"
 #include "measured.h"
 #include "stack/stack.h"
 #include "wire/udp.h"
@@ -32,23 +31,15 @@ struct Nobody final : stack::Application {
     void on_acceptable(tcp::Listener&) override {}
 };
 
-buf::Pools pools() {
-    auto made = buf::Pools::create("datagrams", {.receive = 4096, .header = 4096, .attach = 4096,
-                                                 .payload = 4096, .region = 256});
-    if (!made) {
-        fmt::print(stderr, "{}\n", made.error().what);
-        std::abort();
-    }
-    return std::move(*made);
-}
-
 /// One core with one interface and one socket, and a peer whose link address it knows.
 struct World {
     static constexpr uint16_t port = 7;
     static constexpr wire::MacAddress peer_mac{{2, 0, 0, 0, 0, 2}};
     const Address own = Address::v4(10, 0, 0, 1), peer = Address::v4(10, 0, 0, 2);
     Config config;
-    buf::Pools buffers = pools();
+    buf::Pools buffers = bench::make_pools(
+        "datagrams",
+        {.receive = 4096, .header = 4096, .attach = 4096, .payload = 4096, .region = 256});
     Sink sink;
     Nobody nobody;
     ip::Interface interface = [this] {

@@ -94,18 +94,23 @@ class Counted(Programs):
                            os.path.join(self.build, "apps", program), *map(str, arguments))
 
 
+def counted_under_load(programs, process, generator, report, seconds):
+    """What `process` counts while the generator, perhaps itself, keeps it busy."""
+    time.sleep(BEGINNING)
+    counted = count(process, programs.counts, seconds)
+    programs.finished(generator, 3 * seconds + 30)
+    check_load(report)
+    return counted
+
+
 def over_ring(build, folder, shape, seconds):
     """Both loops of one process."""
     programs = Counted(build, folder)
+    report = os.path.join(folder, "report.json")
     try:
-        report = os.path.join(folder, "report.json")
         generator = programs.launch_counted("millrace-load", "--role", "both", "-q", *shape, "-d",
                                             3 * seconds + BEGINNING + 2, "--json", report)
-        time.sleep(BEGINNING)
-        counted = count(generator, programs.counts, seconds)
-        programs.finished(generator, 3 * seconds + 30)
-        check_load(report)
-        return counted
+        return counted_under_load(programs, generator, generator, report, seconds)
     finally:
         programs.end_all()
 
@@ -113,22 +118,18 @@ def over_ring(build, folder, shape, seconds):
 def over_memif(build, folder, server, shape, seconds):
     """The server's loop, in a process of its own."""
     programs = Counted(build, folder)
+    report = os.path.join(folder, "report.json")
     link = Memif(build, folder, *server)
     try:
         program, arguments = link.start
         process = programs.launch_counted(program, "-c", link.config("server", 1, 0), *arguments)
         programs.wait(lambda: re.search("^(listening|serving)", programs.output(process),
                                         re.MULTILINE), process)
-        report = os.path.join(folder, "report.json")
         generator = programs.launch(os.path.join(build, "apps", "millrace-load"), "-c",
                                     link.config("client", 2, 1), "-q", "-t", "10.80.0.1:80",
                                     *map(str, shape), "-d", str(3 * seconds + BEGINNING + 2),
                                     "--json", report)
-        time.sleep(BEGINNING)
-        counted = count(process, programs.counts, seconds)
-        programs.finished(generator, 3 * seconds + 30)
-        check_load(report)
-        return counted
+        return counted_under_load(programs, process, generator, report, seconds)
     finally:
         programs.end_all()
 

@@ -1,11 +1,12 @@
-// What a sender and a receiver do for a segment beside its headers: the scoreboard under SACKs, data
-// out of order, a step of congestion control.
+// What a sender and a receiver do for a segment beside its headers: the scoreboard under SACKs,
+// data out of order, a step of congestion control.
 #include <memory>
 #include <numeric>
 #include <vector>
 
 #include "base/random.h"
 #include "congestion/control.h"
+#include "frames.h"
 #include "measured.h"
 #include "tcp/connection.h"
 #include "tcp/reassembly.h"
@@ -46,14 +47,13 @@ void scoreboard(benchmark::State& state) {
 }
 BENCHMARK(scoreboard)->Arg(16)->Arg(256);
 
-/// Every other segment of a window is missing; the others come in random order, then what is missing
-/// makes all of it contiguous. Counted by segment.
+/// Every other segment of a window is missing; the others come in random order, then what is
+/// missing makes all of it contiguous. Counted by segment.
 void reassembly(benchmark::State& state) {
     constexpr uint32_t window = 256, bytes = 1000;
-    static auto pools = buf::Pools::create(
-        "reassembly", {.receive = 8192, .header = 256, .attach = 256, .payload = 4096,
-                       .region = 256});
-    if (!pools) return state.SkipWithError("no pools");
+    static buf::Pools pools = bench::make_pools(
+        "reassembly",
+        {.receive = 8192, .header = 256, .attach = 256, .payload = 4096, .region = 256});
     const std::vector<uint8_t> payload(bytes);
     tcp::Reassembly::Ranges ranges(window);
     tcp::Connection owner{tcp::FlowKey()};
@@ -71,10 +71,10 @@ void reassembly(benchmark::State& state) {
                 std::swap(order[i], order[random.below(i + 1)]);
             arriving.clear();
             for (size_t i = 0; i < batch; ++i)
-                arriving.push_back(pools->received(payload).into_chain());
+                arriving.push_back(pools.received(payload).into_chain());
         },
         [&] {
-            tcp::Reassembly::Copies copies{*pools};
+            tcp::Reassembly::Copies copies{pools};
             size_t next = 0;
             for (size_t done = 0; done < batch; done += window) {
                 for (const uint32_t i : order)

@@ -2,16 +2,12 @@
 // and without another side: a segment received, a segment sent, a request and a connection of an
 // HTTP server.
 #include <cstdlib>
-#include <memory>
 #include <vector>
 
-#include <fmt/core.h>
-
 #include "api/context.h"
+#include "frames.h"
 #include "httpd/server.h"
 #include "measured.h"
-#include "wire/checksum.h"
-#include "wire/ethernet.h"
 
 namespace millrace {
 namespace {
@@ -62,16 +58,6 @@ struct TurnedByHand final : api::Loop {
     Instant at;
 };
 
-buf::Pools pools() {
-    auto made = buf::Pools::create(
-        "whole", {.receive = 8192, .header = 8192, .attach = 4096, .payload = 8192, .region = 256});
-    if (!made) {
-        fmt::print(stderr, "{}\n", made.error().what);
-        std::abort();
-    }
-    return std::move(*made);
-}
-
 /// What accepts connections and drops what they bring, until it is told to send.
 class Bulk final : public ConnectionHandler, public ListenHandler {
 public:
@@ -121,28 +107,10 @@ public:
             header.options.sack_permitted = header.options.has_window_scale = true;
             header.options.window_scale = 7;
         }
-        std::array<uint8_t, 2048> bytes{};
-        constexpr size_t ip_at = wire::Ethernet::untagged_size;
-        constexpr size_t tcp_at = ip_at + wire::Ip::v4_size;
-        const size_t header_size = header.emit(&bytes[tcp_at]);
-        std::memcpy(&bytes[tcp_at + header_size], text.data(), text.size());
-        wire::Ip ip;
-        ip.source = address_of(client);
-        ip.destination = own;
-        ip.protocol = wire::Protocol::tcp;
-        ip.payload_size = static_cast<uint32_t>(header_size + text.size());
-        ip.emit(&bytes[ip_at], true);
-        wire::Checksum sum;
-        sum.add_pseudo_header(ip.source, ip.destination, 6, ip.payload_size);
-        const uint16_t checksum = sum.add(&bytes[tcp_at], ip.payload_size).finish();
-        std::memcpy(&bytes[tcp_at + wire::tcp_checksum_offset], &checksum, sizeof(checksum));
-        wire::Ethernet ethernet;
-        ethernet.destination = server_mac;
-        ethernet.source = peer_mac;
-        ethernet.type = wire::EtherType::ipv4;
-        ethernet.emit(bytes.data());
+        const auto bytes =
+            bench::frame_of({peer_mac, server_mac, address_of(client), own}, header, text);
         c.seq += static_cast<uint32_t>(text.size()) + (header.syn() || header.fin() ? 1 : 0);
-        buf::Frame frame = buffers_.received({bytes.data(), tcp_at + ip.payload_size});
+        buf::Frame frame = buffers_.received(bytes);
         if (!frame) std::abort();
         arriving_.push_back(std::move(frame));
     }
@@ -252,7 +220,9 @@ private:
 
     inline static const Address own = Address::v4(10, 0, 0, 1), peer = Address::v4(10, 0, 0, 2);
     const Config config_ = configuration();
-    buf::Pools buffers_ = pools();
+    buf::Pools buffers_ = bench::make_pools(
+        "whole",
+        {.receive = 8192, .header = 8192, .attach = 4096, .payload = 8192, .region = 256});
     Sink sink_;
     TurnedByHand loop_{Instant::from_ns(1'000'000'000)};
     stack::Stack stack_{{.config = config_,
@@ -310,8 +280,8 @@ void received_segment(benchmark::State& state) {
 }
 BENCHMARK(received_segment);
 
-/// The application hands over 64 segments' worth of a region, by reference; the peer acknowledges every
-/// second one of the turn before: counted by segment, with its half of an ACK.
+/// The application hands over 64 segments' worth of a region, by reference; the peer acknowledges
+/// every second one of the turn before: counted by segment, with its half of an ACK.
 void sent_segment(benchmark::State& state) {
     World& w = World::instance();
     Bulk& bulk = w.open_bulk(bulk_client);

@@ -60,7 +60,7 @@ def count(process, path, seconds):
     """Of the loops of a process: allocations, frees and locks a second, system calls a second."""
     threads = loops(process.pid, seconds / 2)
     if not threads:
-        raise SystemExit("no loop turns")
+        raise SystemExit("no thread had a processor for half of the time: something else runs")
     before = read_counts(path)
     time.sleep(seconds)
     after = read_counts(path)

@@ -13,17 +13,18 @@ constexpr size_t few = 8;
 
 LocalAddresses::LocalAddresses(const std::vector<Interface>& interfaces, uint64_t seed)
     : index_(64, Hash{TableHash(seed)}) {
+    add_broadcast(Address::v4(255, 255, 255, 255));
     for (size_t i = 0; i < interfaces.size(); ++i) {
         for (const Prefix& prefix : interfaces[i].addresses) {
             const auto index = static_cast<LocalIndex>(entries_.size());
             if (!index_.emplace(prefix.address, index).second) continue;
-            entries_.push_back({prefix.address, static_cast<uint16_t>(i)});
-            const uint8_t last = prefix.address.bytes().back();
-            last_bytes_[last / 64] |= uint64_t{1} << (last % 64);
+            entries_.push_back({prefix.address, static_cast<uint16_t>(i), false});
+            last_bytes_.add(prefix.address);
             const Address broadcast = prefix.broadcast();
-            if (!broadcast.is_unspecified()) broadcasts_.push_back(broadcast);
+            if (!broadcast.is_unspecified()) add_broadcast(broadcast);
         }
     }
+    for (Entry& entry : entries_) entry.is_group = is_group(entry.address);
 }
 
 std::optional<LocalIndex> LocalAddresses::find_indexed(const Address& address) const {
@@ -38,9 +39,9 @@ std::optional<LocalIndex> LocalAddresses::find_indexed(const Address& address) c
     return found->second;
 }
 
-bool LocalAddresses::is_group(const Address& address) const {
-    return address.is_multicast() || address.is_limited_broadcast() ||
-           std::ranges::find(broadcasts_, address) != broadcasts_.end();
+void LocalAddresses::add_broadcast(const Address& address) {
+    broadcasts_.push_back(address);
+    broadcast_last_bytes_.add(address);
 }
 
 bool LocalAddresses::is_our_solicited_node(const Address& group) const {

@@ -55,6 +55,8 @@ public:
 
 private:
     void drop(Classified& out, observe::Drop reason) const;
+    bool classify_common(Classified& out) const;
+    bool is_possible_peer(const Address& source) const;
     bool check_addresses(Classified& out) const;
     static bool may_be_anonymous(const Classified& out);
     bool takes_group(const Classified& out) const;

@@ -53,7 +53,7 @@ void parse_option(const uint8_t* at, size_t size, bool on_syn, TcpOptions& out) 
 
 // Options with the padding before them, 4 bytes at a time (RFC 7323 appendix A).
 constexpr uint32_t nop_nop = no_operation << 24 | no_operation << 16;
-constexpr uint32_t padded_timestamps = nop_nop | timestamps << 8 | 10;
+static_assert(TcpOptions::padded_timestamps == (nop_nop | timestamps << 8 | 10));
 
 /// Writes words one behind the other, and sums them.
 class Writer {
@@ -75,7 +75,7 @@ private:
 
 bool TcpOptions::parse(std::span<const uint8_t> bytes, bool on_syn, TcpOptions& out) {
     // The layout of nearly every segment of an established connection (RFC 7323 appendix A).
-    if (bytes.size() == timestamps_size && load32(bytes.data()) == 0x0101080a) {
+    if (bytes.size() == timestamps_size && load32(bytes.data()) == padded_timestamps) {
         parse_option(bytes.data() + 2, 10, on_syn, out);
         return true;
     }

@@ -34,6 +34,8 @@ struct TcpOptions {
     static constexpr size_t max_size = 40;
     static constexpr uint8_t window_scale_max = 14;  // RFC 7323 section 2.3
     static constexpr size_t timestamps_size = 12;    // with the two NOPs before it
+    /// These and the option's kind and length: how it begins (RFC 7323 appendix A).
+    static constexpr uint32_t padded_timestamps = 0x0101080a;
     static constexpr size_t sack_blocks_max = 4;
 
     uint16_t mss = 0;  ///< 0: absent (an MSS of 0 on the wire is read as 1)

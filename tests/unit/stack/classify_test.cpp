@@ -2,7 +2,9 @@
 #include "stack/classify.h"
 
 #include <algorithm>
+#include <random>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "buf/pools.h"
@@ -482,6 +484,90 @@ TEST_P(Classify, a_dropped_frame_gives_every_buffer_back) {
     bytes.back() ^= 1;
     expect_dropped(bytes, Drop::tcp_bad_checksum);
     EXPECT_EQ(pools_.available(), before);
+}
+
+/// All that is said of a frame, to be compared.
+std::string told(const Classified& c, const observe::Counters& counters) {
+    std::string text = fmt::format("{} {}{}{} {} {} {}", static_cast<int>(c.kind), c.interface,
+                                   c.to_group, c.link_group, c.ip_at, c.source_mac.to_string(),
+                                   c.frame ? c.frame.size() : 0);
+    if (c.kind == Kind::tcp) {
+        const wire::Ip& ip = c.ip;
+        const wire::Segment& s = c.segment;
+        text += fmt::format(
+            "; {} {} {} {} {} {} {} {} {} {} {} {}", ip.source.to_string(),
+            ip.destination.to_string(), static_cast<int>(ip.protocol), ip.ttl, ip.tos,
+            ip.dont_fragment, ip.header_size, ip.payload_size, ip.identification, ip.flow_label,
+            ip.is_fragment(), ip.fragment_header_at + ip.next_header_at);
+        text += fmt::format("; {} {} {} {} {} {} {} {} {} {} {}", s.source_port,
+                            s.destination_port, s.seq.value(), s.ack.value(), s.window, s.urgent,
+                            s.flags, s.header_size, s.ecn, s.dscp, s.payload_size);
+        const wire::TcpOptions& o = s.options;
+        text += fmt::format("; {} {} {} {} {} {} {} {}", o.mss, o.has_window_scale, o.window_scale,
+                            o.sack_permitted, o.has_timestamps, o.ts_value, o.ts_echo,
+                            o.sack_count);
+        text += fmt::format("; {} {} {} {} {}", c.upper_at, c.payload_at, c.key.local,
+                            c.key.remote_port, c.hash);
+    }
+    counters.for_each([&](std::string_view name, uint64_t value) {
+        if (value != 0) text += fmt::format("; {} {}", name, value);
+    });
+    return text;
+}
+
+/// A frame whose headers lie in two buffers is read header by header; one in a single buffer, if it
+/// is a common one, at once. Both must say the same, of what is right and of what is wrong.
+TEST_P(Classify, the_straight_way_says_what_the_long_one_does) {
+    std::mt19937 random(7);
+    const auto any = [&](size_t bound) { return random() % bound; };
+    size_t taken = 0;
+    for (int round = 0; round < 20'000; ++round) {
+        wire::Segment segment;
+        segment.source_port = static_cast<uint16_t>(any(65536));
+        segment.destination_port = 80;
+        segment.seq = Seq(static_cast<uint32_t>(random()));
+        segment.ack = Seq(static_cast<uint32_t>(random()));
+        segment.flags = static_cast<uint8_t>(any(4) == 0 ? any(256) : wire::TcpFlags::ack);
+        segment.window = static_cast<uint16_t>(any(65536));
+        segment.options.has_timestamps = any(2) == 0;
+        segment.options.ts_value = static_cast<uint32_t>(random());
+        segment.options.sack_count = any(8) == 0 ? 1 : 0;
+        Bytes upper(segment.emitted_size());
+        segment.emit(upper.data());
+        upper.resize(upper.size() + any(40), 'x');
+        wire::Ip ip;
+        ip.source = any(16) == 0 ? us() : peer();
+        if (v4() && any(8) == 0)
+            ip.source = Address::v4(static_cast<uint8_t>(any(256)), 0, 0, static_cast<uint8_t>(
+                                        any(2) == 0 ? 255 : any(3)));
+        ip.destination = us();
+        ip.protocol = Protocol::tcp;
+        ip.tos = static_cast<uint8_t>(any(256));
+        ip.identification = static_cast<uint32_t>(any(65536));
+        ip.dont_fragment = any(2) == 0;
+        ip.payload_size = static_cast<uint32_t>(upper.size());
+        Bytes bytes = frame(ip, upper, wire::tcp_checksum_offset);
+        bytes.resize(bytes.size() + any(2) * any(20));  // Ethernet pads
+        if (any(3) == 0) {
+            bytes[any(std::min<size_t>(bytes.size(), 80))] ^= static_cast<uint8_t>(1U << any(8));
+            if (v4() && any(2) == 0) repair_ip(bytes);
+        }
+        if (any(20) == 0) bytes.resize(any(bytes.size()) + 1);
+
+        counters_ = {};
+        run(bytes);
+        const std::string straight = told(out_, counters_);
+        if (out_.kind == Kind::tcp) ++taken;
+        counters_ = {};
+        const size_t cut = std::min<size_t>(bytes.size() - 1, any(54));
+        buf::Frame in_two = pools_.received(std::span(bytes).first(cut));
+        in_two.append(pools_.received(std::span(bytes).subspan(cut)));
+        out_ = Classified();
+        classifier_.classify(plain, std::move(in_two), out_);
+        ASSERT_EQ(straight, told(out_, counters_)) << "round " << round;
+        out_ = Classified();
+    }
+    EXPECT_GT(taken, 5'000U);
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ KEPT = ("-m", "closed", "-n", 1000, *REQUEST)
 SOURCES = "{0}.10-{0}.25"
 SHORT = ("-m", "closed", "-n", 512, "--close", *REQUEST, "--source-ports", "1024-65535")
 BULK = ("-m", "throughput", "--protocol", "raw", "--direction", "down")
+ECHO = ("-m", "rr", "--protocol", "echo", "-s", 64)
 
 
 def a_request(report):
@@ -60,7 +61,7 @@ def ring_bulk_64flows(build, quick):
 
 
 def ring_echo_rtt(build, quick):
-    reports = [load(build, "-m", "rr", "--protocol", "echo", "-s", 64, "-d", 1 if quick else 3)
+    reports = [load(build, *ECHO, "-d", 1 if quick else 3)
                for _ in range(1 if quick else 5)]
     for name in ("p50_us", "p99_us", "p99_9_us"):
         yield f"ring_echo_rtt.{name}", "us", [r["latency"]["request"][name] for r in reports]

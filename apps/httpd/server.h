@@ -66,6 +66,7 @@ private:
     std::unique_ptr<TlsContext> tls_;
     HttpCounters counters_;
     HeadWriter heads_;
+    std::string spare_;  ///< lent to who has an answer to send, empty
     SessionPool<HttpSession> sessions_;
 };
 

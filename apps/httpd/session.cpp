@@ -157,6 +157,8 @@ void HttpSession::answer_with(int status, const std::shared_ptr<const MappedFile
     ++counters.by_status[status];
     const std::string_view phrase = reason_phrase(status);
     const size_t size = body != nullptr ? body->size : phrase.size() + 1;
+    // Nearly always it is sent at once: one string serves all, and stays in the cache.
+    if (pending_.empty()) pending_.swap(server_.spare_);
     pending_ += server_.heads_.write(
         {.status = status,
          .size = size,
@@ -200,6 +202,7 @@ bool HttpSession::send_pending() {
     const auto size = channel_.send(std::as_bytes(std::span(pending_)));
     if (!sent(size)) return false;
     pending_.erase(0, *size);
+    if (pending_.empty()) pending_.swap(server_.spare_);
     return true;
 }
 

@@ -62,7 +62,7 @@ struct Env {
         if (!c.DirtyHook::is_linked()) dirty.push_back(c);
     }
     /// A pool is dry. Buffers come back as frames leave and ACKs arrive; time has to pass for that.
-    void starve(Connection& c) {
+    [[gnu::cold]] void starve(Connection& c) {
         if (c.starved) return;
         c.starved = true;
         if (starved.empty()) retry_starved_at = now + starved_retry;

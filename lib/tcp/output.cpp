@@ -321,6 +321,13 @@ bool next_ack(Env& env, Connection& c, TransmitPlan& plan) {
     return true;
 }
 
+bool may_have_plan(const Connection& c) {
+    if (c.rst_due || c.syn_due || c.ack_now || c.probe_due || c.keepalive_due) return true;
+    if (c.receiving != nullptr && !c.receiving->snapshots.empty()) return true;
+    const Sending* s = c.sending;
+    return s != nullptr && (s->tlp_due || s->sent.lost() != 0 || c.has_unsent());
+}
+
 bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
     if (c.rst_due) {
         c.rst_due = false;
@@ -363,13 +370,13 @@ namespace {
 /// RFC 7661 section 4.4 in Linux's form (tcp_cwnd_application_limited): a window that has not been
 /// needed for a round trip comes half-way down to what was. It may come back quickly: ssthresh
 /// remembers three quarters of it.
-void validate_window(Env& env, Connection& c) {
+void validate_window(Env& env, Connection& c, uint32_t in_flight) {
     if (is_window_limited(c)) {
         c.cwnd_used = 0;
         c.cwnd_used_ms = env.ms();
         return;
     }
-    c.cwnd_used = std::max(c.cwnd_used, c.in_flight());
+    c.cwnd_used = std::max(c.cwnd_used, in_flight);
     if (env.tunables.tcp_slow_start_after_idle == 0 || c.sending->control.controls_recovery())
         return;
     if (Duration::from_ms(env.ms() - c.cwnd_used_ms) < rto(env, c)) return;
@@ -399,11 +406,12 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
         s.max_in_flight = 0;
         s.window_limited = false;
     }
+    const uint32_t in_flight_before = c.in_flight();
     RateStamp stamp{.delivered = c.delivered,
                     .lost = s.lost,
                     .delivered_at = s.delivered_at,
                     .first_sent_at = s.first_sent_at,
-                    .in_flight = c.in_flight() + length,
+                    .in_flight = in_flight_before + length,
                     .app_limited = s.app_limited_until > c.delivered};
     if (c.recovery == Recovery::cwr || c.recovery == Recovery::recovery) s.prr_out += length;
     if (plan.mtu_probe) probe_sent(c, begin, length);
@@ -435,13 +443,15 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
         s.tlp_again = plan.retransmission ? length : 0;
         s.tlp_end = c.snd_nxt;
     }
-    s.max_in_flight = std::max(s.max_in_flight, c.in_flight());
-    if (c.has_unsent() && quota(c) < c.snd_mss) s.window_limited = true;
+    const uint32_t in_flight = c.in_flight();
+    const bool more = c.has_unsent();
+    s.max_in_flight = std::max(s.max_in_flight, in_flight);
+    if (more && quota(c) < c.snd_mss) s.window_limited = true;
     pacing::spend(env, c, length);
-    validate_window(env, c);
+    validate_window(env, c, in_flight);
     // Everything is on its way and the window has room: what is measured now is the application.
-    if (!c.has_unsent() && s.sent.lost() == 0 && c.in_flight() < c.window.cwnd)
-        s.app_limited_until = c.delivered + c.in_flight();
+    if (!more && s.sent.lost() == 0 && in_flight < c.window.cwnd)
+        s.app_limited_until = c.delivered + in_flight;
 }
 
 }  // namespace

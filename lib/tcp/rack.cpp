@@ -125,9 +125,10 @@ bool schedule_probe(Env& env, Connection& c, bool progress) {
         timeout += probe_slack;
     const Instant paced_until = env.now + pacing::delay(env, c);
     // Not later than the timeout, which a transmission does not put off (RFC 6298 (5.1)).
-    Instant rto_at = paced_until + rto(env, c);
-    if (!progress && !c.sending->sent.by_time().empty())
-        rto_at = std::max(env.now, c.sending->sent.by_time().front().sent_at + rto(env, c));
+    const bool by_first = !progress && !s.sent.by_time().empty();
+    const Duration wait = rto(env, c);
+    const Instant rto_at =
+        by_first ? std::max(env.now, s.sent.by_time().front().sent_at + wait) : paced_until + wait;
     s.timer_mode = TimerMode::loss_probe;
     s.retransmit_at = std::min(paced_until + timeout, rto_at);
     arm_timer(env, c);

@@ -140,7 +140,7 @@ void SentRanges::mark_lost(SentRange& range) {
     place = &range;
 }
 
-SentRange* SentRanges::first_lost() {
+SentRange* SentRanges::find_first_lost() {
     SentRange* first = nullptr;
     for (LostList& lost : lost_lists_) {
         if (lost.list.empty()) continue;

@@ -72,7 +72,7 @@ public:
     /// In flight, in order of sending.
     List& by_time() { return by_time_; }
     /// To be sent again, the first first.
-    SentRange* first_lost();
+    SentRange* first_lost() { return lost_ == 0 ? nullptr : find_first_lost(); }
 
     /// There is room to remember another transmission of new data.
     bool can_append() const;
@@ -142,6 +142,7 @@ private:
         SentRange* place = nullptr;
     };
 
+    SentRange* find_first_lost();
     Set::iterator containing(Seq seq);
     bool narrow(SentRange& range, Seq begin, Seq end, size_t bound);
     Set::iterator mark_sacked(SentRange& range);

@@ -17,9 +17,10 @@ def main():
     subprocess.run([os.path.join(build, "bench", "micro_bench"),
                     "--benchmark_filter=whole_|received_|sent_", "--benchmark_min_time=1"],
                    check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    body = ("-b", links.BODY)
     short = (*links.SHORT, "--sources", links.SOURCES.format("10.77.0"))
-    for shape in (links.KEPT, short, (*links.BULK, "-n", 64), links.ECHO):
-        load(build, *shape, "-b", links.BODY, "-d", 2)
+    for shape in ((*links.KEPT, *body), (*short, *body), (*links.BULK, "-n", 64), links.ECHO):
+        load(build, *shape, "-d", 2)
 
 
 main()

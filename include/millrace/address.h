@@ -85,7 +85,10 @@ public:
     std::string to_string() const;
 
     /// All 16 bytes are the same.
-    bool operator==(const Address& other) const {
+    constexpr bool operator==(const Address& other) const {
+        if consteval {
+            return bytes_ == other.bytes_;
+        }
         return word<uint64_t>(0) == other.word<uint64_t>(0) &&
                word<uint64_t>(8) == other.word<uint64_t>(8);
     }

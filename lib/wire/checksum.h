@@ -1,6 +1,7 @@
 // The Internet checksum (RFC 1071).
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>

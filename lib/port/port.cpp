@@ -46,6 +46,7 @@ Port::~Port() {
     if (id_ == UINT16_MAX) return;
     if (started_) rte_eth_dev_stop(id_);
     detach(device_, id_);
+    let_interrupts_in();
 }
 
 Started<void> Port::configure(const PortConfig& config, const std::vector<buf::Pools*>& pools,
@@ -99,6 +100,7 @@ Started<void> Port::configure(const PortConfig& config, const std::vector<buf::P
             rte_eth_dev_configure(id_, receive_queues_, transmit_queues_, &conf);
         status != 0)
         return std::unexpected(refused(config, "its configuration", status));
+    if (std::string_view(info.driver_name) == "net_memif") keep_interrupts_out();
     if (auto set_up = set_up_queues(config, pools); !set_up) return set_up;
     if (auto chosen = choose_mac(config); !chosen) return chosen;
 
@@ -201,9 +203,24 @@ void Port::describe(const PortConfig& config, uint64_t receive_offloads,
         receive_queues_ == 1 ? "not needed" : steered_ ? "port" : "software");
 }
 
+void Port::keep_interrupts_out() {
+    const size_t count = size_t{receive_queues_} + transmit_queues_;
+    places_ = std::make_unique<InterruptGate::Place[]>(count);
+    gate_ = &InterruptGate::instance();
+    for (size_t i = 0; i < count; ++i) gate_->add(places_[i]);
+}
+
+void Port::let_interrupts_in() {
+    if (gate_ == nullptr) return;
+    for (size_t i = 0; i < size_t{receive_queues_} + transmit_queues_; ++i)
+        gate_->remove(places_[i]);
+}
+
 bool Port::receive(uint16_t queue, buf::FrameBatch& batch) const {
+    if (gate_ != nullptr && !gate_->enter(places_[queue])) return false;
     const uint16_t n =
         rte_eth_rx_burst(id_, queue, batch.raw(), static_cast<uint16_t>(batch.capacity));
+    if (gate_ != nullptr) gate_->leave(places_[queue]);
     if (n == 0) return false;
     batch.filled(n);
     return true;
@@ -211,9 +228,11 @@ bool Port::receive(uint16_t queue, buf::FrameBatch& batch) const {
 
 void Port::transmit(uint16_t queue, buf::FrameBatch& batch, buf::Pools& pools) const {
     if (!multi_segment_ || reads_by_dma_) linearise(batch, pools);
+    if (gate_ != nullptr && !gate_->enter(places_[receive_queues_ + queue])) return;
     const auto size = static_cast<uint16_t>(batch.size());
     batch.to_be_sent();
     batch.sent(rte_eth_tx_burst(id_, queue, batch.raw(), size));
+    if (gate_ != nullptr) gate_->leave(places_[receive_queues_ + queue]);
 }
 
 bool Port::needs_copy(const buf::Frame& frame) const {

@@ -10,6 +10,7 @@
 
 #include "buf/pools.h"
 #include "ip/interface.h"
+#include "port/interrupt_gate.h"
 
 namespace millrace::port {
 
@@ -64,6 +65,8 @@ private:
     bool program_rss(const Rss& rss, uint16_t table_size);
     bool needs_copy(const buf::Frame& frame) const;
     void linearise(buf::FrameBatch& batch, buf::Pools& pools) const;
+    void keep_interrupts_out();
+    void let_interrupts_in();
     void describe(const PortConfig& config, uint64_t receive_offloads, uint64_t transmit_offloads);
 
     uint16_t id_ = UINT16_MAX;
@@ -78,6 +81,9 @@ private:
     wire::MacAddress mac_;
     ip::Offloads offloads_;
     std::string description_;
+    InterruptGate* gate_ = nullptr;  ///< where the driver needs it
+    /// Of receive queues, then of transmit queues.
+    std::unique_ptr<InterruptGate::Place[]> places_;
 };
 
 }  // namespace millrace::port

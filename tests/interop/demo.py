@@ -134,6 +134,19 @@ class Demo(unittest.TestCase):
             self.assertIn("errors       none", link.load("-t", target, "-d", "2"))
         self.assertIn("errors       none", link.load("-t", "10.80.0.1:80", "-d", "1", "--close"))
 
+    def test_a_memif_peer_that_is_killed_takes_nobody_with_it(self):
+        link = Memif("millrace-httpd", "-q")
+        self.addCleanup(link.close)
+        for n in range(12):
+            client = subprocess.Popen([LOAD, "-c", link.config("client", 2), "-t", "10.80.0.1:80",
+                                       "-m", "closed", "-d", "30"], stdout=subprocess.DEVNULL)
+            time.sleep(0.8 + 0.01 * n)
+            client.kill()
+            client.wait()
+            time.sleep(0.05)
+            self.assertIsNone(link.process.poll(), f"the server ended with client {n}")
+        self.assertIn("errors       none", link.load("-t", "10.80.0.1:80", "-d", "1"))
+
     def test_echo_over_memif_is_byte_exact(self):
         link = Memif("millrace-echo")
         self.addCleanup(link.close)

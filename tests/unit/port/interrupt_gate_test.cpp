@@ -1,0 +1,150 @@
+// EAL's handles for interrupts of one's own, as DPDK 22.11 has them.
+#define ALLOW_EXPERIMENTAL_API
+
+#include "port/interrupt_gate.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <thread>
+
+#include <gtest/gtest.h>
+#include <rte_interrupts.h>
+
+namespace millrace::port {
+namespace {
+
+/// A driver whose handler takes away what bursts read, and puts it back.
+class Driver {
+public:
+    Driver() {
+        rte_intr_fd_set(handle_, event_);
+        rte_intr_type_set(handle_, RTE_INTR_HANDLE_EXT);
+        EXPECT_EQ(rte_intr_callback_register(handle_, &Driver::on_event, this), 0);
+    }
+    ~Driver() {
+        while (rte_intr_callback_unregister(handle_, &Driver::on_event, this) == -EAGAIN)
+            std::this_thread::yield();
+        rte_intr_instance_free(handle_);
+        close(event_);
+    }
+    Driver(const Driver&) = delete;
+    Driver& operator=(const Driver&) = delete;
+
+    void interrupt() const {
+        const uint64_t one = 1;
+        EXPECT_EQ(write(event_, &one, sizeof(one)), static_cast<ssize_t>(sizeof(one)));
+    }
+    uint64_t handled() const { return handled_; }
+    bool is_there() const { return there_; }
+
+private:
+    static void on_event(void* driver) { static_cast<Driver*>(driver)->handle(); }
+    void handle() {
+        uint64_t count = 0;
+        EXPECT_EQ(read(event_, &count, sizeof(count)), static_cast<ssize_t>(sizeof(count)));
+        there_ = false;
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+        there_ = true;
+        ++handled_;
+    }
+
+    const int event_ = eventfd(0, EFD_CLOEXEC);
+    rte_intr_handle* const handle_ = rte_intr_instance_alloc(RTE_INTR_INSTANCE_F_PRIVATE);
+    std::atomic<bool> there_{true};
+    std::atomic<uint64_t> handled_{0};
+};
+
+/// Bursts all the time.
+class Loop {
+public:
+    explicit Loop(const Driver& driver) : driver_(driver) {
+        InterruptGate::instance().add(place_);
+        thread_ = std::thread([this] { run(); });
+    }
+    ~Loop() {
+        stopping_ = true;
+        thread_.join();
+        InterruptGate::instance().remove(place_);
+    }
+    Loop(const Loop&) = delete;
+    Loop& operator=(const Loop&) = delete;
+    uint64_t bursts() const { return bursts_; }
+    uint64_t disturbed() const { return disturbed_; }
+
+private:
+    void run() {
+        InterruptGate& gate = InterruptGate::instance();
+        while (!stopping_) {
+            if (!gate.enter(place_)) continue;
+            for (int i = 0; i < 50; ++i)
+                if (!driver_.is_there()) ++disturbed_;
+            gate.leave(place_);
+            ++bursts_;
+        }
+    }
+
+    const Driver& driver_;
+    InterruptGate::Place place_;
+    std::atomic<bool> stopping_{false};
+    std::atomic<uint64_t> bursts_{0}, disturbed_{0};
+    std::thread thread_;
+};
+
+/// Until `done()`, for some seconds at most.
+template <typename Done>
+bool wait(Done&& done) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!done()) {
+        if (std::chrono::steady_clock::now() > end) return false;
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+    return true;
+}
+
+TEST(InterruptGate, no_handler_runs_while_someone_bursts) {
+    const Driver driver;
+    std::array loops{std::make_unique<Loop>(driver), std::make_unique<Loop>(driver)};
+    for (uint64_t n = 0; n < 200; ++n) {
+        driver.interrupt();
+        ASSERT_TRUE(wait([&] { return driver.handled() > n; })) << n;
+    }
+    EXPECT_TRUE(InterruptGate::instance().works());
+    for (const auto& loop : loops) {
+        EXPECT_EQ(loop->disturbed(), 0U);
+        const uint64_t before = loop->bursts();
+        EXPECT_TRUE(wait([&] { return loop->bursts() > before; })) << "and goes on behind";
+    }
+}
+
+TEST(InterruptGate, who_does_not_burst_holds_no_handler_up) {
+    const Driver driver;
+    InterruptGate::Place idle;
+    InterruptGate::instance().add(idle);
+    for (uint64_t n = 0; n < 20; ++n) {
+        driver.interrupt();
+        ASSERT_TRUE(wait([&] { return driver.handled() > n; })) << n;
+    }
+    InterruptGate::instance().remove(idle);
+}
+
+TEST(InterruptGate, a_handler_waits_for_the_burst_under_way) {
+    const Driver driver;
+    InterruptGate& gate = InterruptGate::instance();
+    InterruptGate::Place place;
+    gate.add(place);
+    ASSERT_TRUE(wait([&] { return gate.enter(place); }));
+    driver.interrupt();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_EQ(driver.handled(), 0U);
+    gate.leave(place);
+    EXPECT_TRUE(wait([&] { return driver.handled() == 1; }));
+    EXPECT_TRUE(wait([&] { return gate.enter(place); }));
+    gate.leave(place);
+    gate.remove(place);
+}
+
+}  // namespace
+}  // namespace millrace::port

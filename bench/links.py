@@ -23,25 +23,26 @@ BULK = ("-m", "throughput", "--protocol", "raw", "--direction", "down")
 ECHO = ("-m", "rr", "--protocol", "echo", "-s", 64)
 
 
-def a_request(report):
-    """The server's busy cycles for each of its requests, from its start to its end."""
-    return report["server"]["busy_cycles"] / report["server"]["requests"]
+def http_over_ring(_, shape, build, seconds):
+    """Requests a second, and the server's busy cycles for each, from its start to its end."""
+    report = load(build, *shape, "-b", BODY, "-d", seconds)
+    return report["rates"]["requests"], (report["server"]["busy_cycles"] /
+                                         report["server"]["requests"])
 
 
-def ring_http(name, shape, build, quick):
-    reports = [load(build, *shape, "-b", BODY, "-d", 1 if quick else 3)
-               for _ in range(1 if quick else 5)]
-    yield f"{name}.rate", "a second", [r["rates"]["requests"] for r in reports]
-    yield f"{name}.cycles", "cycles", [a_request(r) for r in reports]
+def http(name, over, shape, build, quick):
+    runs = [over(name, shape, build, 1 if quick else 3) for _ in range(1 if quick else 5)]
+    yield f"{name}.rate", "a second", [rate for rate, _ in runs]
+    yield f"{name}.cycles", "cycles", [cycles for _, cycles in runs]
 
 
 def ring_http_rps(build, quick):
-    yield from ring_http("ring_http_rps", KEPT, build, quick)
+    yield from http("ring_http_rps", http_over_ring, KEPT, build, quick)
 
 
 def ring_http_cps(build, quick):
     shape = (*SHORT, "--sources", SOURCES.format("10.77.0"))
-    yield from ring_http("ring_http_cps", shape, build, quick)
+    yield from http("ring_http_cps", http_over_ring, shape, build, quick)
 
 
 def ring_bulk(flows, build, quick):
@@ -103,39 +104,38 @@ class Memif(Programs):
             return json.load(file)
 
 
-def memif_http(name, shape, build, quick):
-    rates, cycles = [], []
-    for _ in range(1 if quick else 5):
-        with tempfile.TemporaryDirectory() as folder, \
-                Memif(build, folder, "millrace-httpd", "-q", "-b", BODY) as link:
-            report = link.load(*shape, "-t", "10.80.0.1:80", "-d", 1 if quick else 3)
-            said = link.finish(link.server)
-        requests = int(re.findall(r"^connections \d+ requests (\d+)", said, re.MULTILINE)[-1])
-        if requests != report["whole"]["asked"]:
-            raise SystemExit(f"{name}: {report['whole']['asked']} requests, the server: {requests}")
-        rates.append(report["rates"]["requests"])
-        cycles.append(int(re.search(r"busy cycles (\d+)", said)[1]) / requests)
-    yield f"{name}.rate", "a second", rates
-    yield f"{name}.cycles", "cycles", cycles
+def http_over_memif(name, shape, build, seconds):
+    """Likewise, by the server's own count, which must be the generator's."""
+    with tempfile.TemporaryDirectory() as folder, \
+            Memif(build, folder, "millrace-httpd", "-q", "-b", BODY) as link:
+        report = link.load(*shape, "-t", "10.80.0.1:80", "-d", seconds)
+        said = link.finish(link.server)
+    requests = int(re.findall(r"^connections \d+ requests (\d+)", said, re.MULTILINE)[-1])
+    if requests != report["whole"]["asked"]:
+        raise SystemExit(f"{name}: {report['whole']['asked']} requests, the server: {requests}")
+    return report["rates"]["requests"], int(re.search(r"busy cycles (\d+)", said)[1]) / requests
 
 
 def memif_http_rps(build, quick):
-    yield from memif_http("memif_http_rps", KEPT, build, quick)
+    yield from http("memif_http_rps", http_over_memif, KEPT, build, quick)
 
 
 def memif_http_cps(build, quick):
     shape = (*SHORT, "--sources", SOURCES.format("10.80.0"))
-    yield from memif_http("memif_http_cps", shape, build, quick)
+    yield from http("memif_http_cps", http_over_memif, shape, build, quick)
+
+
+def bulk_over_memif(flows, build, seconds):
+    """Gbit/s."""
+    with tempfile.TemporaryDirectory() as folder, \
+            Memif(build, folder, "millrace-load", "-q", "--role", "server", "--protocol", "raw",
+                  "-t", "10.80.0.1:80") as link:
+        return link.load(*BULK, "-n", flows, "-t", "10.80.0.1:80", "-d",
+                         seconds)["rates"]["gbps_in"]
 
 
 def memif_bulk(build, quick):
     for flows in (1, 64):
-        rates = []
-        for _ in range(1 if quick else 5):
-            with tempfile.TemporaryDirectory() as folder, \
-                    Memif(build, folder, "millrace-load", "-q", "--role", "server", "--protocol",
-                          "raw", "-t", "10.80.0.1:80") as link:
-                report = link.load(*BULK, "-n", flows, "-t", "10.80.0.1:80", "-d",
-                                   1 if quick else 3)
-            rates.append(report["rates"]["gbps_in"])
+        rates = [bulk_over_memif(flows, build, 1 if quick else 3)
+                 for _ in range(1 if quick else 5)]
         yield f"memif_bulk.{flows}flow{'s' if flows > 1 else ''}_gbps", "Gbit/s", rates

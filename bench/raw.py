@@ -43,18 +43,26 @@ def over_memif(build, seconds, sizes, far, near):
             programs.end_all()
 
 
+def pairs(over, build, seconds):
+    """Pairs of frames a second, and the cycles of one at the end that answers."""
+    seen = over(build, seconds, SIZES, "answer", "ask")
+    return (seen["ask"]["in"] / seen["ask"]["seconds"],
+            seen["answer"]["busy_cycles"] / seen["answer"]["in"])
+
+
+def one_way(over, build, seconds):
+    """Gbit/s of full frames."""
+    seen = over(build, seconds, FULL, "drain", "flood")
+    return seen["drain"]["bytes_in"] * 8 / seen["drain"]["seconds"] / 1e9
+
+
 def raw(name, over, build, quick):
-    runs, seconds = (1, 1) if quick else (5, 2)
-    pairs, cycles, bulk = [], [], []
-    for _ in range(runs):
-        seen = over(build, seconds, SIZES, "answer", "ask")
-        pairs.append(seen["ask"]["in"] / seen["ask"]["seconds"])
-        cycles.append(seen["answer"]["busy_cycles"] / seen["answer"]["in"])
-        seen = over(build, seconds, FULL, "drain", "flood")
-        bulk.append(seen["drain"]["bytes_in"] * 8 / seen["drain"]["seconds"] / 1e9)
-    yield f"{name}.pairs", "a second", pairs
-    yield f"{name}.cycles_a_pair", "cycles", cycles
-    yield f"{name}.gbps", "Gbit/s", bulk
+    seconds = 1 if quick else 2
+    runs = [(*pairs(over, build, seconds), one_way(over, build, seconds))
+            for _ in range(1 if quick else 5)]
+    for part, unit, values in zip(("pairs", "cycles_a_pair", "gbps"),
+                                  ("a second", "cycles", "Gbit/s"), zip(*runs)):
+        yield f"{name}.{part}", unit, list(values)
 
 
 def raw_ring(build, quick):

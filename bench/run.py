@@ -17,6 +17,8 @@ from links import (memif_bulk, memif_http_cps, memif_http_rps, ring_bulk_1flow, 
                    ring_echo_rtt, ring_http_cps, ring_http_rps)
 from load import load_capacity, ring_http_latency
 from micro import instructions, micro
+from null import null
+from over_raw import memif_over_raw, ring_over_raw
 from raw import raw_memif, raw_ring
 from steady import steady
 
@@ -32,6 +34,8 @@ BENCHMARKS = {
     "memif_bulk": (memif_bulk, "bytes over memif, one flow and 64, MTU 1500"),
     "memif_http_cps": (memif_http_cps, "connections with a request each, over memif"),
     "memif_http_rps": (memif_http_rps, "requests on a thousand kept connections, over memif"),
+    "memif_over_raw": (memif_over_raw, "what the stack adds to memif: cycles, a share of bulk"),
+    "null": (null, "a segment received and one sent, through a port that makes frames up"),
     "raw_memif": (raw_memif, "memif with no stack: pairs of frames, and bytes one way"),
     "raw_ring": (raw_ring, "the embedded link with no stack, likewise"),
     "ring_bulk_1flow": (ring_bulk_1flow, "bytes of one flow over the embedded link, two MTUs"),
@@ -39,6 +43,7 @@ BENCHMARKS = {
     "ring_echo_rtt": (ring_echo_rtt, "the round trip of 64 bytes, one at a time"),
     "ring_http_cps": (ring_http_cps, "connections with a request each, over the embedded link"),
     "ring_http_rps": (ring_http_rps, "requests on a thousand kept connections, likewise"),
+    "ring_over_raw": (ring_over_raw, "what the stack adds to the embedded link: cycles"),
     "ring_http_latency": (ring_http_latency,
                           "latency of requests at 10, 50 and 90 % of the capacity"),
     "steady": (steady, "what the path allocates, locks and asks the system for: nothing"),

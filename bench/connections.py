@@ -1,6 +1,7 @@
 """Connections by the million, between two cores of one process."""
 import json
 import os
+import statistics
 import subprocess
 
 # What the programs print, and the unit of each.
@@ -66,3 +67,49 @@ def idle_10m(build, quick):
     values["rate_ratio"] = ratios(values["rate_full"], values["rate_empty"])
     for name, unit in (IDLE_FIGURES | {"cycles_ratio": "times", "rate_ratio": "times"}).items():
         yield f"idle_10m.{name}", unit, values[name]
+
+
+def by_connections(build, quick):
+    """The server's busy cycles for a request among 1, 1 k, 100 k, 1 M and 10 M connections (quick: to
+    100 k): each on a random one out of a random 1 % redrawn each second, up to 1 k out of all. With
+    one connection there is one request at a time, else 64. Among a thousand of them, in turn, also
+    with a thousand more listeners and a million armed timers."""
+    points = [1, 1000, 100_000] + ([] if quick else [1_000_000, 10_000_000])
+    size = ["--connections", str(points[-1]), "--seconds", "1" if quick else "5", "--others"]
+    for point in points:
+        size += ["--ask-at", str(point)]
+    values = runs(os.path.join(build, "bench", "idle_bench"), size, 1 if quick else 3)
+    cycles = {point: values[f"cycles_at_{point}"] for point in points}
+    for point in points:
+        yield f"by_connections.cycles_at_{point}", "cycles/req", cycles[point]
+    for point in points:
+        if point != 1000:
+            yield (f"by_connections.ratio_{point}_to_1000", "times",
+                   ratios(cycles[point], cycles[1000]))
+    for name, base in (("cycles_listeners", "cycles"), ("cycles_timers", "cycles"),
+                       ("open_cycles_listeners", "open_cycles")):
+        yield f"by_connections.{name}_ratio", "times", ratios(values[name], values[base])
+    draw(cycles)
+
+
+def draw(cycles):
+    """Medians with the least and the greatest, where a picture is asked for."""
+    picture = os.environ.get("MILLRACE_BENCH_PLOT")
+    if not picture:
+        return
+    rows = "".join(f"{point} {statistics.median(values)} {min(values)} {max(values)}\n"
+                   for point, values in cycles.items())
+    script = f"""set terminal svg size 800,500 dynamic font 'sans,13' background '#ffffff'
+set output '{picture}'
+set logscale x
+set format x '10^{{%T}}'
+set xrange [0.5:{2 * max(cycles)}]
+set yrange [0:*]
+set grid
+set xlabel 'connections'
+set ylabel "the server's busy cycles for a request"
+$data << EOD
+{rows}EOD
+plot $data using 1:2:3:4 with yerrorlines lw 2 pt 7 lc rgb '#1b6ca8' notitle
+"""
+    subprocess.run(["gnuplot"], input=script, text=True, check=True)

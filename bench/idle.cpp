@@ -1,14 +1,19 @@
 // Very many idle connections between two cores of one process, over the embedded link: how fast they
-// are built up, what each costs in memory, and what a request costs the server among them.
+// are built up, what each costs in memory, and what a request costs the server among them, on the
+// way, too; and among many listeners and timers.
 //
-//     idle_bench --connections N [--seconds S]
+//     idle_bench --connections N [--seconds S] [--ask-at N]... [--others]
 //
 // Prints a JSON object; `bytes_per_connection` is of one side, without the client application's own
 // handle for each. Both loops are turned by threads of this program, which counts the cycles of
 // those turns that had something to do.
+#include <algorithm>
+#include <deque>
 #include <random>
 
 #include <CLI/CLI.hpp>
+
+#include <millrace/timer.h>
 
 #include "two_ends.h"
 
@@ -23,6 +28,8 @@ constexpr uint32_t few = 1000;       // what a request among many is compared wi
 constexpr uint32_t opening_max = 512;
 constexpr uint32_t asking_max = 64;  // requests under way at any time
 constexpr uint32_t ports_per_pair = 60'000;  // of 64,512: there are `few` more
+constexpr uint16_t more_listeners = 1000, first_more = 20'000;
+constexpr uint32_t more_timers = 1'000'000;
 
 /// Answers each request of `request_size` bytes with `response_size`.
 class Server final : public ServerBase {
@@ -80,7 +87,7 @@ public:
             for (Connection& c : some) c = open_[random_() % open_.size()];
             size_t next = 0;
             for (const auto drawn = Clock::now(); seconds_since(drawn) < 1 && errors_ == 0;) {
-                while (asking_ < asking_max) {
+                while (asking_ < std::min<size_t>(asking_max, open_.size())) {
                     if (!some[next++ % size].send(request_)) ++errors_;
                     ++asking_;
                 }
@@ -90,6 +97,7 @@ public:
         const auto start = Clock::now();
         while (asking_ > 0 && seconds_since(start) < 5) stack_.poll_once();
     }
+    uint32_t connections() const { return static_cast<uint32_t>(open_.size()); }
     uint64_t answered() const { return answered_ / response_size; }
     uint64_t errors() const { return errors_; }
     uint32_t under_way() const { return asking_; }
@@ -146,19 +154,171 @@ Asked ask(Client& client, const Server& server, const Loop& loop, double seconds
     return {asked / seconds_since(start), static_cast<double>(loop.busy() - busy) / asked};
 }
 
-}  // namespace
+/// A thousand more ports that are listened to, as long as this lives.
+class MoreListeners {
+public:
+    MoreListeners(Runtime& runtime, Server& server) : runtime_(runtime) {
+        on_loop(runtime_, [&](Stack& stack) {
+            for (uint16_t i = 0; i < more_listeners; ++i) {
+                const auto port = static_cast<uint16_t>(first_more + i);
+                if (auto made = stack.listen({server_address(), port}, server, 64))
+                    listeners_.push_back(*made);
+            }
+            return true;
+        });
+    }
+    ~MoreListeners() {
+        on_loop(runtime_, [&](Stack&) {
+            for (Listener& listener : listeners_) (void)listener.close();
+            return true;
+        });
+    }
+    MoreListeners(const MoreListeners&) = delete;
+    MoreListeners& operator=(const MoreListeners&) = delete;
+    bool all() const { return listeners_.size() == more_listeners; }
 
-int main(int argc, char** argv) {
-    CLI::App app("idle_bench: very many idle connections, and requests among them");
+private:
+    Runtime& runtime_;
+    std::vector<Listener> listeners_;
+};
+
+/// What else there may be many of, among a thousand connections: all in turn with none of it.
+struct Others {
+    double cycles = 0, cycles_listeners = 0, cycles_timers = 0;  ///< of a request, at the server
+    double open_cycles = 0, open_cycles_listeners = 0;           ///< of a connection
+};
+
+/// A million timers that are armed for the hour after next, as long as `during` runs.
+template <typename During>
+bool among_timers(Runtime& runtime, During&& during) {
+    std::deque<Timer> timers;
+    std::mt19937_64 random(2);
+    const bool all = on_loop(runtime, [&](Stack& stack) {
+        for (uint32_t i = 0; i < more_timers; ++i) {
+            const auto time = Duration::from_ms(3'600'000 + random() % 3'600'000);
+            if (!timers.emplace_back([] {}).start(stack, time)) return false;
+        }
+        return true;
+    });
+    during();
+    return on_loop(runtime, [&](Stack&) {
+        timers.clear();
+        return all;
+    });
+}
+
+/// Nothing where listeners or timers could not be made.
+std::optional<Others> measure_others(Runtime& runtime, Client& client, Server& server,
+                                     const Loop& loop, double seconds) {
+    constexpr uint32_t at_once = 2000, rounds = 2;
+    Others others;
+    const auto request = [&] {
+        return ask(client, server, loop, seconds, 1).cycles / rounds;
+    };
+    const auto open = [&] {
+        const uint64_t busy = loop.busy();
+        client.build_up(client.connections() + at_once);
+        return static_cast<double>(loop.busy() - busy) / at_once / rounds;
+    };
+    for (uint32_t i = 0; i < rounds; ++i) {
+        others.cycles += request();
+        {
+            const MoreListeners listeners(runtime, server);
+            if (!listeners.all()) return std::nullopt;
+            others.cycles_listeners += request();
+        }
+        if (!among_timers(runtime, [&] { others.cycles_timers += request(); }))
+            return std::nullopt;
+    }
+    for (uint32_t i = 0; i < rounds; ++i) {
+        others.open_cycles += open();
+        const MoreListeners listeners(runtime, server);
+        if (!listeners.all()) return std::nullopt;
+        others.open_cycles_listeners += open();
+    }
+    return others;
+}
+
+struct Options {
     uint32_t connections = 1'000'000;
     double seconds = 5;
-    app.add_option("-n,--connections", connections, "connections")
-        ->capture_default_str()
-        ->check(CLI::Range(10'000, 10'000'000));
-    app.add_option("-s,--seconds", seconds, "of requests, each time")->capture_default_str();
-    CLI11_PARSE(app, argc, argv);
+    std::vector<uint32_t> points;  ///< how many there are when requests are measured
+    bool others = false;
+    /// Into an empty table, for the rate.
+    uint32_t part() const { return std::max(connections / 100, 20 * few); }
+};
 
+/// Why points cannot be; empty where they can. The first and the last are always there.
+std::string order(Options& options) {
+    auto& points = options.points;
+    points.insert(points.end(), {few, options.connections});
+    std::ranges::sort(points);
+    points.erase(std::unique(points.begin(), points.end()), points.end());
+    const bool good = points.front() > 0 && points.back() == options.connections &&
+                      std::ranges::all_of(points, [&](uint32_t point) {
+                          return point <= few || point >= options.part();
+                      });
+    return good ? "" : fmt::format("--ask-at: 1 to {}, or {} to {}", few, options.part(),
+                                   options.connections);
+}
+
+/// What is measured on the way, in the order of it.
+struct Measured {
+    std::string points;  ///< as JSON's members
+    Asked among_few, among_many;
+    Others others;
+    uint32_t begun = 0;              ///< connections when the memory before was looked at
+    uint64_t before = 0, after = 0;  ///< memory, bytes
+    double first_part = 0, rest = 0;  ///< seconds
+
+    std::string json(const Options& options) const {
+        const uint32_t connections = options.connections;
+        const double bytes = static_cast<double>(after - before) / (connections - begun);
+        std::string more;
+        if (options.others)
+            more = fmt::format("\"cycles\": {:.0f}, \"cycles_listeners\": {:.0f}, "
+                               "\"cycles_timers\": {:.0f}, \"open_cycles\": {:.0f}, "
+                               "\"open_cycles_listeners\": {:.0f}, ",
+                               others.cycles, others.cycles_listeners, others.cycles_timers,
+                               others.open_cycles, others.open_cycles_listeners);
+        return fmt::format(
+            "{{\"connections\": {}, \"bytes_per_connection\": {:.1f}, \"handle_bytes\": {}, "
+            "\"rate_empty\": {:.0f}, \"rate_full\": {:.0f}, {}{}\"requests_few\": {:.0f}, "
+            "\"requests_many\": {:.0f}, \"cycles_few\": {:.0f}, \"cycles_many\": {:.0f}}}",
+            connections, (bytes - sizeof(Connection)) / 2, sizeof(Connection),
+            (options.part() - begun) / first_part, (connections - options.part()) / rest, points,
+            more, among_few.rate, among_many.rate, among_few.cycles, among_many.cycles);
+    }
+};
+
+/// Builds up and measures. False where listeners or timers could not be made.
+bool measure(const Options& options, Runtime& runtime, Client& client, Server& server,
+             const Loop& loop, Measured& measured) {
+    for (const uint32_t point : options.points) {
+        if (point > few && measured.first_part == 0)
+            measured.first_part = client.build_up(options.part());
+        const double passed = client.build_up(point);
+        if (point > few) measured.rest += passed;
+        if (point == options.connections) measured.after = memory_in_use();
+        const Asked asked = ask(client, server, loop, options.seconds, point > few ? 0.01 : 1);
+        measured.points += fmt::format("\"cycles_at_{0}\": {1:.0f}, \"requests_at_{0}\": {2:.0f}, ",
+                                       point, asked.cycles, asked.rate);
+        (point > few ? measured.among_many : measured.among_few) = asked;
+        if (point != few) continue;
+        if (options.others) {
+            const auto others = measure_others(runtime, client, server, loop, options.seconds);
+            if (!others) return false;
+            measured.others = *others;
+        }
+        measured.begun = client.connections();
+        measured.before = memory_in_use();
+    }
+    return true;
+}
+
+int run(const Options& options) {
     const auto cpus = usable_cpus();
+    const uint32_t connections = options.connections;
     auto server_runtime = Runtime::create(with_room(end_of_link("idle", 0), connections));
     if (!server_runtime) return fail(server_runtime.error().what);
     auto client_runtime = Runtime::create(with_room(end_of_link("idle", 1), connections));
@@ -173,28 +333,31 @@ int main(int argc, char** argv) {
 
     pin(cpus, 1);
     Client client((*client_runtime)->core(0), connections);
-    client.build_up(few);
-    const Asked among_few = ask(client, server, loop, seconds, 1);
-    const uint64_t before = memory_in_use();
-    const uint32_t part = std::max(connections / 100, 10 * few);
-    const double first_part = client.build_up(few + part);
-    const double rest = client.build_up(connections);
-    const uint64_t after = memory_in_use();
-    const uint32_t measured = connections - few;
-    const Asked among_many = ask(client, server, loop, seconds, 0.01);
+    Measured measured;
+    if (!measure(options, **server_runtime, client, server, loop, measured))
+        return fail("listeners or timers could not be made");
     if (client.errors() + server.errors() != 0 || client.under_way() != 0 ||
         client.answered() != server.requests())
         return fail(fmt::format("{} errors at the client, {} at the server, {} of {} answered",
                                 client.errors(), server.errors(), client.answered(),
                                 server.requests()));
-    fmt::print("{{\"connections\": {}, \"bytes_per_connection\": {:.1f}, "
-               "\"handle_bytes\": {}, \"rate_empty\": {:.0f}, \"rate_full\": {:.0f}, "
-               "\"requests_few\": {:.0f}, \"requests_many\": {:.0f}, "
-               "\"cycles_few\": {:.0f}, \"cycles_many\": {:.0f}}}\n",
-               connections,
-               (static_cast<double>(after - before) / measured - sizeof(Connection)) / 2,
-               sizeof(Connection), part / first_part,
-               (measured - part) / rest, among_few.rate, among_many.rate, among_few.cycles,
-               among_many.cycles);
+    fmt::print("{}\n", measured.json(options));
     return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app("idle_bench: very many idle connections, and requests among them");
+    Options options;
+    app.add_option("-n,--connections", options.connections, "connections")
+        ->capture_default_str()
+        ->check(CLI::Range(20 * few, 10'000'000U));
+    app.add_option("-s,--seconds", options.seconds, "of requests, each time")
+        ->capture_default_str();
+    app.add_option("--ask-at", options.points, "measure requests among so many, too");
+    app.add_flag("--others", options.others, "measure among many listeners and timers, too");
+    CLI11_PARSE(app, argc, argv);
+    if (const std::string why = order(options); !why.empty()) return fail(why);
+    return run(options);
 }

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 
-from connections import idle_10m, syn_flood, time_wait_3m
+from connections import by_connections, idle_10m, syn_flood, time_wait_3m
 from kernel import kernel_http_cps, kernel_http_rps, wrk_ratio
 from links import (memif_bulk, memif_http_cps, memif_http_rps, ring_bulk_1flow, ring_bulk_64flows,
                    ring_echo_rtt, ring_http_cps, ring_http_rps)
@@ -27,6 +27,7 @@ from steady import steady
 BENCHMARKS = {
     "micro": (micro, "Google Benchmark: nanoseconds of single operations"),
     "instructions": (instructions, "the same operations under callgrind: instructions"),
+    "by_connections": (by_connections, "a request among 1 to 10 M connections, listeners, timers"),
     "idle_10m": (idle_10m, "ten million idle connections: memory, and requests among them"),
     "kernel_http_cps": (kernel_http_cps, "short connections to nginx on the kernel's TCP"),
     "kernel_http_rps": (kernel_http_rps, "requests to nginx on the kernel's TCP, beside ours"),

@@ -9,11 +9,21 @@ import time
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests",
                              "interop"))
 from host import Programs, nginx_config, run  # noqa: E402
-from links import memif_http_cps, memif_http_rps  # noqa: E402
+from links import BODY, memif_http_cps, memif_http_rps  # noqa: E402
 
 SERVER, CLIENT = 0, 1  # processors
 CONNECTIONS = 64
 SMALL, SQUEEZED = "/small", "/squeezed"
+
+
+def wrk(namespace, url, seconds, connections, header):
+    """What wrk's one thread says it got: requests a second, and in all."""
+    said = run("ip", "netns", "exec", namespace, "taskset", "-c", str(CLIENT), "wrk", "-t1",
+               f"-c{connections}", f"-d{seconds}s", "-H", header, url).stdout
+    if "Non-2xx" in said or "Socket errors" in said:
+        raise SystemExit(f"wrk: {said}")
+    return (float(re.search(r"Requests/sec: +([\d.]+)", said)[1]),
+            int(re.search(r"(\d+) requests in", said)[1]))
 
 
 class Nginx(Programs):
@@ -79,14 +89,7 @@ class Nginx(Programs):
         run("ip", "link", "del", self.ours_end, check=False)
 
     def wrk(self, path, seconds, connections=CONNECTIONS, header="Accept-Encoding: gzip"):
-        """What wrk's one thread says it got: requests a second, and in all."""
-        said = run("ip", "netns", "exec", self.clients, "taskset", "-c", str(CLIENT), "wrk", "-t1",
-                   f"-c{connections}", f"-d{seconds}s", "-H", header,
-                   f"http://10.80.0.1{path}").stdout
-        if "Non-2xx" in said or "Socket errors" in said:
-            raise SystemExit(f"wrk: {said}")
-        return (float(re.search(r"Requests/sec: +([\d.]+)", said)[1]),
-                int(re.search(r"(\d+) requests in", said)[1]))
+        return wrk(self.clients, f"http://10.80.0.1{path}", seconds, connections, header)
 
     def receive_on_its_own_processor(self):
         """What comes from wrk costs the server's processor, not wrk's."""
@@ -168,3 +171,69 @@ def kernel_http_rps(build, quick):
 def kernel_http_cps(build, quick):
     yield from kernel_http("kernel_http_cps", 512, "Connection: close", memif_http_cps, build,
                            quick)
+
+
+class Tap(Programs):
+    """`millrace-httpd` alone on its processor, on a TAP device that is moved into a namespace: wrk
+    and the kernel's TCP are at its other end."""
+
+    def __init__(self, build, folder):
+        super().__init__(folder)
+        self.build = build
+        self.name = f"mrt{os.getpid()}"
+
+    def __enter__(self):
+        try:
+            self.begin()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def begin(self):
+        run("ip", "netns", "add", self.name)
+        config = os.path.join(self.folder, "tap.toml")
+        device = f"net_tap0,iface={self.name}"
+        with open(config, "w") as file:
+            file.write(f'[[port]]\ndevice = "{device}"\naddresses = ["10.82.0.1/24"]\n'
+                       f'[[core]]\ncpu = {SERVER}\n')
+        self.server = self.launch(os.path.join(self.build, "apps", "millrace-httpd"), "-c", config,
+                                  "-q", "-b", str(BODY))
+        # Only when the driver is done with it: it works on the device by its name.
+        self.wait(lambda: "listening" in self.output(self.server), self.server)
+        run("ip", "link", "set", self.name, "netns", self.name)
+        run("ip", "-n", self.name, "addr", "add", "10.82.0.2/24", "dev", self.name)
+        run("ip", "-n", self.name, "link", "set", self.name, "up")
+        self.wait(lambda: run("ip", "netns", "exec", self.name, "ping", "-c", "1", "-W", "1",
+                              "10.82.0.1", check=False).returncode == 0, self.server)
+
+    def __exit__(self, *_):
+        self.end_all()
+        run("ip", "netns", "del", self.name, check=False)
+
+
+def tap_http(name, connections, header, build, quick):
+    """Our server's busy cycles for each request; system calls for each frame count, since the
+    driver makes them on the loop's thread."""
+    rates, cycles = [], []
+    for _ in range(1 if quick else 5):
+        with tempfile.TemporaryDirectory() as folder, Tap(build, folder) as tap:
+            rate, answered = wrk(tap.name, "http://10.82.0.1/body", 2 if quick else 3, connections,
+                                 header)
+            said = tap.finish(tap.server)
+        requests = int(re.findall(r"^connections \d+ requests (\d+)", said, re.MULTILINE)[-1])
+        # wrk does not count what is under way when it ends.
+        if not answered <= requests <= answered + connections:
+            raise SystemExit(f"{name}: {answered} answers, the server: {requests} requests")
+        rates.append(rate)
+        cycles.append(int(re.search(r"busy cycles (\d+)", said)[1]) / requests)
+    yield f"{name}.rate", "a second", rates
+    yield f"{name}.cycles", "cycles", cycles
+
+
+def tap_http_rps(build, quick):
+    yield from tap_http("tap_http_rps", 1000, "Accept: text/html", build, quick)
+
+
+def tap_http_cps(build, quick):
+    yield from tap_http("tap_http_cps", 512, "Connection: close", build, quick)

@@ -1,5 +1,6 @@
 """Requests, connections and bulk over the embedded link and over memif between two processes: one
 core of the server, one of the generator."""
+import functools
 import json
 import os
 import re
@@ -19,6 +20,7 @@ KEPT = ("-m", "closed", "-n", 1000, *REQUEST)
 # Sixteen clients, so that there are tuples for a million entries in TIME-WAIT.
 SOURCES = "{0}.10-{0}.25"
 SHORT = ("-m", "closed", "-n", 512, "--close", *REQUEST, "--source-ports", "1024-65535")
+PCI = re.compile(r"([0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]", re.IGNORECASE)
 BULK = ("-m", "throughput", "--protocol", "raw", "--direction", "down")
 ECHO = ("-m", "rr", "--protocol", "echo", "-s", 64)
 
@@ -68,12 +70,14 @@ def ring_echo_rtt(build, quick):
         yield f"ring_echo_rtt.{name}", "us", [r["latency"]["request"][name] for r in reports]
 
 
-class Memif(Programs):
-    """A server of ours on the first processor; generators come to it on the second."""
+class Pair(Programs):
+    """A server of ours on one port and the first processor; generators come to it from another port
+    and the second one. `devices`: of "server" and "client"."""
 
-    def __init__(self, build, folder, program, *arguments):
+    def __init__(self, build, folder, devices, program, *arguments):
         super().__init__(folder)
         self.build = build
+        self.devices = devices
         self.start = (program, arguments)
 
     def __enter__(self):
@@ -89,10 +93,12 @@ class Memif(Programs):
 
     def config(self, role, host, cpu):
         path = os.path.join(self.folder, role + ".toml")
+        device = self.devices[role]
+        # A PCI device must be named to EAL, too.
+        eal = f'[eal]\narguments = ["-a", "{device}"]\n' if PCI.match(device) else ""
         with open(path, "w") as file:
-            file.write(f'[[port]]\ndevice = "net_memif0,role={role},id=0,socket={self.folder}'
-                       '/sock,socket-abstract=no,rsize=10"\n'
-                       f'addresses = ["10.80.0.{host}/24"]\n[[core]]\ncpu = {cpu}\n')
+            file.write(f'[[port]]\ndevice = "{device}"\naddresses = ["10.80.0.{host}/24"]\n'
+                       f'[[core]]\ncpu = {cpu}\n{eal}')
         return path
 
     def load(self, *arguments):
@@ -104,16 +110,40 @@ class Memif(Programs):
             return json.load(file)
 
 
-def http_over_memif(name, shape, build, seconds):
-    """Likewise, by the server's own count, which must be the generator's."""
+class Memif(Pair):
+    """Over shared memory between the two."""
+
+    def __init__(self, build, folder, program, *arguments):
+        devices = {role: f"net_memif0,role={role},id=0,socket={folder}/sock,socket-abstract=no,"
+                         "rsize=10" for role in ("server", "client")}
+        super().__init__(build, folder, devices, program, *arguments)
+
+
+def http_between(name, link_of, shape, seconds):
+    """Likewise of two processes, by the server's own count, which must be the generator's.
+    `link_of(folder, program, *arguments)` is a `Pair`."""
     with tempfile.TemporaryDirectory() as folder, \
-            Memif(build, folder, "millrace-httpd", "-q", "-b", BODY) as link:
+            link_of(folder, "millrace-httpd", "-q", "-b", BODY) as link:
         report = link.load(*shape, "-t", "10.80.0.1:80", "-d", seconds)
         said = link.finish(link.server)
     requests = int(re.findall(r"^connections \d+ requests (\d+)", said, re.MULTILINE)[-1])
     if requests != report["whole"]["asked"]:
         raise SystemExit(f"{name}: {report['whole']['asked']} requests, the server: {requests}")
     return report["rates"]["requests"], int(re.search(r"busy cycles (\d+)", said)[1]) / requests
+
+
+def bulk_between(link_of, flows, seconds):
+    """Gbit/s."""
+    with tempfile.TemporaryDirectory() as folder, \
+            link_of(folder, "millrace-load", "-q", "--role", "server", "--protocol", "raw", "-t",
+                    "10.80.0.1:80") as link:
+        report = link.load(*BULK, "-n", flows, "-t", "10.80.0.1:80", "-d", seconds)
+        link.finish(link.server)  # in good order, so that it leaves nothing at its port behind
+    return report["rates"]["gbps_in"]
+
+
+def http_over_memif(name, shape, build, seconds):
+    return http_between(name, functools.partial(Memif, build), shape, seconds)
 
 
 def memif_http_rps(build, quick):
@@ -126,12 +156,7 @@ def memif_http_cps(build, quick):
 
 
 def bulk_over_memif(flows, build, seconds):
-    """Gbit/s."""
-    with tempfile.TemporaryDirectory() as folder, \
-            Memif(build, folder, "millrace-load", "-q", "--role", "server", "--protocol", "raw",
-                  "-t", "10.80.0.1:80") as link:
-        return link.load(*BULK, "-n", flows, "-t", "10.80.0.1:80", "-d",
-                         seconds)["rates"]["gbps_in"]
+    return bulk_between(functools.partial(Memif, build), flows, seconds)
 
 
 def memif_bulk(build, quick):
@@ -139,3 +164,22 @@ def memif_bulk(build, quick):
         rates = [bulk_over_memif(flows, build, 1 if quick else 3)
                  for _ in range(1 if quick else 5)]
         yield f"memif_bulk.{flows}flow{'s' if flows > 1 else ''}_gbps", "Gbit/s", rates
+
+
+def nic(build, quick, ports):
+    """The same over two ports of this machine, whatever they are: real ones with a cable between
+    them, say."""
+    runs, seconds = (1, 1) if quick else (5, 3)
+    devices = dict(zip(("server", "client"), ports))
+
+    def between(folder, program, *arguments):
+        return Pair(build, folder, devices, program, *arguments)
+
+    for part, shape in (("http_rps", KEPT), ("http_cps", (*SHORT, "--sources",
+                                                          SOURCES.format("10.80.0")))):
+        measured = [http_between(f"nic, {part}", between, shape, seconds) for _ in range(runs)]
+        yield f"nic.{part}_rate", "a second", [rate for rate, _ in measured]
+        yield f"nic.{part}_cycles", "cycles", [cycles for _, cycles in measured]
+    for flows in (1, 64):
+        yield (f"nic.bulk_{flows}flow{'s' if flows > 1 else ''}_gbps", "Gbit/s",
+               [bulk_between(between, flows, seconds) for _ in range(runs)])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs benchmarks by name and says what they measured; see bench/README.md.
 
-    run.py BUILD_DIR [--json FILE] [--history WHAT] [--quick] [--list] [NAME...]
+    run.py BUILD_DIR [--json FILE] [--history WHAT] [--quick] [--list] [--ports A B] [NAME...]
 """
 import argparse
 import json
@@ -12,9 +12,9 @@ import subprocess
 import sys
 
 from connections import by_connections, idle_10m, syn_flood, time_wait_3m
-from kernel import kernel_http_cps, kernel_http_rps, wrk_ratio
-from links import (memif_bulk, memif_http_cps, memif_http_rps, ring_bulk_1flow, ring_bulk_64flows,
-                   ring_echo_rtt, ring_http_cps, ring_http_rps)
+from kernel import kernel_http_cps, kernel_http_rps, tap_http_cps, tap_http_rps, wrk_ratio
+from links import (memif_bulk, memif_http_cps, memif_http_rps, nic, ring_bulk_1flow,
+                   ring_bulk_64flows, ring_echo_rtt, ring_http_cps, ring_http_rps)
 from load import load_capacity, ring_http_latency
 from micro import instructions, micro
 from null import null
@@ -36,6 +36,7 @@ BENCHMARKS = {
     "memif_http_cps": (memif_http_cps, "connections with a request each, over memif"),
     "memif_http_rps": (memif_http_rps, "requests on a thousand kept connections, over memif"),
     "memif_over_raw": (memif_over_raw, "what the stack adds to memif: cycles, a share of bulk"),
+    "nic": (nic, "requests, connections and bulk over two ports of one's own: --ports"),
     "null": (null, "a segment received and one sent, through a port that makes frames up"),
     "raw_memif": (raw_memif, "memif with no stack: pairs of frames, and bytes one way"),
     "raw_ring": (raw_ring, "the embedded link with no stack, likewise"),
@@ -49,6 +50,8 @@ BENCHMARKS = {
                           "latency of requests at 10, 50 and 90 % of the capacity"),
     "steady": (steady, "what the path allocates, locks and asks the system for: nothing"),
     "syn_flood": (syn_flood, "floods of SYNs and ACKs, honest connections and flows among them"),
+    "tap_http_cps": (tap_http_cps, "connections of wrk's on the kernel's TCP, to ours over TAP"),
+    "tap_http_rps": (tap_http_rps, "requests on a thousand kept connections, likewise"),
     "time_wait_3m": (time_wait_3m, "three million TIME-WAIT entries, and connections among them"),
     "wrk_ratio": (wrk_ratio, "our generator and wrk against the same nginx"),
 }
@@ -88,8 +91,9 @@ def remember(what, figures):
 def measure(build, chosen, figures):
     where, what = machine(), commit()
     print(f"{where}; {what}")
-    for name in chosen.names or BENCHMARKS:
-        for figure, unit, values in BENCHMARKS[name][0](build, chosen.quick):
+    for name in chosen.names or [n for n in BENCHMARKS if n != "nic" or chosen.ports]:
+        arguments = (build, chosen.quick) + ((chosen.ports,) if name == "nic" else ())
+        for figure, unit, values in BENCHMARKS[name][0](*arguments):
             low, middle, high = min(values), statistics.median(values), max(values)
             print(f"{figure:<52}{middle:>14,.2f} {unit:<14}"
                   f"{low:>14,.2f} to {high:,.2f} in {len(values)}", flush=True)
@@ -105,6 +109,8 @@ def main():
                         "history.jsonl, which says so")
     parser.add_argument("--quick", action="store_true", help="a first look: fewer, shorter runs")
     parser.add_argument("--list", action="store_true", help="names the benchmarks")
+    parser.add_argument("--ports", nargs=2, metavar="DEVICE", help="for nic: the server's and the "
+                        "generator's, with a cable or another link between them")
     parser.add_argument("names", nargs="*", metavar="NAME")
     chosen = parser.parse_args()
     if chosen.list:
@@ -114,6 +120,8 @@ def main():
     unknown = [name for name in chosen.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark is called {', '.join(unknown)}; --list names them")
+    if "nic" in chosen.names and not chosen.ports:
+        parser.error("nic wants --ports")
     if chosen.history and chosen.quick:
         parser.error("a first look is nothing for the history: leave out --quick")
     figures = []

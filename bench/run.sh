@@ -3,6 +3,7 @@
 #   bench/run.sh [--profiled] [--json FILE] [--history WHAT] [--quick] [--list] [NAME...]
 # Without names: all. Each figure is printed with its unit and its least, middle and greatest value
 # over the runs. --profiled builds twice, the second time by what the first one's programs counted.
+# For nic, --ports A B names the two ports.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../.ci/setup.sh"
 

@@ -78,7 +78,12 @@ void InterruptGate::remove(Place& place) {
     std::erase(places_, &place);
 }
 
-bool InterruptGate::works() { return !broken_.load(std::memory_order_relaxed); }
+bool InterruptGate::works() const {
+    using namespace std::chrono_literals;
+    for (int i = 0; i < 1000 && handling_.load(std::memory_order_acquire); ++i)
+        std::this_thread::sleep_for(1ms);
+    return !broken_.load(std::memory_order_relaxed);
+}
 
 void InterruptGate::start() {
     event_ = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -99,11 +104,9 @@ void InterruptGate::hold() {
     uint64_t count = 0;
     if (read(event_, &count, sizeof(count)) < 0) count = 0;
     if (epoll_ < 0 || !watches(epoll_, event_)) epoll_ = who_watches(event_).value_or(-1);
+    if (epoll_ < 0) broken_.store(true, std::memory_order_relaxed);
     handling_.store(false, std::memory_order_release);
-    if (epoll_ < 0) {
-        broken_.store(true, std::memory_order_relaxed);
-        return;  // and `event_` stays silent: handlers run as without a gate
-    }
+    if (epoll_ < 0) return;  // and `event_` stays silent: handlers run as without a gate
     pollfd other{.fd = epoll_, .events = POLLIN, .revents = 0};
     while (poll(&other, 1, -1) < 0) continue;
     handling_.store(true, std::memory_order_seq_cst);

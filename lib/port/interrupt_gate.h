@@ -45,8 +45,9 @@ public:
         return false;
     }
     void leave(Place& place) { place.taken_.store(false, std::memory_order_release); }
-    /// False where it could not be set up (no /proc, say): handlers run whenever they like.
-    bool works();
+    /// False where it could not be set up (no /proc, say): handlers run whenever they like. Waits
+    /// for the interrupt thread to come, once there are places.
+    bool works() const;
 
 private:
     InterruptGate();

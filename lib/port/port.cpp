@@ -201,6 +201,8 @@ void Port::describe(const PortConfig& config, uint64_t receive_offloads,
         who(transmit_offloads, RTE_ETH_TX_OFFLOAD_IPV4_CKSUM),
         who(transmit_offloads, RTE_ETH_TX_OFFLOAD_TCP_CKSUM), multi_segment_ ? "port" : "software",
         receive_queues_ == 1 ? "not needed" : steered_ ? "port" : "software");
+    if (gate_ != nullptr && !gate_->works())
+        description_ += "; a peer that leaves may end this process";
 }
 
 void Port::keep_interrupts_out() {

@@ -203,6 +203,9 @@ class Tap(Programs):
         self.wait(lambda: "listening" in self.output(self.server), self.server)
         run("ip", "link", "set", self.name, "netns", self.name)
         run("ip", "-n", self.name, "addr", "add", "10.82.0.2/24", "dev", self.name)
+        # What the client's kernel does with a frame is not to happen in the server's system call.
+        run("ip", "netns", "exec", self.name, "sh", "-c",
+            f"echo {1 << CLIENT:x} > /sys/class/net/{self.name}/queues/rx-0/rps_cpus")
         run("ip", "-n", self.name, "link", "set", self.name, "up")
         self.wait(lambda: run("ip", "netns", "exec", self.name, "ping", "-c", "1", "-W", "1",
                               "10.82.0.1", check=False).returncode == 0, self.server)

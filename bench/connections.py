@@ -73,12 +73,13 @@ def by_connections(build, quick):
     """The server's busy cycles for a request among 1, 1 k, 100 k, 1 M and 10 M connections (quick: to
     100 k): each on a random one out of a random 1 % redrawn each second, up to 1 k out of all. With
     one connection there is one request at a time, else 64. Among a thousand of them, in turn, also
-    with a thousand more listeners and a million armed timers."""
+    with a thousand more listeners and a million armed timers. With all of them there, in turn:
+    over a thousand (hot) and over a random 1 % (cold)."""
     points = [1, 1000, 100_000] + ([] if quick else [1_000_000, 10_000_000])
     size = ["--connections", str(points[-1]), "--seconds", "1" if quick else "5", "--others"]
     for point in points:
         size += ["--ask-at", str(point)]
-    values = runs(os.path.join(build, "bench", "idle_bench"), size, 1 if quick else 3)
+    values = runs(os.path.join(build, "bench", "idle_bench"), size, 1 if quick else 5)
     cycles = {point: values[f"cycles_at_{point}"] for point in points}
     for point in points:
         yield f"by_connections.cycles_at_{point}", "cycles/req", cycles[point]
@@ -89,6 +90,10 @@ def by_connections(build, quick):
     for name, base in (("cycles_listeners", "cycles"), ("cycles_timers", "cycles"),
                        ("open_cycles_listeners", "open_cycles")):
         yield f"by_connections.{name}_ratio", "times", ratios(values[name], values[base])
+    yield "by_connections.cycles_hot", "cycles/req", values["cycles_hot"]
+    yield "by_connections.cycles_cold", "cycles/req", values["cycles_cold"]
+    yield ("by_connections.cold_to_hot", "times",
+           ratios(values["cycles_cold"], values["cycles_hot"]))
     draw(cycles)
 
 

@@ -26,6 +26,7 @@ namespace {
 constexpr size_t request_size = 140;
 constexpr size_t response_size = 200;
 constexpr uint32_t few = 1000;       // what a request among many is compared with
+constexpr uint32_t least_part = 20 * few;  // into an empty table, for the rate
 constexpr uint32_t opening_max = 512;
 constexpr uint32_t asking_max = 64;  // requests under way at any time
 constexpr uint32_t ports_per_pair = 60'000;  // of 64,512: there are `few` more
@@ -212,6 +213,7 @@ bool among_timers(Runtime& runtime, During&& during) {
 std::optional<Others> measure_others(Runtime& runtime, Client& client, Server& server,
                                      const Loop& loop, double seconds) {
     constexpr uint32_t at_once = 2000, rounds = 2, open_rounds = 4;
+    static_assert(few + (1 + 2 * open_rounds) * at_once < least_part);
     Others others;
     const auto request = [&] {
         return ask(client, server, loop, seconds, 1).cycles / rounds;
@@ -250,7 +252,7 @@ struct Options {
     std::vector<uint32_t> points;  ///< how many there are when requests are measured
     bool others = false;
     /// Into an empty table, for the rate.
-    uint32_t part() const { return std::max(connections / 100, 20 * few); }
+    uint32_t part() const { return std::max(connections / 100, least_part); }
 };
 
 /// Why points cannot be; empty where they can. The first and the last are always there.
@@ -271,6 +273,7 @@ std::string order(Options& options) {
 struct Measured {
     std::string points;  ///< as JSON's members
     Asked among_few, among_many;
+    double cycles_hot = 0, cycles_cold = 0;  ///< of a request, with all there, in turn
     Others others;
     uint32_t begun = 0;              ///< connections when the memory before was looked at
     uint64_t before = 0, after = 0;  ///< memory, bytes
@@ -289,10 +292,12 @@ struct Measured {
         return fmt::format(
             "{{\"connections\": {}, \"bytes_per_connection\": {:.1f}, \"handle_bytes\": {}, "
             "\"rate_empty\": {:.0f}, \"rate_full\": {:.0f}, {}{}\"requests_few\": {:.0f}, "
-            "\"requests_many\": {:.0f}, \"cycles_few\": {:.0f}, \"cycles_many\": {:.0f}}}",
+            "\"requests_many\": {:.0f}, \"cycles_few\": {:.0f}, \"cycles_many\": {:.0f}, "
+            "\"cycles_hot\": {:.0f}, \"cycles_cold\": {:.0f}}}",
             connections, (bytes - sizeof(Connection)) / 2, sizeof(Connection),
             (options.part() - begun) / first_part, (connections - options.part()) / rest, points,
-            more, among_few.rate, among_many.rate, among_few.cycles, among_many.cycles);
+            more, among_few.rate, among_many.rate, among_few.cycles, among_many.cycles,
+            cycles_hot, cycles_cold);
     }
 };
 
@@ -317,6 +322,14 @@ bool measure(const Options& options, Runtime& runtime, Client& client, Server& s
         }
         measured.begun = client.connections();
         measured.before = memory_in_use();
+    }
+    // The way there took long, and the machine may be another by now: a thousand of all and a
+    // random 1 % of them in turn.
+    constexpr int rounds = 3;
+    for (int i = 0; i < rounds; ++i) {
+        const double hot = static_cast<double>(few) / options.connections;
+        measured.cycles_hot += ask(client, server, loop, options.seconds, hot).cycles / rounds;
+        measured.cycles_cold += ask(client, server, loop, options.seconds, 0.01).cycles / rounds;
     }
     return true;
 }
@@ -357,7 +370,7 @@ int main(int argc, char** argv) {
     Options options;
     app.add_option("-n,--connections", options.connections, "connections")
         ->capture_default_str()
-        ->check(CLI::Range(20 * few, 10'000'000U));
+        ->check(CLI::Range(2 * least_part, 10'000'000U));
     app.add_option("-s,--seconds", options.seconds, "of requests, each time")
         ->capture_default_str();
     app.add_option("--ask-at", options.points, "measure requests among so many, too");

@@ -44,6 +44,7 @@ public:
         uint64_t received = 0;  ///< likewise
         uint64_t used = 0;      ///< frames, of net_null's
         uint64_t bursts = 0;    ///< that had any use
+        uint64_t empty = 0;     ///< that had none
         uint64_t errors = 0;    ///< segments that are not next in their order, frames of no use
     };
 
@@ -64,8 +65,12 @@ public:
         if (to_resolve_) answer_arp();
         say_what_is_next();
         rte_pktmbuf_free_bulk(frames + made_, count - made_);
+        if (made_ == 0) {  // such a turn may not count as busy: nothing may be taken off for it
+            ++counts_.empty;
+            return 0;
+        }
         counts_.used += made_;
-        if (made_ > 0) ++counts_.bursts;
+        ++counts_.bursts;
         counts_.cycles += rte_rdtsc() - begun;
         return made_;
     }
@@ -298,6 +303,8 @@ Figures measure(Server& server, uint32_t raw_flags, double seconds) {
     // What net_null makes for nothing would count, too.
     else if (used < 0.9 * burst)
         figures.wrong = fmt::format("bursts of {:.1f} frames in use, not {}", used, burst);
+    else if (100 * (b.peer.empty - a.peer.empty) > b.peer.bursts - a.peer.bursts)
+        figures.wrong = fmt::format("{} bursts in vain", b.peer.empty - a.peer.empty);
     return figures;
 }
 

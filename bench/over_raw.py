@@ -1,24 +1,24 @@
 """What the stack adds to the bare link: each is measured in turn with it, in one call."""
 from links import KEPT, SHORT, SOURCES, bulk_over_memif, http_over_memif, http_over_ring
-from raw import one_way, over_memif, over_ring, pairs
+from raw import SMALL, one_way, over_memif, over_ring, pairs
 
-# Of frames, in and out, that the link itself carries for one: a request and its answer; SYN and
-# SYN-ACK, the request with the third ACK and the answer with its FIN, the other FIN and its ACK.
-# What the stack sends beyond that counts as its own.
-REQUEST_PAIRS, CONNECTION_PAIRS = 1, 3
+# Pairs of frames, in and out, that the link itself carries for one: a request and its answer; for a
+# connection the same with the third ACK and a FIN, and two small ones, SYN and SYN-ACK before, the
+# other FIN and its ACK behind. What the stack sends beyond that counts as its own.
 
 
 def added(name, over, http, network, build, runs, seconds):
     """After each run the figures so far: a caller may measure more in turn with them."""
     short = (*SHORT, "--sources", SOURCES.format(network))
-    figures = {part: [] for part in ("raw_pair", "request", "connection", "added_to_request",
-                                     "added_to_connection")}
+    figures = {part: [] for part in ("raw_pair", "raw_small_pair", "request", "connection",
+                                     "added_to_request", "added_to_connection")}
     for _ in range(runs):
         _, pair = pairs(over, build, seconds)
+        _, small = pairs(over, build, seconds, SMALL)
         _, request = http(f"{name}, requests", KEPT, build, seconds)
         _, connection = http(f"{name}, connections", short, build, seconds)
-        values = (pair, request, connection, request - REQUEST_PAIRS * pair,
-                  connection - CONNECTION_PAIRS * pair)
+        values = (pair, small, request, connection, request - pair,
+                  connection - pair - 2 * small)
         for part, value in zip(figures, values):
             figures[part].append(value)
         yield figures
@@ -43,8 +43,9 @@ def memif_over_raw(build, quick):
     bulk = {part: [] for part in BULK_FIGURES}
     for figures in added("memif_over_raw", over_memif, http_over_memif, "10.80.0", build, runs,
                          seconds):
-        raw = one_way(over_memif, build, seconds)
+        before = one_way(over_memif, build, seconds)
         one, many = (bulk_over_memif(flows, build, seconds) for flows in (1, 64))
+        raw = (before + one_way(over_memif, build, seconds)) / 2
         for part, value in zip(bulk, (raw, one, many, one / raw, many / raw, one / many)):
             bulk[part].append(value)
     for part, values in figures.items():

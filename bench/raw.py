@@ -10,6 +10,7 @@ from host import Programs, run  # noqa: E402
 
 # A request and a response as `*_http_rps` have them, with their headers.
 SIZES = ("--size", "206", "--answer", "266")
+SMALL = ("--size", "74", "--answer", "74")  # SYN and SYN-ACK
 FULL = ("--size", "1514")
 
 
@@ -43,9 +44,9 @@ def over_memif(build, seconds, sizes, far, near):
             programs.end_all()
 
 
-def pairs(over, build, seconds):
+def pairs(over, build, seconds, sizes=SIZES):
     """Pairs of frames a second, and the cycles of one at the end that answers."""
-    seen = over(build, seconds, SIZES, "answer", "ask")
+    seen = over(build, seconds, sizes, "answer", "ask")
     return (seen["ask"]["in"] / seen["ask"]["seconds"],
             seen["answer"]["busy_cycles"] / seen["answer"]["in"])
 

@@ -74,6 +74,17 @@ def commit():
     return answer.stdout.strip() or "unknown"
 
 
+def kind(build):
+    """How it was built: what changes figures and is no change of the tree."""
+    answer = subprocess.run(["meson", "introspect", "--buildoptions", build], capture_output=True,
+                            text=True, check=True)
+    options = {o["name"]: o["value"] for o in json.loads(answer.stdout)}
+    told = [options["buildtype"], f"cpu={options['cpu']}"]
+    told += [f"{name[2:]}={options[name]}" for name in ("b_pgo", "b_lto", "b_sanitize")
+             if options[name] not in ("off", "none", False)]
+    return " ".join(told)
+
+
 def remember(what, figures):
     """A line of history.jsonl for each benchmark: what was landed, and what it measured then."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "history.jsonl")
@@ -84,13 +95,14 @@ def remember(what, figures):
     with open(path, "a") as file:
         for name, medians in benchmarks.items():
             line = {"commit": figures[0]["commit"], "what": what, "name": name,
-                    "machine": figures[0]["machine"], "medians": medians}
+                    "build": figures[0]["build"], "machine": figures[0]["machine"],
+                    "medians": medians}
             file.write(json.dumps(line) + "\n")
 
 
 def measure(build, chosen, figures):
-    where, what = machine(), commit()
-    print(f"{where}; {what}")
+    where, what, how = machine(), commit(), kind(build)
+    print(f"{where}; {what}; {how}")
     for name in chosen.names or [n for n in BENCHMARKS if n != "nic" or chosen.ports]:
         arguments = (build, chosen.quick) + ((chosen.ports,) if name == "nic" else ())
         for figure, unit, values in BENCHMARKS[name][0](*arguments):
@@ -98,7 +110,8 @@ def measure(build, chosen, figures):
             print(f"{figure:<52}{middle:>14,.2f} {unit:<14}"
                   f"{low:>14,.2f} to {high:,.2f} in {len(values)}", flush=True)
             figures.append({"name": figure, "unit": unit, "min": low, "median": middle,
-                            "max": high, "runs": len(values), "machine": where, "commit": what})
+                            "max": high, "runs": len(values), "machine": where, "commit": what,
+                            "build": how})
 
 
 def main():
@@ -111,6 +124,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="names the benchmarks")
     parser.add_argument("--ports", nargs=2, metavar="DEVICE", help="for nic: the server's and the "
                         "generator's, with a cable or another link between them")
+    parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", metavar="NAME")
     chosen = parser.parse_args()
     if chosen.list:
@@ -124,6 +138,8 @@ def main():
         parser.error("nic wants --ports")
     if chosen.history and chosen.quick:
         parser.error("a first look is nothing for the history: leave out --quick")
+    if chosen.check:  # before anything is built for it
+        return 0
     figures = []
     try:
         measure(build, chosen, figures)

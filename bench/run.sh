@@ -13,10 +13,11 @@ profiled() {
     export CCACHE_DISABLE=1
     configure "$dir" --buildtype=release -Dtests=false -Db_pgo=generate
     # Once made, it is kept as long as nothing it was made of has changed.
-    if [ "$(meson introspect "$dir" --buildoptions | python3 -c '
-import json, sys
-print(next(o["value"] for o in json.load(sys.stdin) if o["name"] == "b_pgo"))')" = use ] &&
+    local made_of
+    made_of=$(cd "$MILLRACE_TOP/bench" && { cat train.py links.py load.py; c++ --version; } | sha256sum)
+    if [ "$(cat "$dir/made-of" 2> /dev/null)" = "$made_of" ] &&
         ninja -C "$dir" -n | grep -q "no work to do"; then return 0; fi
+    rm -f "$dir/made-of"
     say "building what counts"
     meson configure "$dir" -Db_pgo=generate > /dev/null
     find "$dir" -name '*.gcda' -delete
@@ -24,6 +25,7 @@ print(next(o["value"] for o in json.load(sys.stdin) if o["name"] == "b_pgo"))')"
     say "running it"
     python3 "$MILLRACE_TOP/bench/train.py" "$dir"
     meson configure "$dir" -Db_pgo=use > /dev/null
+    echo "$made_of" > "$dir/made-of"
 }
 
 guided=0
@@ -32,6 +34,10 @@ for argument in "$@"; do
     if [ "$argument" = --profiled ]; then guided=1; else arguments+=("$argument"); fi
 done
 install_packages
+case " $* " in
+    *" --list "* | *" -h "* | *" --help "*) exec python3 "$MILLRACE_TOP/bench/run.py" . "$@" ;;
+esac
+python3 "$MILLRACE_TOP/bench/run.py" . --check ${arguments[@]+"${arguments[@]}"}
 build=$MILLRACE_TOP/build
 if [ $guided = 1 ]; then
     build=$MILLRACE_TOP/build-profiled

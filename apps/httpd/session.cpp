@@ -158,7 +158,8 @@ void HttpSession::answer_with(int status, const std::shared_ptr<const MappedFile
     const std::string_view phrase = reason_phrase(status);
     const size_t size = body != nullptr ? body->size : phrase.size() + 1;
     // Nearly always it is sent at once: one string serves all, and stays in the cache.
-    if (pending_.empty()) pending_.swap(server_.spare_);
+    if (pending_.empty() && pending_.capacity() < server_.spare_.capacity())
+        pending_.swap(server_.spare_);
     pending_ += server_.heads_.write(
         {.status = status,
          .size = size,

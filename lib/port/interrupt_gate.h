@@ -13,7 +13,7 @@ namespace millrace::port {
 
 /// The interrupt thread waits in a handler of the gate's for an event of any other handler, and
 /// goes on to that only while nobody bursts. Until then a burst stores twice and loads once: the
-/// fence between them is the interrupt thread's (membarrier).
+/// fence between them is the interrupt thread's, where the kernel has membarrier.
 class InterruptGate {
 public:
     /// A queue in one direction: who bursts on it stands here meanwhile.
@@ -47,7 +47,9 @@ public:
     void leave(Place& place) { place.taken_.store(false, std::memory_order_release); }
     /// False where it could not be set up (no /proc, say): handlers run whenever they like. Waits
     /// for the interrupt thread to come, once there are places.
-    bool works() const;
+    bool works();
+    /// How many are known.
+    size_t places();
 
 private:
     InterruptGate();

@@ -1,6 +1,7 @@
 #include "port/port.h"
 
 #include <algorithm>
+#include <thread>
 
 #include <fmt/format.h>
 #include <rte_errno.h>
@@ -44,9 +45,13 @@ Started<std::unique_ptr<Port>> Port::open(const PortConfig& config,
 
 Port::~Port() {
     if (id_ == UINT16_MAX) return;
+    // Nor may a handler run while the driver takes down by itself what it takes down there.
+    while (gate_ != nullptr && !gate_->enter(places_[0])) std::this_thread::yield();
     if (started_) rte_eth_dev_stop(id_);
     detach(device_, id_);
-    let_interrupts_in();
+    if (gate_ == nullptr) return;
+    gate_->leave(places_[0]);
+    for (size_t i = 0; i < places(); ++i) gate_->remove(places_[i]);
 }
 
 Started<void> Port::configure(const PortConfig& config, const std::vector<buf::Pools*>& pools,
@@ -206,16 +211,9 @@ void Port::describe(const PortConfig& config, uint64_t receive_offloads,
 }
 
 void Port::keep_interrupts_out() {
-    const size_t count = size_t{receive_queues_} + transmit_queues_;
-    places_ = std::make_unique<InterruptGate::Place[]>(count);
+    places_ = std::make_unique<InterruptGate::Place[]>(places());
     gate_ = &InterruptGate::instance();
-    for (size_t i = 0; i < count; ++i) gate_->add(places_[i]);
-}
-
-void Port::let_interrupts_in() {
-    if (gate_ == nullptr) return;
-    for (size_t i = 0; i < size_t{receive_queues_} + transmit_queues_; ++i)
-        gate_->remove(places_[i]);
+    for (size_t i = 0; i < places(); ++i) gate_->add(places_[i]);
 }
 
 bool Port::receive(uint16_t queue, buf::FrameBatch& batch) const {

@@ -66,7 +66,7 @@ private:
     bool needs_copy(const buf::Frame& frame) const;
     void linearise(buf::FrameBatch& batch, buf::Pools& pools) const;
     void keep_interrupts_out();
-    void let_interrupts_in();
+    size_t places() const { return size_t{receive_queues_} + transmit_queues_; }
     void describe(const PortConfig& config, uint64_t receive_offloads, uint64_t transmit_offloads);
 
     uint16_t id_ = UINT16_MAX;

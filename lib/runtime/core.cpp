@@ -31,21 +31,19 @@ bool Core::turn(stack::Application& application, uint32_t bursts) {
     stack::Stack& stack = *stack_;
     const uint64_t begun = rte_rdtsc();
     phase_began_ = static_cast<uint32_t>(begun);
+    turning_ = true;
     transmitted_ = false;
     stack.begin_turn(clock_.at(begun));
-    phase_ = &Counters::ingress_cycles;
     bool busy = read_mailbox();
-    begin(&Counters::receive_cycles, busy);
-    const bool received = receive(bursts);
-    if (!received) phase_ = &Counters::ingress_cycles;
+    if (busy) ended(&Counters::ingress_cycles);
+    busy |= receive(bursts);
     stack.receive_loopback();
-    busy |= received;
-    begin(&Counters::timer_cycles, busy);
+    if (busy) ended(&Counters::ingress_cycles);
     const bool due = stack.run_timers();
-    begin(&Counters::application_cycles, due);
+    if (due) ended(&Counters::timer_cycles);
     bool application_busy = stack.has_work();
     application_busy |= stack.run_application(application);
-    begin(&Counters::egress_cycles, application_busy);
+    if (application_busy) ended(&Counters::application_cycles);
     stack.egress();
     stack.end_turn();
     for (Outlet& outlet : outlets_)
@@ -53,7 +51,7 @@ bool Core::turn(stack::Application& application, uint32_t bursts) {
     busy |= due | application_busy | transmitted_;
     const uint64_t end = rte_rdtsc();
     stack.account_turn(busy, end - begun, static_cast<uint32_t>(end) - phase_began_);
-    phase_ = nullptr;
+    turning_ = false;
     return busy;
 }
 
@@ -83,10 +81,10 @@ bool Core::receive(uint32_t bursts) {
     bool any = false;
     for (const ReceiveQueue& queue : receive_queues_) {
         for (uint32_t i = 0; i < bursts; ++i) {
-            begin(&Counters::receive_cycles, any);
+            if (any) ended(&Counters::ingress_cycles);
             if (!queue.port->receive(queue.queue, batch_)) break;
             any = true;
-            begin(&Counters::ingress_cycles);
+            ended(&Counters::receive_cycles);
             const bool full = batch_.full();
             stack_->receive(queue.interface, batch_);
             if (!full) break;
@@ -96,8 +94,7 @@ bool Core::receive(uint32_t bursts) {
 }
 
 void Core::transmit(uint16_t interface, buf::FrameBatch& batch) {
-    const Phase phase = phase_;  // whichever has filled the batch
-    if (phase != nullptr) begin(&Counters::transmit_cycles);
+    const auto began = static_cast<uint32_t>(rte_rdtsc());
     Outlet& outlet = outlets_[interface];
     if (outlet.port != nullptr && outlet.waiting.empty())
         outlet.port->transmit(outlet.queue, batch, pools_);
@@ -112,7 +109,7 @@ void Core::transmit(uint16_t interface, buf::FrameBatch& batch) {
     }
     batch.shrink(0);
     transmitted_ = true;
-    if (phase != nullptr) begin(phase);
+    transmission_ended(began);
 }
 
 /// This core has no transmit queue of the port's: one that has sends for it.
@@ -136,7 +133,7 @@ bool Core::congested() const {
 
 void Core::send_waiting(Outlet& outlet) {
     transmitted_ = true;
-    begin(&Counters::transmit_cycles);
+    const auto began = static_cast<uint32_t>(rte_rdtsc());
     size_t sent = 0;
     while (sent < outlet.waiting.size()) {
         while (!batch_.full() && sent + batch_.size() < outlet.waiting.size())
@@ -151,7 +148,7 @@ void Core::send_waiting(Outlet& outlet) {
     }
     outlet.waiting.erase(outlet.waiting.begin(),
                          outlet.waiting.begin() + static_cast<ptrdiff_t>(sent));
-    begin(&Counters::egress_cycles);
+    transmission_ended(began);
 }
 
 bool Core::hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool settled) {

@@ -54,23 +54,21 @@ private:
         std::vector<buf::Frame> waiting;
     };
 
-    /// Which counter the cycles of a turn go to; null between turns, when the application may send.
-    using Phase = uint64_t observe::Counters::*;
-    /// Another phase of the turn begins. The lower half of the TSC does, which comes around after
-    /// more than a second, for half of the instructions.
-    void begin(Phase next) {
+    /// A phase of the turn has ended in which there was something to do; what one without took
+    /// counts with what follows. The lower half of the TSC does, which comes around after more than
+    /// a second, for half of the instructions: five.
+    void ended(uint64_t observe::Counters::*phase) {
         const auto now = static_cast<uint32_t>(rte_rdtsc());
-        stack_->account(phase_, now - phase_began_);
+        stack_->account(phase, now - phase_began_);
         phase_began_ = now;
-        phase_ = next;
     }
-    /// Likewise where there was something to do in the one before; else the little that it took
-    /// counts with what follows.
-    void begin(Phase next, bool busy) {
-        if (busy)
-            begin(next);
-        else
-            phase_ = next;
+    /// Something was transmitted since `began`, within whichever phase has filled the batch: its
+    /// time is not that one's. Between turns, when the application may send, nothing is counted.
+    void transmission_ended(uint32_t began) {
+        if (!turning_) return;
+        const uint32_t took = static_cast<uint32_t>(rte_rdtsc()) - began;
+        stack_->account(&observe::Counters::transmit_cycles, took);
+        phase_began_ += took;
     }
     bool read_mailbox();
     bool receive(uint32_t bursts);
@@ -92,8 +90,8 @@ private:
     std::vector<ReceiveQueue> receive_queues_;
     std::vector<Outlet> outlets_;  // by interface
     buf::FrameBatch batch_;
-    Phase phase_ = nullptr;
     uint32_t phase_began_ = 0;  ///< the lower half of the TSC
+    bool turning_ = false;
     bool transmitted_ = false;  ///< in this turn
     std::atomic<uint64_t> transmit_dropped_{0};
 };

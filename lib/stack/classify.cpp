@@ -104,7 +104,7 @@ bool Classifier::classify_common(Classified& out) const {
     if (!local || addresses_[*local].is_group) return false;
     out.ip_at = wire::Ethernet::untagged_size;
     out.upper_at = out.ip_at + wire::Ip::v4_size;
-    if (!transport_checksum_ok(out)) return false;
+    const bool good = transport_checksum_ok(out);
 
     out.link_group = out.to_group = false;
     std::memcpy(out.source_mac.bytes.data(), head.data() + out.source_mac.bytes.size(),
@@ -114,6 +114,10 @@ bool Classifier::classify_common(Classified& out) const {
     out.segment.dscp = out.ip.tos >> 2;
     count_ecn(counters_, out.ip.tos);
     ++counters_.tcp_in_segs;
+    if (!good) {
+        drop(out, Drop::tcp_bad_checksum);
+        return true;
+    }
     out.key.local = *local;
     out.payload_at = static_cast<uint16_t>(out.upper_at + out.segment.header_size);
     set_key(out, 0, out.segment.source_port, out.segment.destination_port);

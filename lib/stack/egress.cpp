@@ -30,7 +30,7 @@ void Stack::egress() {
 
 void Stack::egress_connection(tcp::Connection& c) {
     tcp::TransmitPlan plan;
-    while (tcp::may_have_plan(c) && tcp::next_plan(env_, c, plan)) {
+    while (tcp::next_plan(env_, c, plan)) {
         if (transmit(c, plan)) continue;
         // What it acknowledges may free the very buffers that its payload waits for.
         if (plan.payload_size > 0 && tcp::next_ack(env_, c, plan)) transmit(c, plan);

@@ -321,14 +321,20 @@ bool next_ack(Env& env, Connection& c, TransmitPlan& plan) {
     return true;
 }
 
-bool may_have_plan(const Connection& c) {
+namespace {
+
+/// Every reason that `next_plan` knows; most connections have none left when they are asked again.
+bool has_reason(const Connection& c) {
     if (c.rst_due || c.syn_due || c.ack_now || c.probe_due || c.keepalive_due) return true;
     if (c.receiving != nullptr && !c.receiving->snapshots.empty()) return true;
     const Sending* s = c.sending;
     return s != nullptr && (s->tlp_due || s->sent.lost() != 0 || c.has_unsent());
 }
 
+}  // namespace
+
 bool next_plan(Env& env, Connection& c, TransmitPlan& plan) {
+    if (!has_reason(c)) return false;
     if (c.rst_due) {
         c.rst_due = false;
         start_plan(env, c, plan, acceptable_seq(c), TcpFlags::rst | TcpFlags::ack);

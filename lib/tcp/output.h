@@ -25,8 +25,6 @@ struct TransmitPlan {
 
 /// The next thing to send now, if there is one. Ask again after `sent`.
 bool next_plan(Env& env, Connection& c, TransmitPlan& plan);
-/// False: `next_plan` would have nothing, which this tells sooner.
-bool may_have_plan(const Connection& c);
 /// The acknowledgment alone, if one is owed: a header is all it needs.
 bool next_ack(Env& env, Connection& c, TransmitPlan& plan);
 /// `plan` has been emitted, `payload_size` bytes of it (all, or less where a pool ran dry; then

@@ -139,6 +139,8 @@ class Demo(unittest.TestCase):
         # In the middle of bursts, the server's threads all on one processor: where the driver may
         # unmap the rings during one, this ended the server once in some fifteen times.
         program = os.path.join(BUILD, "bench", "raw_bench")
+        if not os.path.exists(program):
+            self.skipTest("bench/raw_bench is not built: -Dbench=true")
         with tempfile.TemporaryDirectory() as folder:
             def start(role, side, *before):
                 process = subprocess.Popen(

@@ -52,6 +52,9 @@ TEST(Address, parses_and_prints_both_families) {
         EXPECT_EQ(Address::parse(bad).error(), EINVAL) << bad;
 }
 
+static_assert(Address::v4(10, 0, 0, 1) == Address::v4(10, 0, 0, 1));
+static_assert(Address::v4(10, 0, 0, 1) != Address::v4(10, 0, 0, 2));
+
 TEST(Address, knows_its_kind) {
     EXPECT_TRUE(Address::parse("224.0.0.1")->is_multicast());
     EXPECT_TRUE(Address::parse("ff02::1")->is_multicast());

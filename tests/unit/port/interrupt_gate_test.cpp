@@ -7,11 +7,15 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
+#include <memory>
 #include <thread>
 
 #include <gtest/gtest.h>
 #include <rte_interrupts.h>
+
+#include "port/port.h"
 
 namespace millrace::port {
 namespace {
@@ -57,17 +61,24 @@ private:
     std::atomic<uint64_t> handled_{0};
 };
 
+/// A place as long as it lives.
+struct Known {
+    Known() { InterruptGate::instance().add(place); }
+    ~Known() { InterruptGate::instance().remove(place); }
+    Known(const Known&) = delete;
+    Known& operator=(const Known&) = delete;
+    InterruptGate::Place place;
+};
+
 /// Bursts all the time.
 class Loop {
 public:
     explicit Loop(const Driver& driver) : driver_(driver) {
-        InterruptGate::instance().add(place_);
         thread_ = std::thread([this] { run(); });
     }
     ~Loop() {
         stopping_ = true;
         thread_.join();
-        InterruptGate::instance().remove(place_);
     }
     Loop(const Loop&) = delete;
     Loop& operator=(const Loop&) = delete;
@@ -78,16 +89,16 @@ private:
     void run() {
         InterruptGate& gate = InterruptGate::instance();
         while (!stopping_) {
-            if (!gate.enter(place_)) continue;
+            if (!gate.enter(known_.place)) continue;
             for (int i = 0; i < 50; ++i)
                 if (!driver_.is_there()) ++disturbed_;
-            gate.leave(place_);
+            gate.leave(known_.place);
             ++bursts_;
         }
     }
 
     const Driver& driver_;
-    InterruptGate::Place place_;
+    Known known_;
     std::atomic<bool> stopping_{false};
     std::atomic<uint64_t> bursts_{0}, disturbed_{0};
     std::thread thread_;
@@ -121,20 +132,18 @@ TEST(InterruptGate, no_handler_runs_while_someone_bursts) {
 
 TEST(InterruptGate, who_does_not_burst_holds_no_handler_up) {
     const Driver driver;
-    InterruptGate::Place idle;
-    InterruptGate::instance().add(idle);
+    const Known idle;
     for (uint64_t n = 0; n < 20; ++n) {
         driver.interrupt();
         ASSERT_TRUE(wait([&] { return driver.handled() > n; })) << n;
     }
-    InterruptGate::instance().remove(idle);
 }
 
 TEST(InterruptGate, a_handler_waits_for_the_burst_under_way) {
     const Driver driver;
     InterruptGate& gate = InterruptGate::instance();
-    InterruptGate::Place place;
-    gate.add(place);
+    Known known;
+    InterruptGate::Place& place = known.place;
     ASSERT_TRUE(wait([&] { return gate.enter(place); }));
     driver.interrupt();
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -143,7 +152,22 @@ TEST(InterruptGate, a_handler_waits_for_the_burst_under_way) {
     EXPECT_TRUE(wait([&] { return driver.handled() == 1; }));
     EXPECT_TRUE(wait([&] { return gate.enter(place); }));
     gate.leave(place);
-    gate.remove(place);
+}
+
+TEST(InterruptGate, the_queues_of_a_port_of_net_memif_are_places) {
+    auto pools = buf::Pools::create(
+        "gate", {.receive = 2048, .header = 512, .attach = 512, .payload = 512});
+    ASSERT_TRUE(pools);
+    const size_t before = InterruptGate::instance().places();
+    for (const bool memif : {true, false}) {
+        PortConfig config;
+        config.device = memif ? "net_memif7,role=server,socket=gate_test,socket-abstract=yes"
+                              : "net_null7";
+        const auto port = Port::open(config, {&*pools}, {});
+        ASSERT_TRUE(port) << port.error().what;
+        EXPECT_EQ(InterruptGate::instance().places(), before + (memif ? 2 : 0)) << config.device;
+    }
+    EXPECT_EQ(InterruptGate::instance().places(), before);
 }
 
 }  // namespace

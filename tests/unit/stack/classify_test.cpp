@@ -2,6 +2,7 @@
 #include "stack/classify.h"
 
 #include <algorithm>
+#include <array>
 #include <random>
 
 #include <fmt/format.h>
@@ -9,6 +10,7 @@
 
 #include "buf/pools.h"
 #include "wire/checksum.h"
+#include "wire/common.h"
 #include "wire/udp.h"
 
 namespace millrace::stack {
@@ -25,7 +27,9 @@ const wire::MacAddress peer_mac{{2, 0, 0, 0, 0, 9}};
 std::vector<ip::Interface> interfaces() {
     ip::Interface plain;
     plain.mac = our_mac;
-    plain.addresses = {*Prefix::parse("10.0.0.1/24"), *Prefix::parse("fd00::1/64")};
+    // The last one is the broadcast address of the other's network.
+    plain.addresses = {*Prefix::parse("10.0.0.1/24"), *Prefix::parse("fd00::1/64"),
+                       *Prefix::parse("10.0.3.255/16"), *Prefix::parse("10.0.2.1/23")};
     ip::Interface tagged;
     tagged.mac = our_mac;
     tagged.vlan = 5;
@@ -520,7 +524,10 @@ std::string told(const Classified& c, const observe::Counters& counters) {
 TEST_P(Classify, the_straight_way_says_what_the_long_one_does) {
     std::mt19937 random(7);
     const auto any = [&](size_t bound) { return random() % bound; };
-    size_t taken = 0;
+    constexpr std::array<uint64_t, 3> hardware{
+        RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD, RTE_MBUF_F_RX_IP_CKSUM_BAD,
+        RTE_MBUF_F_RX_L4_CKSUM_BAD};
+    size_t taken = 0, straight_on = 0;
     for (int round = 0; round < 20'000; ++round) {
         wire::Segment segment;
         segment.source_port = static_cast<uint16_t>(any(65536));
@@ -540,7 +547,7 @@ TEST_P(Classify, the_straight_way_says_what_the_long_one_does) {
         if (v4() && any(8) == 0)
             ip.source = Address::v4(static_cast<uint8_t>(any(256)), 0, 0, static_cast<uint8_t>(
                                         any(2) == 0 ? 255 : any(3)));
-        ip.destination = us();
+        ip.destination = v4() && any(8) == 0 ? Address::v4(10, 0, 3, 255) : us();
         ip.protocol = Protocol::tcp;
         ip.tos = static_cast<uint8_t>(any(256));
         ip.identification = static_cast<uint32_t>(any(65536));
@@ -554,20 +561,28 @@ TEST_P(Classify, the_straight_way_says_what_the_long_one_does) {
         }
         if (any(20) == 0) bytes.resize(any(bytes.size()) + 1);
 
+        const uint16_t interface = any(8) == 0 ? (any(2) == 0 ? tagged : loopback) : plain;
+        const uint64_t flags = any(2) == 0 ? 0 : hardware[any(hardware.size())];
+        wire::Ip unused;
+        wire::Segment unused_too;
+        if (wire::parse_common(bytes, bytes.size(), true, unused, unused_too)) ++straight_on;
+
         counters_ = {};
-        run(bytes);
+        run(bytes, interface, flags);
         const std::string straight = told(out_, counters_);
         if (out_.kind == Kind::tcp) ++taken;
         counters_ = {};
         const size_t cut = std::min<size_t>(bytes.size() - 1, any(54));
         buf::Frame in_two = pools_.received(std::span(bytes).first(cut));
         in_two.append(pools_.received(std::span(bytes).subspan(cut)));
+        in_two.get()->ol_flags |= flags;
         out_ = Classified();
-        classifier_.classify(plain, std::move(in_two), out_);
+        classifier_.classify(interface, std::move(in_two), out_);
         ASSERT_EQ(straight, told(out_, counters_)) << "round " << round;
         out_ = Classified();
     }
-    EXPECT_GT(taken, 5'000U);
+    EXPECT_GT(taken, 4'000U);
+    EXPECT_EQ(straight_on > 8'000, v4()) << "or nothing is compared";
 }
 
 }  // namespace

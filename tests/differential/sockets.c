@@ -163,10 +163,16 @@ static void queues(void) {
     /* Full: a sender that may not wait takes what there is room for, and says so from then on. */
     T(set(s[1], SOL_SOCKET, SO_SNDBUF, 30000));
     T(set(s[2], SOL_SOCKET, SO_RCVBUF, 20000));
-    for (int i = 0; i < 400; ++i) {
+    /* And stays full: ACKs that are still under way make room once more. */
+    for (int refused = 0; refused < 20;) {
         result = (int)CALL(send)(s[1], bytes, sizeof(bytes), 0);
-        if (result > 0) total += result;
-        if (i % 50 == 0) settle();
+        if (result > 0) {
+            total += result;
+            refused = 0;
+        } else {
+            ++refused;
+            settle();
+        }
     }
     T((int)CALL(send)(s[1], bytes, sizeof(bytes), 0));
     T(total > 20000);
@@ -183,7 +189,7 @@ static void queues(void) {
             pause_for(1);
     }
     T(total);
-    settle();
+    for (int i = 0; queued(s[1], SIOCOUTQ) > 0 && i < 500; ++i) pause_for(1);
     T(now(s[1]));
     T(now(s[2]));
     T(queued(s[1], SIOCOUTQ));

@@ -164,6 +164,11 @@ struct EalConfig {
     std::vector<std::string> arguments;  ///< passed through to rte_eal_init
 };
 
+/// Whether others may look in: `millrace-ss` and what else asks by `inspect.h`.
+struct InspectConfig {
+    bool enabled = true;  ///< a Unix socket for this user alone, and a thread that mostly sleeps
+};
+
 /// All that a runtime is made from.
 struct Config {
     std::vector<PortConfig> ports;  ///< at most 32; "port" in TOML
@@ -172,6 +177,7 @@ struct Config {
     TcpTunables tcp;                ///< of every core
     IpTunables ip;                  ///< of every core
     EalConfig eal;                  ///< of the process
+    InspectConfig inspect;          ///< of the runtime
 };
 
 /// Reads TOML text; `name` stands for the file in what goes wrong.

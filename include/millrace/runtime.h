@@ -66,6 +66,7 @@ public:
 
 private:
     Runtime();
+    void start_inspector();
     struct Parts;
     std::unique_ptr<Parts> parts_;
 };

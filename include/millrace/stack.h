@@ -26,10 +26,12 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include <millrace/address.h>
 #include <millrace/buffer.h>
 #include <millrace/error.h>
+#include <millrace/inspect.h>
 #include <millrace/time.h>
 
 namespace millrace {
@@ -325,6 +327,12 @@ public:
     explicit Stack(api::Context& context) : context_(context) {}
     Stack(const Stack&) = delete;
     Stack& operator=(const Stack&) = delete;
+
+    /// The sockets of this core that the filter admits, those in the next part of its tables, are
+    /// appended to `records`. Ask until `cursor.at_end()`: each time a bounded part, some tens of
+    /// microseconds.
+    void sockets(SocketCursor& cursor, const SocketFilter& filter,
+                 std::vector<SocketRecord>& records) const;
 
     /// Passive open. An unspecified IPv6 address takes both families. EADDRINUSE, EADDRNOTAVAIL,
     /// EINVAL (port 0), ENOBUFS, EPERM.

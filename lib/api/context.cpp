@@ -143,6 +143,12 @@ void Stack::counters(const CounterVisitor& visit) const {
     context_.stack().counters().for_each(visit);
 }
 
+void Stack::sockets(SocketCursor& cursor, const SocketFilter& filter,
+                    std::vector<SocketRecord>& records) const {
+    constexpr size_t buckets = 64;
+    context_.stack().list(cursor, filter, buckets, records);
+}
+
 Stack::Population Stack::population() const {
     const auto population = context_.stack().population();
     return {population.connections, population.half_open, population.time_wait};

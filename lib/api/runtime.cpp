@@ -13,6 +13,7 @@
 
 #include "api/context.h"
 #include "api/core_loop.h"
+#include "api/inspector.h"
 #include "runtime/eal.h"
 #include "runtime/sleep.h"
 #include "runtime/world.h"
@@ -34,6 +35,7 @@ struct Runtime::Parts {
     std::vector<std::unique_ptr<api::Context>> contexts;
     std::vector<std::thread> threads;
     std::atomic<bool> stopping{false};
+    std::unique_ptr<api::Inspector> inspector;  ///< null: nobody may, or it could not be made
 };
 
 namespace {
@@ -68,7 +70,22 @@ Started<std::unique_ptr<Runtime>> Runtime::create(const Config& config) {
     if (!world) return std::unexpected(world.error());
     std::unique_ptr<Runtime> runtime(new Runtime());
     runtime->parts_ = std::make_unique<Parts>(std::move(*world));
+    if (config.inspect.enabled) runtime->start_inspector();
     return runtime;
+}
+
+/// A program runs as well without: nothing is said where it cannot be.
+void Runtime::start_inspector() {
+    runtime::World& world = *parts_->world;
+    auto inspector = api::Inspector::start(
+        {.cores = world.cores(),
+         .ask =
+             [&world](uint16_t core, std::function<void(stack::Stack&)> what) {
+                 return world.core(core).mailbox().post(runtime::Letter(std::function<void()>(
+                     [&world, core, what = std::move(what)] { what(world.core(core).stack()); })));
+             },
+         .ports = [this] { return port_descriptions(); }});
+    if (inspector) parts_->inspector = std::move(*inspector);
 }
 
 uint16_t Runtime::cores() const { return parts_->world->cores(); }

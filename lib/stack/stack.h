@@ -7,6 +7,8 @@
 #include <memory>
 #include <vector>
 
+#include <millrace/inspect.h>
+
 #include "base/rate_limit.h"
 #include "ip/fragments.h"
 #include "ip/groups.h"
@@ -202,6 +204,13 @@ public:
     }
     uint16_t core() const { return core_; }
 
+    /// The sockets in the next `buckets` of this core's tables that the filter admits.
+    void list(SocketCursor& cursor, const SocketFilter& filter, size_t buckets,
+              std::vector<SocketRecord>& records);
+    /// Connections among those are reset; their applications are told ECONNABORTED, as by Linux's
+    /// `ss -K`. Answers how many.
+    size_t abort_matching(SocketCursor& cursor, const SocketFilter& filter, size_t buckets);
+
     /// How many there are now.
     struct Population {
         size_t connections = 0;
@@ -311,6 +320,12 @@ private:
     void send_arp(uint16_t interface, const wire::Arp& arp, const wire::MacAddress& to);
     void send_ndp(uint16_t interface, const wire::Ndp& ndp, const Address& source,
                   const Address& destination, const wire::MacAddress& to);
+
+    // inspect.cpp
+    SocketRecord describe(const tcp::Listener& listener) const;
+    SocketRecord describe(const tcp::HalfOpen& entry) const;
+    SocketRecord describe(const tcp::Flow& flow) const;
+    static SocketRecord describe(const udp::Endpoint& endpoint);
 
     // egress.cpp: what connections and half-open entries want to send
     void egress_connection(tcp::Connection& c);

@@ -29,6 +29,9 @@ public:
             if (endpoint.local.port == port) visit(endpoint);
         });
     }
+    /// For who looks at them all.
+    HashTable<Endpoint>& by_tuple() { return by_tuple_; }
+    HashTable<Endpoint>& by_port() { return by_port_; }
     size_t size() const { return by_tuple_.size() + by_port_.size(); }
 
 private:

@@ -1,0 +1,133 @@
+// millrace-ss: the sockets of running programs, as Linux's ss shows the kernel's.
+#include <array>
+#include <cstdio>
+#include <map>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "common/program.h"
+#include "ss/filter.h"
+#include "ss/json.h"
+#include "ss/line.h"
+
+namespace millrace::apps {
+namespace {
+
+struct Options {
+    StateChoice choice;
+    LineOptions shown;
+    bool numeric = false, summary = false, json = false, kill = false, no_heading = false;
+    std::string program;  ///< a process number, or the path of a socket; empty: all that run
+    std::vector<std::string> words;
+};
+
+/// The sockets of the runtimes that are meant.
+std::vector<std::string> meant(const Options& options) {
+    if (options.program.find('/') != std::string::npos) return {options.program};
+    std::vector<std::string> paths = Inspection::running();
+    if (!options.program.empty())
+        std::erase_if(paths, [&](const std::string& path) {
+            return !path.substr(path.rfind('/') + 1).starts_with(options.program + ".");
+        });
+    return paths;
+}
+
+/// What -s counts.
+struct Summary {
+    std::map<SocketState, uint64_t> tcp;
+    uint64_t udp = 0, orphans = 0;
+
+    void add(const SocketRecord& record) {
+        if (record.kind == SocketKind::udp)
+            ++udp;
+        else
+            ++tcp[record.state];
+        if (record.orphan) ++orphans;
+    }
+    std::string text() const {
+        uint64_t all = 0;
+        for (const auto& [state, count] : tcp) all += count;
+        const auto of = [&](SocketState state) {
+            const auto found = tcp.find(state);
+            return found == tcp.end() ? 0 : found->second;
+        };
+        return fmt::format("TCP:   {} (estab {}, synrecv {}, timewait {}, listen {}, orphaned {})\n"
+                           "UDP:   {}\n",
+                           all, of(SocketState::established), of(SocketState::syn_received),
+                           of(SocketState::time_wait), of(SocketState::listen), orphans, udp);
+    }
+};
+
+/// Listed, counted or aborted, in one of them.
+Started<void> look(Inspection& inspection, const SocketFilter& filter, const Options& options,
+                   Summary& summary) {
+    if (options.kill) {
+        const auto count = inspection.abort(filter);
+        if (!count) return std::unexpected(count.error());
+        fmt::print("{} connections reset\n", *count);
+        return {};
+    }
+    return inspection.list(filter, [&](const SocketRecord& record) {
+        if (options.summary)
+            summary.add(record);
+        else if (options.json)
+            fmt::print("{}\n", to_json(record).dump());
+        else
+            std::fputs(line(record, options.shown).c_str(), stdout);
+    });
+}
+
+int run(Options& options) {
+    if (options.summary) options.choice.all = true;
+    const auto filter = parse_filter(options.words, options.choice);
+    if (!filter) return fail(filter.error());
+    const bool narrowed = !options.words.empty();
+    if (options.kill && !narrowed)
+        return fail({"-K wants a filter: it would reset every connection", EINVAL});
+    const auto paths = meant(options);
+    if (paths.empty())
+        return fail({options.program.empty()
+                         ? "no program of this user's runs, or none lets others look in "
+                           "(inspect.enabled)"
+                         : "no such program of this user's: " + options.program,
+                     ENOENT});
+    Summary summary;
+    if (!options.summary && !options.json && !options.kill && !options.no_heading)
+        std::fputs(heading(options.shown).c_str(), stdout);
+    for (const std::string& path : paths) {
+        auto inspection = Inspection::open(path);
+        if (!inspection) return fail(inspection.error());
+        if (const auto seen = look(*inspection, *filter, options, summary); !seen)
+            return fail(seen.error());
+    }
+    if (options.summary) std::fputs(summary.text().c_str(), stdout);
+    return 0;
+}
+
+}  // namespace
+}  // namespace millrace::apps
+
+int main(int argc, char** argv) {
+    using namespace millrace::apps;
+    CLI::App app("millrace-ss: the sockets of running programs");
+    Options options;
+    app.add_flag("-n,--numeric", options.numeric, "as ss; nothing is resolved anyway");
+    app.add_flag("-a,--all", options.choice.all, "listening and not, half-open and TIME-WAIT");
+    app.add_flag("-l,--listening", options.choice.listening, "listening only");
+    app.add_flag("-t,--tcp", options.choice.tcp, "TCP only");
+    app.add_flag("-u,--udp", options.choice.udp, "UDP only");
+    app.add_flag("-o,--options", options.shown.timers, "timers");
+    app.add_flag("-i,--info", options.shown.details, "what TCP knows");
+    app.add_flag("-s,--summary", options.summary, "how many of each state");
+    app.add_flag("-H,--no-header", options.no_heading, "no heading");
+    app.add_flag("-K,--kill", options.kill, "reset the connections of the filter");
+    app.add_flag("--json", options.json, "a JSON object a line");
+    app.add_option("-p,--program", options.program,
+                   "of this process number, or at this socket; else of all that run");
+    app.add_option("filter", options.words,
+                   "state NAME, exclude NAME, sport PORT, dport PORT, src PREFIX, dst PREFIX");
+    CLI11_PARSE(app, argc, argv);
+    options.shown.kinds = !options.choice.tcp && !options.choice.udp;
+    return run(options);
+}

@@ -1,0 +1,139 @@
+// The asking side of an inspection.
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "api/inspect_protocol.h"
+
+namespace millrace {
+
+using api::InspectCommand;
+using api::InspectReply;
+using api::InspectRequest;
+
+namespace {
+
+// The other side gives a core two seconds.
+constexpr timeval patience{.tv_sec = 10, .tv_usec = 0};
+
+/// -1, with errno.
+int connect_to(const std::string& path) {
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    if (path.size() >= sizeof(address.sun_path)) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    std::memcpy(address.sun_path, path.c_str(), path.size());
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+    if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) return fd;
+    const int wrong = errno;
+    close(fd);
+    errno = wrong;
+    return -1;
+}
+
+/// Calls `take(kind, bytes)` for each part of the answer.
+template <typename Take>
+Started<void> ask(int fd, InspectCommand command, const SocketFilter& filter, Take&& take) {
+    InspectRequest request;
+    request.command = command;
+    request.filter = filter;
+    const auto gone = [] { return failure("the program that was asked does not answer", EPIPE); };
+    if (!api::send_all(fd, &request, sizeof(request))) return gone();
+    std::vector<char> bytes;
+    for (;;) {
+        InspectReply reply;
+        if (!api::receive_all(fd, &reply, sizeof(reply)) || reply.size > InspectReply::size_max)
+            return gone();
+        bytes.resize(reply.size);
+        if (!api::receive_all(fd, bytes.data(), bytes.size())) return gone();
+        const std::string_view text(bytes.data(), bytes.size());
+        if (reply.kind == InspectReply::Kind::end) return {};
+        if (reply.kind == InspectReply::Kind::failure)
+            return failure(std::string(text), EIO);
+        take(text);
+    }
+}
+
+Started<std::string> ask_for_text(int fd, InspectCommand command,
+                                  const SocketFilter& filter = {}) {
+    std::string text;
+    const auto asked = ask(fd, command, filter, [&](std::string_view part) { text += part; });
+    if (!asked) return std::unexpected(asked.error());
+    return text;
+}
+
+}  // namespace
+
+std::vector<std::string> Inspection::running() {
+    std::vector<std::string> paths;
+    std::error_code status;
+    const std::string directory = api::inspect_directory(false);
+    if (directory.empty()) return paths;
+    for (const auto& entry : std::filesystem::directory_iterator(directory, status)) {
+        if (!entry.is_socket(status)) continue;
+        const std::string path = entry.path();
+        const int fd = connect_to(path);
+        if (fd >= 0) {
+            close(fd);
+            paths.push_back(path);
+        } else if (errno == ECONNREFUSED) {
+            unlink(path.c_str());
+        }
+    }
+    std::ranges::sort(paths);
+    return paths;
+}
+
+Started<Inspection> Inspection::open(const std::string& path) {
+    const int fd = connect_to(path);
+    if (fd < 0)
+        return failure(fmt::format("{}: {}", path, std::strerror(errno)), errno);
+    return Inspection(fd);
+}
+
+Inspection::Inspection(Inspection&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+
+Inspection::~Inspection() {
+    if (fd_ >= 0) close(fd_);
+}
+
+Started<std::string> Inspection::about() { return ask_for_text(fd_, InspectCommand::about); }
+
+Started<void> Inspection::list(const SocketFilter& filter,
+                               const std::function<void(const SocketRecord&)>& visit) {
+    return ask(fd_, InspectCommand::list, filter, [&](std::string_view records) {
+        SocketRecord record;
+        for (; records.size() >= sizeof(record); records.remove_prefix(sizeof(record))) {
+            std::memcpy(&record, records.data(), sizeof(record));
+            visit(record);
+        }
+    });
+}
+
+Started<std::string> Inspection::counters() {
+    return ask_for_text(fd_, InspectCommand::counters);
+}
+
+Started<uint64_t> Inspection::abort(const SocketFilter& filter) {
+    const auto text = ask_for_text(fd_, InspectCommand::abort, filter);
+    if (!text) return std::unexpected(text.error());
+    uint64_t count = 0;
+    std::from_chars(text->data(), text->data() + text->size(), count);
+    return count;
+}
+
+}  // namespace millrace

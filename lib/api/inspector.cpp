@@ -1,0 +1,213 @@
+#include "api/inspector.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <fstream>
+#include <mutex>
+
+#include <fmt/format.h>
+
+namespace millrace::api {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// A core looks into so many buckets at a time: some tens of microseconds where all is cold.
+constexpr size_t buckets_at_once = 64;
+// A core that has not turned for so long does not turn.
+constexpr auto core_patience = 2s;
+constexpr timeval client_patience{.tv_sec = 5, .tv_usec = 0};
+constexpr size_t reply_records = 512;
+
+/// A question to a core, and its answer; lives as long as either side does.
+struct Question {
+    std::mutex mutex;
+    std::condition_variable answered;
+    bool done = false;
+    bool given_up = false;
+};
+
+std::string program_name() {
+    std::string name;
+    std::getline(std::ifstream("/proc/self/comm"), name);
+    return name;
+}
+
+/// Names of several runtimes in one process.
+std::string unique_name() {
+    static std::atomic<int> count{0};
+    return fmt::format("{}.{}", getpid(), count++);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Inspector>> Inspector::start(Inspected inspected) {
+    std::unique_ptr<Inspector> made(new Inspector(std::move(inspected)));
+    const std::string directory = inspect_directory(true);
+    if (directory.empty()) return error(EACCES);
+    made->path_ = directory + "/" + unique_name();
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    if (made->path_.size() >= sizeof(address.sun_path)) return error(ENAMETOOLONG);
+    std::memcpy(address.sun_path, made->path_.c_str(), made->path_.size());
+    unlink(made->path_.c_str());  // of a process of this number, long ago
+    made->listening_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    made->stop_ = eventfd(0, EFD_CLOEXEC);
+    if (made->listening_ < 0 || made->stop_ < 0 ||
+        bind(made->listening_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
+        listen(made->listening_, 8) != 0)
+        return error(errno);
+    made->thread_ = std::thread([inspector = made.get()] { inspector->run(); });
+    return made;
+}
+
+Inspector::~Inspector() {
+    const uint64_t one = 1;
+    if (thread_.joinable()) {
+        while (write(stop_, &one, sizeof(one)) < 0 && errno == EINTR) continue;
+        thread_.join();
+    }
+    if (listening_ >= 0) {
+        close(listening_);
+        unlink(path_.c_str());
+    }
+    if (stop_ >= 0) close(stop_);
+}
+
+void Inspector::run() {
+    for (;;) {
+        std::array<pollfd, 2> waiting{{{.fd = stop_, .events = POLLIN, .revents = 0},
+                                       {.fd = listening_, .events = POLLIN, .revents = 0}}};
+        if (poll(waiting.data(), waiting.size(), -1) < 0) continue;
+        if (waiting[0].revents != 0) return;
+        const int client = accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC);
+        if (client < 0) continue;
+        setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &client_patience, sizeof(client_patience));
+        setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &client_patience, sizeof(client_patience));
+        serve(client);
+        close(client);
+    }
+}
+
+void Inspector::serve(int client) {
+    InspectRequest request;
+    while (receive_all(client, &request, sizeof(request))) {
+        if (request.magic != InspectRequest::magic_value ||
+            request.record_size != sizeof(SocketRecord)) {
+            fail(client, "of another version of Millrace than the program that is asked");
+            return;
+        }
+        bool good = false;
+        switch (request.command) {
+            case InspectCommand::about: good = about(client); break;
+            case InspectCommand::list: good = list(client, request); break;
+            case InspectCommand::counters: good = counters(client); break;
+            case InspectCommand::abort: good = abort(client, request); break;
+            default: fail(client, "an unknown command"); return;
+        }
+        if (!good || !say(client, InspectReply::Kind::end, {})) return;
+    }
+}
+
+/// False where the core does not turn: then it will find nobody who still wants to know.
+bool Inspector::on_core(uint16_t core, std::function<void(stack::Stack&)> what) {
+    const auto question = std::make_shared<Question>();
+    const bool posted = inspected_.ask(core, [question, what = std::move(what)](stack::Stack& s) {
+        const std::lock_guard lock(question->mutex);
+        if (!question->given_up) what(s);
+        question->done = true;
+        question->answered.notify_one();
+    });
+    if (!posted) return false;
+    std::unique_lock lock(question->mutex);
+    if (question->answered.wait_for(lock, core_patience, [&] { return question->done; }))
+        return true;
+    question->given_up = true;
+    return false;
+}
+
+bool Inspector::list(int client, const InspectRequest& request) {
+    std::vector<SocketRecord> records;
+    const auto flush = [&] {
+        const bool said = say(client, InspectReply::Kind::records, records.data(),
+                              records.size() * sizeof(SocketRecord));
+        records.clear();
+        return said;
+    };
+    for (uint16_t core = 0; core < inspected_.cores; ++core) {
+        SocketCursor cursor;
+        while (!cursor.at_end()) {
+            if (!on_core(core, [&](stack::Stack& stack) {
+                    stack.list(cursor, request.filter, buckets_at_once, records);
+                }))
+                return fail(client, fmt::format("core {} does not turn", core));
+            if (records.size() >= reply_records && !flush()) return false;
+        }
+    }
+    return records.empty() || flush();
+}
+
+bool Inspector::counters(int client) {
+    std::string text;
+    for (uint16_t core = 0; core < inspected_.cores; ++core) {
+        observe::Counters counters;
+        if (!on_core(core, [&](stack::Stack& stack) { counters = stack.counters(); }))
+            return fail(client, fmt::format("core {} does not turn", core));
+        counters.for_each([&](std::string_view name, uint64_t value) {
+            text += fmt::format("{} {} {}\n", core, name, value);
+        });
+    }
+    return say(client, InspectReply::Kind::text, text);
+}
+
+bool Inspector::about(int client) {
+    std::string text = fmt::format("program {}\npid {}\ncores {}\n", program_name(), getpid(),
+                                   inspected_.cores);
+    for (const std::string& port : inspected_.ports()) text += "port " + port + "\n";
+    return say(client, InspectReply::Kind::text, text);
+}
+
+bool Inspector::abort(int client, const InspectRequest& request) {
+    size_t count = 0;
+    for (uint16_t core = 0; core < inspected_.cores; ++core) {
+        SocketCursor cursor;
+        while (!cursor.at_end())
+            if (!on_core(core, [&](stack::Stack& stack) {
+                    count += stack.abort_matching(cursor, request.filter, buckets_at_once);
+                }))
+                return fail(client, fmt::format("core {} does not turn", core));
+    }
+    return say(client, InspectReply::Kind::text, fmt::format("{}\n", count));
+}
+
+bool Inspector::fail(int client, const std::string& why) {
+    say(client, InspectReply::Kind::failure, why);
+    return false;
+}
+
+bool Inspector::say(int client, InspectReply::Kind kind, const void* data, size_t size) {
+    const auto* at = static_cast<const char*>(data);
+    do {
+        const size_t part = std::min<size_t>(size, InspectReply::size_max);
+        const InspectReply reply{kind, static_cast<uint32_t>(part)};
+        if (!send_all(client, &reply, sizeof(reply)) || !send_all(client, at, part)) return false;
+        at += part;
+        size -= part;
+    } while (size > 0);
+    return true;
+}
+
+bool Inspector::say(int client, InspectReply::Kind kind, const std::string& text) {
+    return say(client, kind, text.data(), text.size());
+}
+
+}  // namespace millrace::api

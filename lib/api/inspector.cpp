@@ -1,6 +1,7 @@
 #include "api/inspector.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -84,6 +85,9 @@ Inspector::~Inspector() {
 }
 
 void Inspector::run() {
+    sigset_t all;  // the program's signals are the program's
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, nullptr);
     for (;;) {
         std::array<pollfd, 2> waiting{{{.fd = stop_, .events = POLLIN, .revents = 0},
                                        {.fd = listening_, .events = POLLIN, .revents = 0}}};

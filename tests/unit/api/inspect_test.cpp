@@ -1,0 +1,227 @@
+// What others see of a stack: its sockets as records, from within and from another process' side.
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <millrace/millrace.h>
+
+namespace millrace {
+namespace {
+
+using namespace literals;
+
+Config end_of_link(const std::string& name, unsigned end) {
+    Config config;
+    PortConfig port;
+    port.device = "ring:" + name + ":" + std::to_string(end);
+    port.addresses = {{Address::v4(10, 6, 0, static_cast<uint8_t>(end + 1)), 24}};
+    port.receive_descriptors = 256;
+    config.ports.push_back(port);
+    config.pools = {.receive = 2048, .header = 1024, .attach = 1024, .payload = 1024};
+    config.tcp.max_connections = 1024;
+    config.tcp.tcp_max_tw_buckets = 1024;
+    config.eal.huge_pages = false;
+    return config;
+}
+
+/// Accepts, reads nothing, and remembers how it ended.
+struct Idle : ConnectionHandler, ListenHandler {
+    std::vector<Connection> accepted;
+    int error = 0;
+    void on_acceptable(Listener listener) override {
+        while (auto c = listener.accept(*this)) accepted.push_back(*c);
+    }
+    void on_closed(Connection c, CloseReason) override { error = c.socket_error(); }
+};
+
+class Inspect : public ::testing::Test {
+protected:
+    void SetUp() override {
+        static int next = 0;
+        const std::string name = "inspect" + std::to_string(next++);
+        server_ = std::move(*Runtime::create(end_of_link(name, 0)));
+        client_ = std::move(*Runtime::create(end_of_link(name, 1)));
+        ASSERT_TRUE(server_->core(0).listen({Address(), 80}, server_handler_, 32));
+    }
+    /// So many connections to the server, established on both sides.
+    void open(size_t count) {
+        for (size_t i = 0; i < count; ++i)
+            connections_.push_back(*client_->core(0).connect({server_address_, 80}, client_handler_));
+        ASSERT_TRUE(turn_until([&] { return server_handler_.accepted.size() == count; }));
+    }
+    template <typename Done>
+    bool turn_until(Done&& done) {
+        const Instant end = client_->core(0).now() + 10_s;
+        while (!done()) {
+            server_->core(0).poll_once();
+            client_->core(0).poll_once();
+            if (client_->core(0).now() > end) return false;
+        }
+        return true;
+    }
+    static std::vector<SocketRecord> listed(Stack& stack, const SocketFilter& filter = {}) {
+        std::vector<SocketRecord> records;
+        for (SocketCursor cursor; !cursor.at_end();) stack.sockets(cursor, filter, records);
+        return records;
+    }
+    /// `look` on a thread of its own, while the loops turn.
+    template <typename Look>
+    void meanwhile(Look&& look) {
+        std::atomic<bool> done{false};
+        std::thread looking([&] {
+            look();
+            done = true;
+        });
+        EXPECT_TRUE(turn_until([&] { return done.load(); }));
+        looking.join();
+    }
+    /// The inspection of the server: it was made before the client.
+    static Started<Inspection> inspection() {
+        const std::string ours = "/" + std::to_string(getpid()) + ".";
+        std::vector<std::string> paths = Inspection::running();
+        std::erase_if(paths, [&](const auto& path) { return !path.contains(ours); });
+        std::ranges::sort(paths, {}, [](const auto& path) {
+            return std::stoi(path.substr(path.rfind('.') + 1));
+        });
+        EXPECT_EQ(paths.size(), 2U);
+        return Inspection::open(paths.front());
+    }
+
+    const Address server_address_ = Address::v4(10, 6, 0, 1);
+    Idle server_handler_, client_handler_;
+    std::unique_ptr<Runtime> server_, client_;
+    std::vector<Connection> connections_;
+};
+
+TEST_F(Inspect, a_listener_and_its_connections_are_listed_once_each) {
+    open(300);
+    const auto records = listed(server_->core(0));
+    ASSERT_EQ(records.size(), 301U);
+    std::vector<uint16_t> ports;
+    for (const SocketRecord& r : records) {
+        if (r.kind == SocketKind::listener) {
+            EXPECT_EQ(r.state, SocketState::listen);
+            EXPECT_EQ(r.send_queue, 32U);
+            EXPECT_EQ(r.local, (SocketAddress{Address(), 80}));
+            continue;
+        }
+        EXPECT_EQ(r.kind, SocketKind::connection);
+        EXPECT_EQ(r.state, SocketState::established);
+        EXPECT_EQ(r.local, (SocketAddress{server_address_, 80}));
+        ports.push_back(r.remote.port);
+    }
+    std::ranges::sort(ports);
+    EXPECT_EQ(std::ranges::adjacent_find(ports), ports.end());
+    EXPECT_EQ(ports.size(), 300U);
+}
+
+TEST_F(Inspect, a_record_says_what_the_handle_does) {
+    open(1);
+    Connection& c = connections_.front();
+    ASSERT_TRUE(c.send("some bytes"));
+    ASSERT_TRUE(turn_until([&] { return c.info().delivered == 10; }));
+    const auto mine = listed(client_->core(0), {.states = 1U << 1});
+    ASSERT_EQ(mine.size(), 1U);
+    const ConnectionInfo info = c.info();
+    EXPECT_EQ(mine[0].local, c.local());
+    EXPECT_EQ(mine[0].remote, c.remote());
+    EXPECT_EQ(mine[0].cwnd, info.snd_cwnd);
+    EXPECT_EQ(mine[0].snd_mss, info.snd_mss);
+    EXPECT_EQ(mine[0].snd_wnd, info.snd_wnd);
+    EXPECT_EQ(mine[0].bytes_acked, 10U);
+    EXPECT_EQ(mine[0].rtt_us, static_cast<uint32_t>(info.rtt.us()));
+    EXPECT_EQ(mine[0].congestion_control(), "cubic");
+    EXPECT_TRUE(mine[0].timestamps && mine[0].sack && mine[0].window_scaling);
+    const auto theirs = listed(server_->core(0), {.states = 1U << 1});
+    ASSERT_EQ(theirs.size(), 1U);
+    EXPECT_EQ(theirs[0].receive_queue, 10U) << "nobody has read it";
+}
+
+TEST_F(Inspect, filters_admit_what_agrees_with_every_part) {
+    open(3);
+    Stack& server = server_->core(0);
+    const uint16_t port = connections_[1].local().port;
+    EXPECT_EQ(listed(server, {.remote_port = port}).size(), 1U);
+    EXPECT_EQ(listed(server, {.local_port = 80}).size(), 4U);
+    EXPECT_EQ(listed(server, {.local_port = 81}).size(), 0U);
+    EXPECT_EQ(listed(server, {.kinds = 1U << static_cast<int>(SocketKind::listener)}).size(), 1U);
+    EXPECT_EQ(listed(server, {.remote = *Prefix::parse("10.6.0.0/24")}).size(), 3U);
+    EXPECT_EQ(listed(server, {.remote = *Prefix::parse("10.7.0.0/24")}).size(), 0U);
+    EXPECT_EQ(listed(server, {.remote_port = port, .remote = *Prefix::parse("10.6.0.1/32")}).size(),
+              0U);
+}
+
+TEST_F(Inspect, what_ends_is_seen_in_time_wait) {
+    open(2);
+    ASSERT_TRUE(connections_[0].close());
+    ASSERT_TRUE(turn_until([&] {
+        return std::ranges::any_of(listed(server_->core(0)), [](const SocketRecord& r) {
+            return r.state == SocketState::close_wait;
+        });
+    }));
+    for (Connection& c : server_handler_.accepted)
+        if (c.at_end()) (void)c.close();
+    const SocketFilter gone{.states = 1U << static_cast<int>(SocketState::time_wait)};
+    ASSERT_TRUE(turn_until([&] { return listed(client_->core(0), gone).size() == 1; }));
+    const SocketRecord r = listed(client_->core(0), gone).front();
+    EXPECT_EQ(r.kind, SocketKind::time_wait);
+    EXPECT_EQ(r.timer, SocketTimer::timewait);
+    EXPECT_GT(r.timer_ms, 50'000U);
+    EXPECT_LE(r.timer_ms, 60'500U);
+}
+
+TEST_F(Inspect, another_process_sees_the_same) {
+    open(300);
+    meanwhile([&] {
+        auto there = inspection();
+        ASSERT_TRUE(there) << there.error().what;
+        const auto about = there->about();
+        ASSERT_TRUE(about);
+        EXPECT_NE(about->find("pid " + std::to_string(getpid())), std::string::npos);
+        EXPECT_NE(about->find("cores 1"), std::string::npos);
+        size_t count = 0;
+        EXPECT_TRUE(there->list({}, [&](const SocketRecord&) { ++count; }));
+        EXPECT_EQ(count, 301U);
+        const auto counters = there->counters();
+        ASSERT_TRUE(counters);
+        EXPECT_NE(counters->find("0 TcpPassiveOpens 300\n"), std::string::npos);
+    });
+}
+
+TEST_F(Inspect, connections_are_reset_by_filter_and_the_application_is_told) {
+    open(3);
+    const SocketFilter one{.remote_port = connections_[2].local().port};
+    meanwhile([&] {
+        auto there = inspection();
+        ASSERT_TRUE(there);
+        EXPECT_EQ(*there->abort(one), 1U);
+        EXPECT_EQ(*there->abort(one), 0U);
+    });
+    EXPECT_EQ(server_handler_.error, ECONNABORTED);
+    EXPECT_TRUE(turn_until([&] { return client_handler_.error == ECONNRESET; }));
+    EXPECT_EQ(listed(server_->core(0), {.local_port = 80}).size(), 3U);
+}
+
+TEST_F(Inspect, a_core_that_does_not_turn_is_said_to) {
+    auto there = inspection();
+    ASSERT_TRUE(there);
+    const auto counters = there->counters();  // nobody turns meanwhile
+    ASSERT_FALSE(counters);
+    EXPECT_EQ(counters.error().what, "core 0 does not turn");
+}
+
+TEST(InspectOff, nobody_looks_in_where_it_is_switched_off) {
+    Config config = end_of_link("inspect_off", 0);
+    config.inspect.enabled = false;
+    const auto runtime = Runtime::create(config);
+    ASSERT_TRUE(runtime);
+    const std::string ours = "/" + std::to_string(getpid()) + ".";
+    for (const std::string& path : Inspection::running())
+        EXPECT_FALSE(path.contains(ours)) << path;
+}
+
+}  // namespace
+}  // namespace millrace

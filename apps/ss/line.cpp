@@ -23,7 +23,8 @@ std::string rate_text(double bits) {
     constexpr const char* units[] = {"", "K", "M", "G", "T"};
     size_t unit = 0;
     for (; bits >= 1000 && unit + 1 < std::size(units); ++unit) bits /= 1000;
-    return unit == 0 ? fmt::format("{:.0f}bps", bits) : fmt::format("{:.1f}{}bps", bits, units[unit]);
+    return unit == 0 ? fmt::format("{:.0f}bps", bits)
+                     : fmt::format("{:.1f}{}bps", bits, units[unit]);
 }
 
 /// Milliseconds with as many digits behind the point as `ss` shows.

@@ -5,8 +5,8 @@
 // Owner: a record is a copy that belongs to nobody; any thread. An `Inspection` belongs to one
 // thread at a time.
 // Cost: the owning core copies a bounded number of records a turn of its loop; nothing stands still
-// while millions are listed. What is there from the beginning of a listing to its end is in it, once
-// or, where its table grew meanwhile, twice; what comes or goes meanwhile may be.
+// while millions are listed. What is there from the beginning of a listing to its end is in it,
+// once or, where its table grew meanwhile, twice; what comes or goes meanwhile may be.
 #pragma once
 
 #include <cstdint>
@@ -24,76 +24,98 @@ namespace millrace {
 
 /// Which of a stack's tables a socket stands in.
 enum class SocketKind : uint8_t {
-    listener,
+    listener,    ///< waits for connections
     half_open,   ///< a connection in SYN-RECEIVED that a listener has been asked for
-    connection,
+    connection,  ///< an established one, or one that ends
     time_wait,   ///< with orphans in FIN-WAIT-2 that only wait for the peer's FIN
-    udp,
+    udp,         ///< a datagram socket that is bound
 };
 
 /// In Linux's numbers (<netinet/tcp.h>). A UDP socket is `established` with a peer, else `closed`.
 enum class SocketState : uint8_t {
-    established = 1,
-    syn_sent,
-    syn_received,
-    fin_wait_1,
-    fin_wait_2,
-    time_wait,
-    closed,
-    close_wait,
-    last_ack,
-    listen,
-    closing,
+    established = 1,  ///< ESTAB
+    syn_sent,         ///< SYN-SENT
+    syn_received,     ///< SYN-RECV
+    fin_wait_1,       ///< FIN-WAIT-1
+    fin_wait_2,       ///< FIN-WAIT-2
+    time_wait,        ///< TIME-WAIT
+    closed,           ///< UNCONN
+    close_wait,       ///< CLOSE-WAIT
+    last_ack,         ///< LAST-ACK
+    listen,           ///< LISTEN
+    closing,          ///< CLOSING
 };
 /// As `ss` prints it: "ESTAB", "TIME-WAIT".
 std::string_view to_string(SocketState state);
 
 /// What a socket waits for, by the names that `ss` has.
-enum class SocketTimer : uint8_t { off, on, keepalive, timewait, persist };
+enum class SocketTimer : uint8_t {
+    off,        ///< none is armed
+    on,         ///< a retransmission, a loss probe or reordering
+    keepalive,  ///< a keep-alive probe
+    timewait,   ///< the end of TIME-WAIT or FIN-WAIT-2
+    persist,    ///< a probe of a closed window
+};
 /// "on", "keepalive"; "off" for none.
 std::string_view to_string(SocketTimer timer);
 
 /// One socket at one moment. Sizes in bytes, times in the unit that their name ends with; what a
 /// kind has not is 0.
 struct SocketRecord {
-    SocketAddress local;
+    SocketAddress local;         ///< of a listener, the address may be unspecified
     SocketAddress remote;        ///< unspecified: none
-    SocketKind kind = SocketKind::connection;
-    SocketState state = SocketState::closed;
-    SocketTimer timer = SocketTimer::off;
+    SocketKind kind = SocketKind::connection;      ///< what else there is depends on it
+    SocketState state = SocketState::closed;       ///< as `ss` has it
+    SocketTimer timer = SocketTimer::off;          ///< the one that fires first
     uint8_t backoffs = 0;        ///< timeouts in a row
     uint8_t probes = 0;          ///< of a window or keep-alive, that nobody has answered
-    uint16_t core = 0;
+    uint16_t core = 0;           ///< whose it is
     bool orphan = false;         ///< the application has closed it
     uint64_t id = 0;             ///< tells those of one core apart
     /// Received and not consumed; of a listener: connections that wait to be accepted.
     uint32_t receive_queue = 0;
-    /// Sent or to be sent and not acknowledged; of a listener: its backlog.
+    /// To be sent or not acknowledged; of a listener: its backlog.
     uint32_t send_queue = 0;
     uint32_t timer_ms = 0;       ///< until it fires
 
-    // What both sides agreed on, and how it is used.
-    bool timestamps = false, sack = false, ecn = false, window_scaling = false;
-    bool corked = false, no_delay = false;
-    uint8_t snd_wscale = 0, rcv_wscale = 0;
+    bool timestamps = false;     ///< agreed on (RFC 7323)
+    bool sack = false;           ///< likewise (RFC 2018)
+    bool ecn = false;            ///< likewise (RFC 3168)
+    bool window_scaling = false; ///< likewise (RFC 7323)
+    bool corked = false;         ///< TCP_CORK
+    bool no_delay = false;       ///< TCP_NODELAY
+    uint8_t snd_wscale = 0;      ///< shift of the windows that the peer advertises
+    uint8_t rcv_wscale = 0;      ///< of those that it is told
     uint8_t algorithm = 0;       ///< of congestion control; `congestion_control` names it
     uint8_t recovery = 0;        ///< Linux's ca_state: 0 open, disorder, cwr, recovery, 4 loss
 
-    uint32_t rto_us = 0, rtt_us = 0, rttvar_us = 0, min_rtt_us = 0, ato_us = 0;
-    uint32_t snd_mss = 0, rcv_mss = 0, advmss = 0, path_mtu = 0;
-    uint32_t cwnd = 0;
-    uint32_t ssthresh = 0;       ///< ~0: none yet
-    uint32_t snd_wnd = 0, rcv_wnd = 0;
+    uint32_t rto_us = 0;         ///< retransmission timeout (RFC 6298), backed off
+    uint32_t rtt_us = 0;         ///< smoothed; 0 before the first sample
+    uint32_t rttvar_us = 0;      ///< its variation
+    uint32_t min_rtt_us = 0;     ///< the least of the last minutes
+    uint32_t ato_us = 0;         ///< how long an ACK may wait
+    uint32_t snd_mss = 0;        ///< payload of a full segment
+    uint32_t rcv_mss = 0;        ///< of the peer's, as far as one was seen
+    uint32_t advmss = 0;         ///< as the peer was told, options subtracted
+    uint32_t path_mtu = 0;       ///< largest IP packet that is sent
+    uint32_t cwnd = 0;           ///< congestion window
+    uint32_t ssthresh = 0;       ///< slow start below it; ~0: none yet
+    uint32_t snd_wnd = 0;        ///< the peer's window
+    uint32_t rcv_wnd = 0;        ///< what the peer may still send
     uint32_t outstanding = 0;    ///< sent and not acknowledged
-    uint32_t unsent = 0;
-    uint32_t sacked = 0, lost = 0;
-    uint32_t total_retrans = 0;  ///< segments
+    uint32_t unsent = 0;         ///< of `send_queue`, not sent yet
+    uint32_t sacked = 0;         ///< of `outstanding`, known to have arrived
+    uint32_t lost = 0;           ///< of `outstanding`, taken for lost
+    uint32_t total_retrans = 0;  ///< segments sent again
     uint32_t dsack_dups = 0;     ///< segments that the peer has had twice
-    uint32_t rcv_rtt_us = 0, rcv_space = 0;
-    uint32_t last_sent_ms = 0, last_received_ms = 0, last_ack_ms = 0;  ///< so long ago
-    uint64_t bytes_acked = 0;
+    uint32_t rcv_rtt_us = 0;     ///< round trip as the receiver measures it
+    uint32_t rcv_space = 0;      ///< that the application took in one of those
+    uint32_t last_sent_ms = 0;   ///< so long ago data was sent
+    uint32_t last_received_ms = 0;  ///< so long ago data came
+    uint32_t last_ack_ms = 0;    ///< so long ago any acceptable segment came
+    uint64_t bytes_acked = 0;    ///< by the peer
     uint64_t bytes_lost = 0;     ///< taken for lost, each time
-    uint64_t pacing_rate = 0;      ///< bytes a second; 0: not paced
+    uint64_t pacing_rate = 0;    ///< bytes a second; 0: not paced
     uint64_t max_pacing_rate = 0;  ///< likewise; ~0: no cap
 
     /// "cubic"; empty where there is none.
@@ -105,9 +127,10 @@ static_assert(std::is_trivially_copyable_v<SocketRecord>);
 struct SocketFilter {
     uint32_t kinds = ~0U;    ///< bit i: `SocketKind` i
     uint32_t states = ~0U;   ///< bit i: `SocketState` i
-    uint16_t local_port = 0, remote_port = 0;  ///< 0: any
-    /// Addresses in these; a length of 0 in the unspecified IPv6 address: any.
-    Prefix local, remote;
+    uint16_t local_port = 0;   ///< 0: any
+    uint16_t remote_port = 0;  ///< 0: any
+    Prefix local;              ///< the local address is in it; ::/0: any
+    Prefix remote;             ///< likewise the remote one
 
     /// Whether the record is one of those.
     bool admits(const SocketRecord& record) const;
@@ -116,8 +139,8 @@ struct SocketFilter {
 /// How far a listing has come; made by default at its beginning.
 struct SocketCursor {
     uint8_t table = 0;    ///< which comes next; `end`: none
-    uint64_t bucket = 0;
-    static constexpr uint8_t end = 255;
+    uint64_t bucket = 0;  ///< where in it
+    static constexpr uint8_t end = 255;  ///< behind the last
 
     /// Everything has been listed.
     bool at_end() const { return table == end; }

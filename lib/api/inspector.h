@@ -22,8 +22,8 @@ struct Inspected {
 };
 
 /// A thread of its own and a Unix socket; made and destroyed by the runtime's owner, while the
-/// cores' mailboxes stand. One client at a time, each with a time limit. Cores are asked by message,
-/// for a bounded part each time: nothing here touches what they own.
+/// cores' mailboxes stand. One client at a time, each with a time limit. Cores are asked by
+/// message, for a bounded part each time: nothing here touches what they own.
 class Inspector {
 public:
     /// errno of what could not be made: a program runs as well without.

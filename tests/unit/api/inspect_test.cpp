@@ -48,9 +48,11 @@ protected:
     }
     /// So many connections to the server, established on both sides.
     void open(size_t count) {
-        for (size_t i = 0; i < count; ++i)
-            connections_.push_back(*client_->core(0).connect({server_address_, 80}, client_handler_));
-        ASSERT_TRUE(turn_until([&] { return server_handler_.accepted.size() == count; }));
+        for (size_t i = 1; i <= count; ++i) {
+            connections_.push_back(
+                *client_->core(0).connect({server_address_, 80}, client_handler_));
+            ASSERT_TRUE(turn_until([&] { return server_handler_.accepted.size() == i; }));
+        }
     }
     template <typename Done>
     bool turn_until(Done&& done) {

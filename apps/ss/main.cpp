@@ -1,7 +1,8 @@
 // millrace-ss: the sockets of running programs, as Linux's ss shows the kernel's.
-#include <array>
+#include <algorithm>
 #include <cstdio>
 #include <map>
+#include <sstream>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -10,6 +11,7 @@
 #include "ss/filter.h"
 #include "ss/json.h"
 #include "ss/line.h"
+#include "ss/programs.h"
 
 namespace millrace::apps {
 namespace {
@@ -18,20 +20,12 @@ struct Options {
     StateChoice choice;
     LineOptions shown;
     bool numeric = false, summary = false, json = false, kill = false, no_heading = false;
-    std::string program;  ///< a process number, or the path of a socket; empty: all that run
+    bool drops = false;
+    std::string program;
     std::vector<std::string> words;
-};
 
-/// The sockets of the runtimes that are meant.
-std::vector<std::string> meant(const Options& options) {
-    if (options.program.find('/') != std::string::npos) return {options.program};
-    std::vector<std::string> paths = Inspection::running();
-    if (!options.program.empty())
-        std::erase_if(paths, [&](const std::string& path) {
-            return !path.substr(path.rfind('/') + 1).starts_with(options.program + ".");
-        });
-    return paths;
-}
+    bool lists() const { return !summary && !kill && !drops; }
+};
 
 /// What -s counts.
 struct Summary {
@@ -59,9 +53,38 @@ struct Summary {
     }
 };
 
+/// Of all cores together: how often, the reason, and what it means.
+std::string drops_table(std::string_view text, bool all) {
+    struct Reason {
+        uint64_t count = 0;
+        std::string sentence;
+    };
+    std::vector<std::pair<std::string, Reason>> reasons;
+    std::istringstream rows{std::string(text)};
+    uint16_t core = 0;
+    std::string name, sentence;
+    uint64_t count = 0;
+    while (rows >> core >> name >> count && std::getline(rows >> std::ws, sentence)) {
+        auto at = std::ranges::find(reasons, name, &std::pair<std::string, Reason>::first);
+        if (at == reasons.end()) at = reasons.insert(at, {name, {0, sentence}});
+        at->second.count += count;
+    }
+    std::string table;
+    for (const auto& [reason, what] : reasons)
+        if (what.count != 0 || all)
+            table += fmt::format("{:>12} {:<28} {}\n", what.count, reason, what.sentence);
+    return table;
+}
+
 /// Listed, counted or aborted, in one of them.
 Started<void> look(Inspection& inspection, const SocketFilter& filter, const Options& options,
                    Summary& summary) {
+    if (options.drops) {
+        const auto drops = inspection.drops();
+        if (!drops) return std::unexpected(drops.error());
+        std::fputs(drops_table(*drops, options.choice.all).c_str(), stdout);
+        return {};
+    }
     if (options.kill) {
         const auto count = inspection.abort(filter);
         if (!count) return std::unexpected(count.error());
@@ -85,17 +108,12 @@ int run(Options& options) {
     const bool narrowed = !options.words.empty();
     if (options.kill && !narrowed)
         return fail({"-K wants a filter: it would reset every connection", EINVAL});
-    const auto paths = meant(options);
-    if (paths.empty())
-        return fail({options.program.empty()
-                         ? "no program of this user's runs, or none lets others look in "
-                           "(inspect.enabled)"
-                         : "no such program of this user's: " + options.program,
-                     ENOENT});
+    const auto paths = meant(options.program);
+    if (!paths) return fail(paths.error());
     Summary summary;
-    if (!options.summary && !options.json && !options.kill && !options.no_heading)
+    if (options.lists() && !options.json && !options.no_heading)
         std::fputs(heading(options.shown).c_str(), stdout);
-    for (const std::string& path : paths) {
+    for (const std::string& path : *paths) {
         auto inspection = Inspection::open(path);
         if (!inspection) return fail(inspection.error());
         if (const auto seen = look(*inspection, *filter, options, summary); !seen)
@@ -123,8 +141,8 @@ int main(int argc, char** argv) {
     app.add_flag("-H,--no-header", options.no_heading, "no heading");
     app.add_flag("-K,--kill", options.kill, "reset the connections of the filter");
     app.add_flag("--json", options.json, "a JSON object a line");
-    app.add_option("-p,--program", options.program,
-                   "of this process number, or at this socket; else of all that run");
+    app.add_flag("--drops", options.drops, "what was dropped, how often and why; -a: all reasons");
+    add_program_option(app, options.program);
     app.add_option("filter", options.words,
                    "state NAME, exclude NAME, sport PORT, dport PORT, src PREFIX, dst PREFIX");
     CLI11_PARSE(app, argc, argv);

@@ -168,6 +168,9 @@ public:
                        const std::function<void(const SocketRecord&)>& visit);
     /// All counters, a line each: core, name and value.
     Started<std::string> counters();
+    /// Why frames and connections were dropped, a line each: core, reason, count, and what the
+    /// reason means.
+    Started<std::string> drops();
     /// Resets the connections that the filter admits, as Linux's `ss -K`; their applications are
     /// told ECONNABORTED. Answers how many.
     Started<uint64_t> abort(const SocketFilter& filter);

@@ -15,6 +15,7 @@ enum class InspectCommand : uint16_t {
     list,      ///< records
     counters,  ///< text: core, name and value, a line each
     abort,     ///< text: how many connections
+    drops,     ///< text: core, reason, count and what it means, a line each
 };
 
 struct InspectRequest {

@@ -128,6 +128,8 @@ Started<std::string> Inspection::counters() {
     return ask_for_text(fd_, InspectCommand::counters);
 }
 
+Started<std::string> Inspection::drops() { return ask_for_text(fd_, InspectCommand::drops); }
+
 Started<uint64_t> Inspection::abort(const SocketFilter& filter) {
     const auto text = ask_for_text(fd_, InspectCommand::abort, filter);
     if (!text) return std::unexpected(text.error());

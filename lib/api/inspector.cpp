@@ -115,6 +115,7 @@ void Inspector::serve(int client) {
             case InspectCommand::about: good = about(client); break;
             case InspectCommand::list: good = list(client, request); break;
             case InspectCommand::counters: good = counters(client); break;
+            case InspectCommand::drops: good = drops(client); break;
             case InspectCommand::abort: good = abort(client, request); break;
             default: fail(client, "an unknown command"); return;
         }
@@ -160,12 +161,28 @@ bool Inspector::list(int client, const InspectRequest& request) {
     return records.empty() || flush();
 }
 
+bool Inspector::take_counters(int client, uint16_t core, observe::Counters& counters) {
+    return on_core(core, [&](stack::Stack& stack) { counters = stack.counters(); }) ||
+           fail(client, fmt::format("core {} does not turn", core));
+}
+
+bool Inspector::drops(int client) {
+    std::string text;
+    for (uint16_t core = 0; core < inspected_.cores; ++core) {
+        observe::Counters counters;
+        if (!take_counters(client, core, counters)) return false;
+        for (size_t i = 0; i < observe::drop_count; ++i)
+            text += fmt::format("{} {} {} {}\n", core, observe::drop_reasons[i].name,
+                                counters.dropped[i], observe::drop_reasons[i].sentence);
+    }
+    return say(client, InspectReply::Kind::text, text);
+}
+
 bool Inspector::counters(int client) {
     std::string text;
     for (uint16_t core = 0; core < inspected_.cores; ++core) {
         observe::Counters counters;
-        if (!on_core(core, [&](stack::Stack& stack) { counters = stack.counters(); }))
-            return fail(client, fmt::format("core {} does not turn", core));
+        if (!take_counters(client, core, counters)) return false;
         counters.for_each([&](std::string_view name, uint64_t value) {
             text += fmt::format("{} {} {}\n", core, name, value);
         });

@@ -39,6 +39,8 @@ private:
     void serve(int client);
     bool list(int client, const InspectRequest& request);
     bool counters(int client);
+    bool drops(int client);
+    bool take_counters(int client, uint16_t core, observe::Counters& counters);
     bool about(int client);
     bool abort(int client, const InspectRequest& request);
     bool on_core(uint16_t core, std::function<void(stack::Stack&)> what);

@@ -1,0 +1,38 @@
+// Counters as `nstat` and Prometheus show them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace millrace::apps {
+
+/// By program, core and name.
+struct Counter {
+    std::string program;  ///< its process number and the runtime's place
+    uint16_t core = 0;
+    std::string name;
+    uint64_t value = 0;
+};
+using Counters = std::vector<Counter>;
+
+/// What an inspection has answered, appended.
+void read_counters(const std::string& program, std::string_view text, Counters& counters);
+/// Of all programs and cores together, in the order of their first appearance.
+Counters summed(const Counters& counters);
+
+/// Which counters are shown, and how.
+struct Shown {
+    bool zeros = false;                 ///< those of 0, too
+    std::vector<std::string> patterns;  ///< glob; none: all
+    bool admits(const Counter& counter) const;
+};
+/// A line each: name and value, as `nstat`; per second where `seconds` is given: the difference
+/// to `before`.
+std::string table(const Counters& now, const Counters& before, double seconds, const Shown& shown);
+/// The text format of Prometheus: millrace_NAME{program="...",core="..."} value.
+std::string prometheus(const Counters& counters, const Shown& shown);
+
+}  // namespace millrace::apps

@@ -1,0 +1,57 @@
+// The tables of millrace-nstat.
+#include "nstat/counters.h"
+
+#include <gtest/gtest.h>
+
+namespace millrace::apps {
+namespace {
+
+Counters example() {
+    Counters counters;
+    read_counters("7.0", "0 TcpInSegs 100\n0 TcpExtListenDrops 0\n1 TcpInSegs 20\nnonsense\n",
+                  counters);
+    read_counters("8.0", "0 TcpInSegs 5\n", counters);
+    return counters;
+}
+
+TEST(Nstat, what_is_no_counter_is_left_out) {
+    const Counters counters = example();
+    ASSERT_EQ(counters.size(), 4U);
+    EXPECT_EQ(counters[2].program, "7.0");
+    EXPECT_EQ(counters[2].core, 1);
+    EXPECT_EQ(counters[2].name, "TcpInSegs");
+    EXPECT_EQ(counters[2].value, 20U);
+}
+
+TEST(Nstat, cores_and_programs_add_up) {
+    const Counters sums = summed(example());
+    ASSERT_EQ(sums.size(), 2U);
+    EXPECT_EQ(sums[0].value, 125U);
+    EXPECT_EQ(table(sums, {}, 0, {}),
+              "TcpInSegs                                            125\n");
+    EXPECT_EQ(table(sums, {}, 0, {.zeros = true, .patterns = {"*Drops"}}),
+              "TcpExtListenDrops                                      0\n");
+    EXPECT_EQ(table(sums, {}, 0, {.patterns = {"Udp*"}}), "");
+}
+
+TEST(Nstat, differences_are_by_the_second_and_never_negative) {
+    const Counters before = summed(example());
+    Counters now = before;
+    now[0].value += 50;
+    EXPECT_EQ(table(now, before, 2, {}), "TcpInSegs                                           25.0\n");
+    now[0].value = 3;  // one of the programs has gone
+    EXPECT_EQ(table(now, before, 2, {}), "");
+}
+
+TEST(Nstat, prometheus_reads_one_type_and_a_line_for_each_core) {
+    EXPECT_EQ(prometheus(example(), {.patterns = {"TcpInSegs"}}),
+              "# TYPE millrace_tcp_in_segs_total counter\n"
+              "millrace_tcp_in_segs_total{program=\"7.0\",core=\"0\"} 100\n"
+              "millrace_tcp_in_segs_total{program=\"7.0\",core=\"1\"} 20\n"
+              "millrace_tcp_in_segs_total{program=\"8.0\",core=\"0\"} 5\n");
+    Counters drop{{"7.0", 0, "tcp_bad_checksum", 1}};
+    EXPECT_EQ(prometheus(drop, {}).substr(7, 36), "millrace_tcp_bad_checksum_total coun");
+}
+
+}  // namespace
+}  // namespace millrace::apps

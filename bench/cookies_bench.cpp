@@ -41,7 +41,9 @@ struct World {
     Pool<tcp::AckSnapshot> snapshots{0};
     Pool<congestion::Bbr> bbrs{0};
     Pool<tcp::MtuProbing> mtu_probings{0};
+    observe::Recorder recorder{1024, 0};
     tcp::Env env{.now = Instant::from_ns(1'000'000'000'000),
+                 .recorder = recorder,
                  .tunables = config.tcp,
                  .counters = counters,
                  .wheel = wheel,

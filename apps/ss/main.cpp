@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <optional>
 #include <sstream>
 
 #include <fmt/format.h>
@@ -12,6 +13,7 @@
 #include "ss/json.h"
 #include "ss/line.h"
 #include "ss/programs.h"
+#include "ss/story.h"
 
 namespace millrace::apps {
 namespace {
@@ -20,11 +22,12 @@ struct Options {
     StateChoice choice;
     LineOptions shown;
     bool numeric = false, summary = false, json = false, kill = false, no_heading = false;
-    bool drops = false;
+    bool drops = false, story = false;
+    std::optional<uint32_t> follow;
     std::string program;
     std::vector<std::string> words;
 
-    bool lists() const { return !summary && !kill && !drops; }
+    bool lists() const { return !summary && !kill && !drops && !story && !follow; }
 };
 
 /// What -s counts.
@@ -85,6 +88,11 @@ Started<void> look(Inspection& inspection, const SocketFilter& filter, const Opt
         std::fputs(drops_table(*drops, options.choice.all).c_str(), stdout);
         return {};
     }
+    if (options.follow) return inspection.follow(filter, *options.follow);
+    if (options.story)
+        return inspection.stories(filter, [](const Story& story) {
+            fmt::print("{}\n", story_text(story));
+        });
     if (options.kill) {
         const auto count = inspection.abort(filter);
         if (!count) return std::unexpected(count.error());
@@ -142,6 +150,10 @@ int main(int argc, char** argv) {
     app.add_flag("-K,--kill", options.kill, "reset the connections of the filter");
     app.add_flag("--json", options.json, "a JSON object a line");
     app.add_flag("--drops", options.drops, "what was dropped, how often and why; -a: all reasons");
+    app.add_flag("--story", options.story,
+                 "what the connections of the filter did, as wire scripts with times");
+    app.add_option("--follow", options.follow,
+                   "from now on, keep one in N of the filter's connections whole; 0: none");
     add_program_option(app, options.program);
     app.add_option("filter", options.words,
                    "state NAME, exclude NAME, sport PORT, dport PORT, src PREFIX, dst PREFIX");

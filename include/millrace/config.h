@@ -169,6 +169,12 @@ struct InspectConfig {
     bool enabled = true;  ///< a Unix socket for this user alone, and a thread that mostly sleeps
 };
 
+/// The flight recorder of each core (`story.h`).
+struct RecorderConfig {
+    uint32_t events = 16384;  ///< the last ones, 32 bytes each; a power of two, 1024..65536
+    uint32_t ends = 64;       ///< connections that ended badly and are kept, 4 KiB each; 0..65536
+};
+
 /// All that a runtime is made from.
 struct Config {
     std::vector<PortConfig> ports;  ///< at most 32; "port" in TOML
@@ -178,6 +184,7 @@ struct Config {
     IpTunables ip;                  ///< of every core
     EalConfig eal;                  ///< of the process
     InspectConfig inspect;          ///< of the runtime
+    RecorderConfig recorder;        ///< of every core
 };
 
 /// Reads TOML text; `name` stands for the file in what goes wrong.

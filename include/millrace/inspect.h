@@ -19,6 +19,7 @@
 
 #include <millrace/address.h>
 #include <millrace/error.h>
+#include <millrace/story.h>
 
 namespace millrace {
 
@@ -174,6 +175,15 @@ public:
     /// Resets the connections that the filter admits, as Linux's `ss -K`; their applications are
     /// told ECONNABORTED. Answers how many.
     Started<uint64_t> abort(const SocketFilter& filter);
+    /// Calls `visit` for what is known of each connection whose two ends the filter admits, of
+    /// those that are over, too, the oldest first; up to 64 that are there now and have no
+    /// beginning in the record any more.
+    Started<void> stories(const SocketFilter& filter,
+                          const std::function<void(const Story&)>& visit);
+    /// From now on every `one_in`-th connection that begins and whose two ends the filter admits is
+    /// kept whole, up to 2048 events of it; of each core the last 64. 0: none any more, and those
+    /// so far are forgotten.
+    Started<void> follow(const SocketFilter& filter, uint32_t one_in);
 
 private:
     explicit Inspection(int fd) : fd_(fd) {}

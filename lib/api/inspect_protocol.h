@@ -16,6 +16,8 @@ enum class InspectCommand : uint16_t {
     counters,  ///< text: core, name and value, a line each
     abort,     ///< text: how many connections
     drops,     ///< text: core, reason, count and what it means, a line each
+    stories,   ///< of each a `StoryHead`, then its events
+    follow,    ///< nothing
 };
 
 struct InspectRequest {
@@ -24,10 +26,22 @@ struct InspectRequest {
     uint32_t record_size = sizeof(SocketRecord);
     InspectCommand command = InspectCommand::about;
     SocketFilter filter;
+    uint32_t one_in = 0;  ///< of `follow`
 };
 
+/// A story without its events, which follow.
+struct StoryHead {
+    SocketAddress local;
+    SocketAddress remote;
+    uint16_t core = 0;
+    StoryKind kind = StoryKind::recorded;
+    bool whole = false;
+    uint32_t left_out = 0;
+};
+static_assert(std::is_trivially_copyable_v<StoryHead>);
+
 struct InspectReply {
-    enum class Kind : uint32_t { records, text, failure, end };
+    enum class Kind : uint32_t { records, text, story, events, failure, end };
     Kind kind = Kind::end;
     uint32_t size = 0;  ///< bytes that follow
     static constexpr uint32_t size_max = 1 << 20;

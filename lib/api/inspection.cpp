@@ -47,10 +47,7 @@ int connect_to(const std::string& path) {
 
 /// Calls `take(kind, bytes)` for each part of the answer.
 template <typename Take>
-Started<void> ask(int fd, InspectCommand command, const SocketFilter& filter, Take&& take) {
-    InspectRequest request;
-    request.command = command;
-    request.filter = filter;
+Started<void> ask(int fd, const InspectRequest& request, Take&& take) {
     const auto gone = [] { return failure("the program that was asked does not answer", EPIPE); };
     if (!api::send_all(fd, &request, sizeof(request))) return gone();
     std::vector<char> bytes;
@@ -64,14 +61,18 @@ Started<void> ask(int fd, InspectCommand command, const SocketFilter& filter, Ta
         if (reply.kind == InspectReply::Kind::end) return {};
         if (reply.kind == InspectReply::Kind::failure)
             return failure(std::string(text), EIO);
-        take(text);
+        take(reply.kind, text);
     }
 }
 
 Started<std::string> ask_for_text(int fd, InspectCommand command,
                                   const SocketFilter& filter = {}) {
     std::string text;
-    const auto asked = ask(fd, command, filter, [&](std::string_view part) { text += part; });
+    InspectRequest request;
+    request.command = command;
+    request.filter = filter;
+    const auto asked =
+        ask(fd, request, [&](InspectReply::Kind, std::string_view part) { text += part; });
     if (!asked) return std::unexpected(asked.error());
     return text;
 }
@@ -115,7 +116,10 @@ Started<std::string> Inspection::about() { return ask_for_text(fd_, InspectComma
 
 Started<void> Inspection::list(const SocketFilter& filter,
                                const std::function<void(const SocketRecord&)>& visit) {
-    return ask(fd_, InspectCommand::list, filter, [&](std::string_view records) {
+    InspectRequest request;
+    request.command = InspectCommand::list;
+    request.filter = filter;
+    return ask(fd_, request, [&](InspectReply::Kind, std::string_view records) {
         SocketRecord record;
         for (; records.size() >= sizeof(record); records.remove_prefix(sizeof(record))) {
             std::memcpy(&record, records.data(), sizeof(record));
@@ -129,6 +133,49 @@ Started<std::string> Inspection::counters() {
 }
 
 Started<std::string> Inspection::drops() { return ask_for_text(fd_, InspectCommand::drops); }
+
+Started<void> Inspection::stories(const SocketFilter& filter,
+                                  const std::function<void(const Story&)>& visit) {
+    Story story;
+    bool begun = false;
+    const auto tell = [&] {
+        if (begun) visit(story);
+        story = {};
+        begun = true;
+    };
+    const auto take = [&](InspectReply::Kind kind, std::string_view bytes) {
+        if (kind == InspectReply::Kind::story && bytes.size() == sizeof(api::StoryHead)) {
+            tell();
+            api::StoryHead head;
+            std::memcpy(&head, bytes.data(), sizeof(head));
+            story.local = head.local;
+            story.remote = head.remote;
+            story.core = head.core;
+            story.kind = head.kind;
+            story.whole = head.whole;
+            story.left_out = head.left_out;
+        } else if (kind == InspectReply::Kind::events) {
+            const size_t count = bytes.size() / sizeof(TraceEvent);
+            const size_t before = story.events.size();
+            story.events.resize(before + count);
+            std::memcpy(story.events.data() + before, bytes.data(), count * sizeof(TraceEvent));
+        }
+    };
+    InspectRequest request;
+    request.command = InspectCommand::stories;
+    request.filter = filter;
+    const auto asked = ask(fd_, request, take);
+    if (asked && begun) visit(story);
+    return asked;
+}
+
+Started<void> Inspection::follow(const SocketFilter& filter, uint32_t one_in) {
+    InspectRequest request;
+    request.command = InspectCommand::follow;
+    request.filter = filter;
+    request.one_in = one_in;
+    return ask(fd_, request, [](InspectReply::Kind, std::string_view) {});
+}
 
 Started<uint64_t> Inspection::abort(const SocketFilter& filter) {
     const auto text = ask_for_text(fd_, InspectCommand::abort, filter);

@@ -17,6 +17,8 @@
 
 #include <fmt/format.h>
 
+#include "config/tunables.h"
+
 namespace millrace::api {
 
 namespace {
@@ -29,6 +31,9 @@ constexpr size_t buckets_at_once = 64;
 constexpr auto core_patience = 2s;
 constexpr timeval client_patience{.tv_sec = 5, .tv_usec = 0};
 constexpr size_t reply_records = 512;
+// Of connections that have no beginning in the record any more.
+constexpr size_t live_stories = 64;
+constexpr size_t stories_followed = 64;
 
 /// A question to a core, and its answer; lives as long as either side does.
 struct Question {
@@ -117,6 +122,8 @@ void Inspector::serve(int client) {
             case InspectCommand::counters: good = counters(client); break;
             case InspectCommand::drops: good = drops(client); break;
             case InspectCommand::abort: good = abort(client, request); break;
+            case InspectCommand::stories: good = stories(client, request); break;
+            case InspectCommand::follow: good = follow(client, request); break;
             default: fail(client, "an unknown command"); return;
         }
         if (!good || !say(client, InspectReply::Kind::end, {})) return;
@@ -208,6 +215,77 @@ bool Inspector::abort(int client, const InspectRequest& request) {
                 return fail(client, fmt::format("core {} does not turn", core));
     }
     return say(client, InspectReply::Kind::text, fmt::format("{}\n", count));
+}
+
+/// What the core's recorder has of the connections that the filter admits.
+bool Inspector::stories_of(uint16_t core, const SocketFilter& filter,
+                           std::vector<Story>& stories) {
+    // Those that are there: of them the beginning may be gone.
+    std::vector<SocketRecord> live;
+    SocketFilter connections = filter;
+    connections.kinds = 1U << static_cast<unsigned>(SocketKind::connection);
+    SocketCursor cursor;
+    while (!cursor.at_end() && live.size() < live_stories)
+        if (!on_core(core, [&](stack::Stack& stack) {
+                stack.list(cursor, connections, buckets_at_once, live);
+            }))
+            return false;
+    if (live.size() > live_stories) live.resize(live_stories);
+    std::vector<TraceEvent> events;  // with its memory before the core is asked
+    events.reserve(config::recorder_events_max);
+    if (!on_core(core, [&](stack::Stack& stack) { stack.recorder().copy(events); })) return false;
+    stories = observe::stories_in(events, filter, live);
+    return kept_stories(core, filter, stories);
+}
+
+/// What it has kept beside its ring, one story at a time.
+bool Inspector::kept_stories(uint16_t core, const SocketFilter& filter,
+                             std::vector<Story>& stories) {
+    for (size_t i = 0;; ++i) {
+        Story kept;
+        kept.events.reserve(observe::Followed::events_max);
+        bool there = false;
+        if (!on_core(core, [&](stack::Stack& stack) {
+                there = stack.recorder().copy_kept(i, filter, kept);
+            }))
+            return false;
+        if (!there) return true;
+        if (!kept.events.empty()) observe::add_kept(stories, std::move(kept));
+    }
+}
+
+bool Inspector::stories(int client, const InspectRequest& request) {
+    for (uint16_t core = 0; core < inspected_.cores; ++core) {
+        std::vector<Story> stories;
+        if (!stories_of(core, request.filter, stories))
+            return fail(client, fmt::format("core {} does not turn", core));
+        for (const Story& story : stories) {
+            const StoryHead head{.local = story.local,
+                                 .remote = story.remote,
+                                 .core = core,
+                                 .kind = story.kind,
+                                 .whole = story.whole,
+                                 .left_out = story.left_out};
+            if (!say(client, InspectReply::Kind::story, &head, sizeof(head)) ||
+                !say(client, InspectReply::Kind::events, story.events.data(),
+                     story.events.size() * sizeof(TraceEvent)))
+                return false;
+        }
+    }
+    return true;
+}
+
+bool Inspector::follow(int client, const InspectRequest& request) {
+    for (uint16_t core = 0; core < inspected_.cores; ++core) {
+        // Made and freed here: a core does neither.
+        std::unique_ptr<observe::Followed> followed;
+        if (request.one_in != 0)
+            followed = std::make_unique<observe::Followed>(request.filter, request.one_in,
+                                                           stories_followed);
+        if (!on_core(core, [&](stack::Stack& stack) { stack.recorder().follow(followed); }))
+            return fail(client, fmt::format("core {} does not turn", core));
+    }
+    return true;
 }
 
 bool Inspector::fail(int client, const std::string& why) {

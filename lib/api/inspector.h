@@ -43,6 +43,10 @@ private:
     bool take_counters(int client, uint16_t core, observe::Counters& counters);
     bool about(int client);
     bool abort(int client, const InspectRequest& request);
+    bool stories(int client, const InspectRequest& request);
+    bool stories_of(uint16_t core, const SocketFilter& filter, std::vector<Story>& stories);
+    bool kept_stories(uint16_t core, const SocketFilter& filter, std::vector<Story>& stories);
+    bool follow(int client, const InspectRequest& request);
     bool on_core(uint16_t core, std::function<void(stack::Stack&)> what);
     bool fail(int client, const std::string& why);
     static bool say(int client, InspectReply::Kind kind, const void* data, size_t size);

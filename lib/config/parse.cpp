@@ -236,6 +236,9 @@ void read_config(Reader& reader, Config& config) {
     });
     reader.tables("ip", [&](Reader& ip) { ip.fields(config::ip_fields(), config.ip); });
     reader.tables("eal", [&](Reader& eal) { read_eal(eal, config.eal); });
+    reader.tables("recorder", [&](Reader& recorder) {
+        recorder.fields(config::recorder_fields(), config.recorder);
+    });
     reader.tables("inspect",
                   [&](Reader& inspect) { inspect.boolean("enabled", config.inspect.enabled); });
     reader.reject_unknown();

@@ -91,10 +91,16 @@ constexpr std::array pools{
     FIELD(PoolConfig, payload, 512, 16'777'216),
 };
 
+constexpr std::array recorder{
+    FIELD(RecorderConfig, events, 1024, recorder_events_max),
+    FIELD(RecorderConfig, ends, 0, 65536),
+};
+
 }  // namespace
 
 std::span<const Field<TcpTunables>> tcp_fields() { return tcp; }
 std::span<const Field<IpTunables>> ip_fields() { return ip; }
 std::span<const Field<PoolConfig>> pool_fields() { return pools; }
+std::span<const Field<RecorderConfig>> recorder_fields() { return recorder; }
 
 }  // namespace millrace::config

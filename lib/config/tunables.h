@@ -20,5 +20,7 @@ struct Field {
 std::span<const Field<TcpTunables>> tcp_fields();
 std::span<const Field<IpTunables>> ip_fields();
 std::span<const Field<PoolConfig>> pool_fields();
+std::span<const Field<RecorderConfig>> recorder_fields();
+constexpr uint32_t recorder_events_max = 65536;
 
 }  // namespace millrace::config

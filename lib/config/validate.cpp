@@ -1,5 +1,6 @@
 // What the fields of a configuration must be by themselves and to each other.
 #include <algorithm>
+#include <bit>
 
 #include <fmt/format.h>
 
@@ -63,6 +64,12 @@ Started<void> validate(const Config& config) {
     if (auto valid = check(config::tcp_fields(), config.tcp, "tcp"); !valid) return valid;
     if (auto valid = check(config::ip_fields(), config.ip, "ip"); !valid) return valid;
     if (auto valid = check(config::pool_fields(), config.pools, "pools"); !valid) return valid;
+    if (auto valid = check(config::recorder_fields(), config.recorder, "recorder"); !valid)
+        return valid;
+    if (!std::has_single_bit(config.recorder.events))
+        return failure(fmt::format("recorder.events: {} is not a power of two",
+                                   config.recorder.events),
+                       EINVAL);
     if (config.tcp.ip_local_port_range_min > config.tcp.ip_local_port_range_max)
         return failure(fmt::format("tcp.ip_local_port_range_min: {} is above "
                                    "ip_local_port_range_max ({})",

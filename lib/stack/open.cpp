@@ -326,6 +326,7 @@ tcp::Connection* Stack::add_connection(const tcp::FlowKey& key, uint32_t hash,
     c->reuse_address = options.reuse_address;
     c->reuse_port = options.reuse_port;
     enter_table(*c, hash);
+    recorder_.begin(c, env_.now, local_address(key), {key.remote, key.remote_port});
     return c;
 }
 
@@ -376,6 +377,8 @@ void Stack::leave_table(tcp::Flow& flow) {
 void Stack::leave_table(tcp::Connection& c) {
     if (!c.in_table) return;
     c.in_table = false;
+    if (c.error != 0)
+        recorder_.keep_end(&c, env_.now, local_address(c.key), {c.key.remote, c.key.remote_port});
     saved_syns_.remove(c.key);
     leave_table(static_cast<tcp::Flow&>(c));
 }

@@ -79,7 +79,9 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       snapshots_(size_t{4} * buf::FrameBatch::capacity),
       bbrs_(config_.tcp.max_connections),
       mtu_probings_(config_.tcp.max_connections),
+      recorder_(config_.recorder.events, config_.recorder.ends),
       env_{.now = options.now,
+           .recorder = recorder_,
            .tunables = config_.tcp,
            .counters = counters_,
            .wheel = wheel_,
@@ -240,6 +242,7 @@ bool Stack::run_application(Application& application) {
 void Stack::end_turn() {
     flush();
     ++turns_;
+    recorder_.end_turn();
     wake_senders();
     while (!closed_endpoints_.empty()) endpoints_.give_back(&closed_endpoints_.front());
     while (!finished_.empty()) {

@@ -211,6 +211,9 @@ public:
     /// `ss -K`. Answers how many.
     size_t abort_matching(SocketCursor& cursor, const SocketFilter& filter, size_t buckets);
 
+    /// What this core's connections did last.
+    observe::Recorder& recorder() { return recorder_; }
+
     /// How many there are now.
     struct Population {
         size_t connections = 0;
@@ -428,6 +431,7 @@ private:
     Pool<tcp::AckSnapshot> snapshots_;
     Pool<congestion::Bbr> bbrs_;
     Pool<tcp::MtuProbing> mtu_probings_;
+    observe::Recorder recorder_;
     tcp::Env env_;
     Classifier classifier_;
 

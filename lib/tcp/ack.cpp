@@ -179,10 +179,10 @@ void take_rtt(Env& env, Connection& c, const AckWork& work) {
 bool on_fin_acked(Env& env, Connection& c) {
     switch (c.state) {
         case State::fin_wait_1:
-            set_state(c, State::fin_wait_2);
+            set_state(env, c, State::fin_wait_2);
             if (!c.attached) start_fin_wait_2_timer(env, c);
             return false;
-        case State::closing: set_state(c, State::time_wait); return false;
+        case State::closing: set_state(env, c, State::time_wait); return false;
         case State::last_ack: finish(env, c, 0); return true;
         default: return false;
     }

@@ -9,6 +9,7 @@
 #include "tcp/receive_window.h"
 #include "tcp/slow_timer.h"
 #include "tcp/timers.h"
+#include "tcp/trace.h"
 #include "tcp/urgent.h"
 
 namespace millrace::tcp {
@@ -97,7 +98,7 @@ void queue_fin(Env& env, Connection& c) {
     c.fin_queued = true;
     borrow_sending(env, c);
     if (c.state == State::syn_received) return;  // `established` makes the move
-    set_state(c, c.state == State::close_wait ? State::last_ack : State::fin_wait_1);
+    set_state(env, c, c.state == State::close_wait ? State::last_ack : State::fin_wait_1);
     env.mark_dirty(c);
 }
 
@@ -118,7 +119,8 @@ void open(Env& env, Connection& c, const Address& local, uint16_t link_mss,
     c.snd_una = c.snd_nxt = env.isn.isn_beyond(floor, c.key, local, env.now);
     c.ts_offset = env.isn.timestamp_offset(c.key, local);
     borrow_sending(env, c);
-    set_state(c, State::syn_sent);
+    trace::call(env, c, TraceCall::connect);
+    set_state(env, c, State::syn_sent);
     c.syn_due = true;
     ++env.counters.tcp_active_opens;
     env.mark_dirty(c);
@@ -140,6 +142,7 @@ Result<size_t> send(Env& env, Connection& c, BufferChain& data) {
         wait_for_buffers(env, c);
         return error(EAGAIN);
     }
+    trace::call(env, c, TraceCall::send, size);
     env.mark_dirty(c);
     return size;
 }
@@ -156,6 +159,7 @@ Result<size_t> send_copy(Env& env, Connection& c, std::span<const std::byte> dat
         wait_for_buffers(env, c);
         return error(ENOBUFS);
     }
+    trace::call(env, c, TraceCall::send, copied);
     if (copied < data.size()) c.want_writable = true;
     env.mark_dirty(c);
     return copied;
@@ -176,6 +180,7 @@ BufferChain receive(Env& env, Connection& c) {
 }
 
 void consumed(Env& env, Connection& c, uint32_t bytes) {
+    trace::call(env, c, TraceCall::receive, bytes);
     c.rcv_used -= std::min(bytes, c.rcv_used);
     tune_receive_buffer(env, c);
     maybe_update_window(env, c);
@@ -187,6 +192,7 @@ bool at_end(const Connection& c) {
 }
 
 Result<void> shutdown_send(Env& env, Connection& c) {
+    trace::call(env, c, TraceCall::shutdown);
     if (c.fin_queued) return {};
     if (!may_send(c.state) && c.state != State::syn_received) return error(ENOTCONN);
     queue_fin(env, c);
@@ -317,6 +323,7 @@ void set_not_sent_low_water_mark(Env& env, Connection& c, uint32_t bytes) {
 }
 
 void close(Env& env, Connection& c) {
+    trace::call(env, c, TraceCall::close);
     const bool unread = c.rcv_used > 0 && c.unread() > 0;
     c.attached = false;
     c.owner = nullptr;
@@ -345,6 +352,7 @@ void close(Env& env, Connection& c) {
 }
 
 void abort(Env& env, Connection& c) {
+    trace::call(env, c, TraceCall::abort);
     c.attached = false;
     c.owner = nullptr;
     c.events = 0;

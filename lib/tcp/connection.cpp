@@ -1,6 +1,7 @@
 #include "tcp/connection.h"
 
 #include "base/assert.h"
+#include "tcp/describe.h"
 #include "tcp/env.h"
 #include "tcp/pacing.h"
 
@@ -12,9 +13,18 @@ static_assert(static_cast<int>(Algorithm::reno) == static_cast<int>(CongestionCo
               static_cast<int>(Algorithm::dctcp) == static_cast<int>(CongestionControl::dctcp) &&
               static_cast<int>(Algorithm::bbr) == static_cast<int>(CongestionControl::bbr));
 
-void set_state(Connection& c, State to) {
+void set_state(Env& env, Connection& c, State to) {
     MILLRACE_ASSERT(is_legal(c.state, to));
+    env.recorder.record(TraceKind::state, static_cast<uint8_t>(public_state(c.state)),
+                        static_cast<uint16_t>(public_state(to)), &c, env.now);
     c.state = to;
+}
+
+void set_recovery(Env& env, Connection& c, Recovery to) {
+    if (c.recovery == to) return;
+    env.recorder.record(TraceKind::recovery, static_cast<uint8_t>(c.recovery),
+                        static_cast<uint16_t>(to), &c, env.now);
+    c.recovery = to;
 }
 
 void release_reassembly(Env& env, Connection& c) {
@@ -75,7 +85,7 @@ bool is_at_rest(const Connection& c) {
 void settle_sending(Env& env, Connection& c) {
     Sending* s = c.sending;
     if (s == nullptr || !is_at_rest(c)) return;
-    c.recovery = Recovery::open;
+    set_recovery(env, c, Recovery::open);
     // Small writes, each acknowledged before the next, keep to the rate, too.
     if (s->pace_at > env.now) return pacing::wait(env, c);
     if (!has_learned(c)) return give_back_sending(env, c);
@@ -155,7 +165,8 @@ void acknowledge_at_once(Env& env, Connection& c, const wire::SackBlock& dsack) 
 }
 
 void finish(Env& env, Connection& c, int error) {
-    set_state(c, State::closed);
+    set_state(env, c, State::closed);
+    env.recorder.record(TraceKind::ended, static_cast<uint8_t>(error), 0, &c, env.now);
     c.error = static_cast<uint8_t>(error);
     c.slow_due = Instant::never();
     time::Wheel::cancel(c.timer);

@@ -4,6 +4,7 @@
 
 #include "tcp/limits.h"
 #include "tcp/timers.h"
+#include "tcp/trace.h"
 
 namespace millrace::tcp {
 
@@ -121,6 +122,7 @@ void note_answer(Env& env, Connection& c) {
 }
 
 void on_delayed_ack_timeout(Env& env, Connection& c) {
+    trace::timer(env, c, TraceTimer::delayed_ack);
     c.ack_delayed = false;
     ++env.counters.tcp_delayed_acks;
     if (c.interactive) {

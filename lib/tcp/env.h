@@ -7,6 +7,7 @@
 
 #include "buf/pools.h"
 #include "observe/counters.h"
+#include "observe/recorder.h"
 #include "tcp/connection.h"
 #include "tcp/reassembly.h"
 #include "tcp/receive_tuning.h"
@@ -22,6 +23,7 @@ struct Env {
     // The same in the units of fields: nearly every step asks.
     uint32_t now_ms = static_cast<uint32_t>(now.ns() / 1'000'000);
     uint32_t now_s = static_cast<uint32_t>(now.ns() / 1'000'000'000);
+    observe::Recorder& recorder;
     const TcpTunables& tunables;
     observe::Counters& counters;
     time::Wheel& wheel;
@@ -77,7 +79,9 @@ struct Env {
 };
 
 /// The one place in which a state changes; an illegal move is our own bug.
-void set_state(Connection& c, State to);
+void set_state(Env& env, Connection& c, State to);
+/// The same for the state of loss recovery.
+void set_recovery(Env& env, Connection& c, Recovery to);
 /// The end of a connection: timers off, queues freed, the application told `error` (0: both sides
 /// closed in order). The stack takes it out of its tables at the end of the turn.
 void finish(Env& env, Connection& c, int error);

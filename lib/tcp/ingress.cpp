@@ -9,6 +9,7 @@
 #include "tcp/limits.h"
 #include "tcp/slow_timer.h"
 #include "tcp/timers.h"
+#include "tcp/trace.h"
 #include "tcp/urgent.h"
 
 namespace millrace::tcp {
@@ -17,6 +18,7 @@ using observe::Drop;
 using wire::Segment;
 
 Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) {
+    trace::in(env, c, segment);
     if (c.state == State::closed) {
         env.counters.drop(Drop::tcp_state);
         return Verdict::done;
@@ -103,7 +105,7 @@ void begin_estimates(Env& env, Connection& c, std::optional<Duration> rtt,
 }
 
 void established(Env& env, Connection& c) {
-    set_state(c, State::established);
+    set_state(env, c, State::established);
     c.syn_acked = true;
     c.syn_due = false;  // the burst that made it due may have ended the handshake, too
     c.backoffs = 0;
@@ -118,7 +120,7 @@ void established(Env& env, Connection& c) {
     c.last_received_ms = env.ms();
     start_keepalive(env, c);
     // The application closed before the handshake was over: its FIN goes now.
-    if (c.fin_queued) set_state(c, State::fin_wait_1);
+    if (c.fin_queued) set_state(env, c, State::fin_wait_1);
     env.notify(c, Event::connected);
     wake_writer(env, c);  // who has tried to send too early
     env.mark_dirty(c);

@@ -7,6 +7,7 @@
 #include "tcp/ingress.h"
 #include "tcp/limits.h"
 #include "tcp/receive_window.h"
+#include "tcp/trace.h"
 
 namespace millrace::tcp {
 
@@ -187,6 +188,7 @@ void complete(Env& env, const HalfOpen& entry, const Segment& ack, Connection& c
     c.rcv_nxt = entry.irs + 1;
     c.rcv_adv = c.rcv_nxt + offered_window(env);
     c.last_ack_sent = c.rcv_nxt;
+    trace::opened(env, c, entry.irs, entry.peer_window);
     established(env, c);
     if (const uint8_t ttl = entry.listener->min_ttl(c.key.remote); ttl != 0)
         own_settings(env, c).min_ttl = ttl;

@@ -53,7 +53,7 @@ void borrow_probing(Env& env, Connection& c) {
 void send_lost_again(Env& env, Connection& c) {
     Sending& s = *c.sending;
     s.undo_possible = false;
-    c.recovery = Recovery::loss;
+    set_recovery(env, c, Recovery::loss);
     s.recover = c.snd_nxt;
     s.frto = s.frto_new_data = false;
     s.tlp_out = s.tlp_due = false;

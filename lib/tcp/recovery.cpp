@@ -95,9 +95,9 @@ Recovery open_or_disorder(const Sending& s) {
                                                                             : Recovery::open;
 }
 
-void leave(Connection& c, const AckWork& work) {
+void leave(Env& env, Connection& c, const AckWork& work) {
     Sending& s = *c.sending;
-    c.recovery = open_or_disorder(s);
+    set_recovery(env, c, open_or_disorder(s));
     s.frto = s.frto_new_data = false;
     s.at_recover = c.snd_una == s.recover && !work.past_recover;
 }
@@ -118,7 +118,7 @@ void enter_recovery(Env& env, Connection& c, const AckWork& work) {
         begin_reduction(env, c, work);
     }
     s.recover = c.snd_nxt;
-    c.recovery = Recovery::recovery;
+    set_recovery(env, c, Recovery::recovery);
     ++env.counters.tcp_fast_retrans;
 }
 
@@ -130,7 +130,7 @@ void in_loss(Env& env, Connection& c, AckWork& work) {
     if (work.una_advanced && may_undo(c, work)) {
         ++env.counters.tcp_loss_undo;
         undo(c, true);
-        leave(c, work);
+        leave(env, c, work);
         return;
     }
     if (s.frto) {
@@ -141,7 +141,7 @@ void in_loss(Env& env, Connection& c, AckWork& work) {
         if (original && s.undo_possible) {
             ++env.counters.tcp_spurious_rtos;
             undo(c, true);
-            leave(c, work);
+            leave(env, c, work);
             return;
         }
         if (c.snd_nxt > s.recover) {
@@ -163,7 +163,7 @@ void in_loss(Env& env, Connection& c, AckWork& work) {
     } else {
         s.control.on_recovery_exit(c.window, congestion_ack(env, c, work));
     }
-    leave(c, work);
+    leave(env, c, work);
 }
 
 void in_recovery(Env& env, Connection& c, AckWork& work) {
@@ -176,13 +176,13 @@ void in_recovery(Env& env, Connection& c, AckWork& work) {
             end_reduction(env, c, work);
         }
         s.reno_sacked = 0;
-        leave(c, work);
+        leave(env, c, work);
         return;
     }
     if (c.sack && s.undo_possible && s.undo_retransmitted == 0) {
         ++env.counters.tcp_dsack_undo;
         undo_reordered(env, c, true);
-        leave(c, work);
+        leave(env, c, work);
         return;
     }
     if (!work.una_advanced) return;
@@ -190,7 +190,7 @@ void in_recovery(Env& env, Connection& c, AckWork& work) {
         // A partial ACK of originals: what was marked lost is only late.
         ++env.counters.tcp_partial_undo;
         undo_reordered(env, c, true);
-        leave(c, work);
+        leave(env, c, work);
         return;
     }
     if (!c.sack) mark_head_lost(c, work);  // RFC 6582 section 3.2 step 3
@@ -302,7 +302,7 @@ void recover(Env& env, Connection& c, AckWork& work) {
         case Recovery::cwr:
             if (c.snd_una >= s.recover) {
                 end_reduction(env, c, work);
-                leave(c, work);
+                leave(env, c, work);
             }
             break;
         case Recovery::open:
@@ -311,7 +311,7 @@ void recover(Env& env, Connection& c, AckWork& work) {
                 ++env.counters.tcp_dsack_undo;
                 undo_reordered(env, c, false);
             }
-            c.recovery = open_or_disorder(s);
+            set_recovery(env, c, open_or_disorder(s));
             break;
     }
     const bool ended = before == Recovery::recovery || before == Recovery::loss;
@@ -353,7 +353,7 @@ void enter_loss(Env& env, Connection& c) {
     // What went out less than a round trip ago may still arrive.
     s.sent.mark_all_lost(c.sack ? env.now - s.rack_rtt : env.now);
     s.lost += s.sent.lost() - std::min(s.sent.lost(), lost_before);
-    c.recovery = Recovery::loss;
+    set_recovery(env, c, Recovery::loss);
     s.recover = c.snd_nxt;
     c.window.set(c.in_flight() + c.window.mss);
     // RFC 5682 section 3.1 step 1: not where fast recovery has sent things again already.
@@ -368,10 +368,10 @@ void enter_cwr(Env& env, Connection& c, const AckWork& work) {
     s.undo_possible = false;
     s.recover = c.snd_nxt;
     begin_reduction(env, c, work);
-    c.recovery = Recovery::cwr;
+    set_recovery(env, c, Recovery::cwr);
     if (c.outstanding() > 0) return;
     end_reduction(env, c, work);  // no ACK is to come that would end it
-    leave(c, work);
+    leave(env, c, work);
 }
 
 void update_cwnd(Connection& c, const AckWork& work, const congestion::Ack& ack) {
@@ -421,7 +421,7 @@ void on_probe_answered(Env& env, Connection& c, const AckWork& work) {
         enter_cwr(env, c, probe);
         if (c.recovery == Recovery::cwr) {
             end_reduction(env, c, work);
-            leave(c, work);
+            leave(env, c, work);
         }
     } else if (!work.una_advanced && !work.sacked_new && work.plain) {
         s.tlp_out = false;  // the duplicate has arrived, and the peer says so without DSACK

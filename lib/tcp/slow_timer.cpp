@@ -5,6 +5,7 @@
 
 #include "tcp/limits.h"
 #include "tcp/timers.h"
+#include "tcp/trace.h"
 
 namespace millrace::tcp {
 
@@ -61,6 +62,7 @@ Instant check_keepalive(Env& env, Connection& c, Instant due) {
 
 void on_slow_deadline(Env& env, Connection& c) {
     const Instant due = std::exchange(c.slow_due, Instant::never());
+    trace::timer(env, c, TraceTimer::keepalive);
     if (c.state == State::fin_wait_2 && !c.attached) return finish(env, c, 0);  // silently
     if (!c.keepalive || !is_synchronised(c.state)) return;
     c.slow_due = check_keepalive(env, c, due);

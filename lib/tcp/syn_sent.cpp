@@ -7,6 +7,7 @@
 #include "tcp/limits.h"
 #include "tcp/timers.h"
 #include "tcp/receive_window.h"
+#include "tcp/trace.h"
 
 namespace millrace::tcp {
 
@@ -43,10 +44,11 @@ Verdict syn_sent(Env& env, Connection& c, Segment& segment, BufferChain payload)
     c.last_ack_sent = c.rcv_nxt;
     adopt_options(env, c, segment.options, segment.window);
     ecn::on_peer_syn(c, segment);
+    trace::opened(env, c, segment.seq, segment.window);
     c.snd_wl1 = segment.seq;
     if (!segment.has_ack()) {
         // Simultaneous open: our SYN goes again, now with an ACK (MUST-10).
-        set_state(c, State::syn_received);
+        set_state(env, c, State::syn_received);
         c.syn_due = true;
         env.mark_dirty(c);
         return Verdict::done;

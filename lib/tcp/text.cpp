@@ -140,13 +140,13 @@ void check_fin(Env& env, Connection& c, const Segment& segment) {
     release_reassembly(env, c);  // what lies behind the end belongs to nothing
     env.notify(c, Event::readable);  // the end of the stream is something to read
     switch (c.state) {
-        case State::established: set_state(c, State::close_wait); break;
+        case State::established: set_state(env, c, State::close_wait); break;
         case State::fin_wait_1:
             // Our FIN may have been acknowledged by this very segment; then ACK processing has
             // moved us to FIN-WAIT-2 already.
-            set_state(c, State::closing);
+            set_state(env, c, State::closing);
             break;
-        case State::fin_wait_2: set_state(c, State::time_wait); break;
+        case State::fin_wait_2: set_state(env, c, State::time_wait); break;
         default: break;
     }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 
 #include "tcp/delayed_ack.h"
 #include "tcp/limits.h"
@@ -9,6 +10,7 @@
 #include "tcp/rack.h"
 #include "tcp/recovery.h"
 #include "tcp/slow_timer.h"
+#include "tcp/trace.h"
 
 namespace millrace::tcp {
 
@@ -161,6 +163,19 @@ void on_probe_timeout(Env& env, Connection& c, bool stalled) {
     env.mark_dirty(c);
 }
 
+/// What the deadline that was armed means now.
+std::optional<TraceTimer> timer_due(const Connection& c, TimerMode mode) {
+    const bool outstanding = c.outstanding() > 0;
+    if (mode == TimerMode::reorder && outstanding) return TraceTimer::reordering;
+    // The round trip was over before its probe was due: then it is a timeout like any other.
+    if (mode == TimerMode::loss_probe && outstanding && c.snd_wnd > 0)
+        return TraceTimer::loss_probe;
+    // A window closed over what is in flight may stay so while somebody answers; not for an orphan.
+    if (outstanding && (c.snd_wnd > 0 || !c.attached)) return TraceTimer::retransmission;
+    if (outstanding || c.has_unsent()) return TraceTimer::persist;
+    return std::nullopt;
+}
+
 void on_retransmit_deadline(Env& env, Connection& c) {
     Sending& s = *c.sending;
     // Time in which our own loop stood still says nothing of the peer (attack case 64).
@@ -168,22 +183,25 @@ void on_retransmit_deadline(Env& env, Connection& c) {
     const bool stalled = late >= stall_min;
     if (stalled && c.timed_out) s.first_retransmit = s.first_retransmit + late;
     s.retransmit_at = Instant::never();
-    if (!is_synchronised(c.state)) return on_syn_timeout(env, c, stalled);
+    if (!is_synchronised(c.state)) {
+        trace::timer(env, c, TraceTimer::retransmission);
+        return on_syn_timeout(env, c, stalled);
+    }
     if (is_one_too_many(env, c)) return abort_for_memory(env, c);
-    const TimerMode mode = std::exchange(s.timer_mode, TimerMode::retransmit);
-    if (mode == TimerMode::reorder && c.outstanding() > 0) return rack::on_reorder_timeout(env, c);
-    // The round trip was over before its probe was due: then it is a timeout like any other.
-    if (mode == TimerMode::loss_probe && c.outstanding() > 0 && c.snd_wnd > 0)
-        return rack::on_probe_timeout(env, c);
-    // A window closed over what is in flight may stay so while somebody answers; not for an orphan.
-    if (c.outstanding() > 0 && (c.snd_wnd > 0 || !c.attached))
-        on_retransmission_timeout(env, c, stalled);
-    else if (c.outstanding() > 0 || c.has_unsent())
-        on_probe_timeout(env, c, stalled);
+    const auto timer = timer_due(c, std::exchange(s.timer_mode, TimerMode::retransmit));
+    if (!timer) return;
+    trace::timer(env, c, *timer);
+    switch (*timer) {
+        case TraceTimer::reordering: return rack::on_reorder_timeout(env, c);
+        case TraceTimer::loss_probe: return rack::on_probe_timeout(env, c);
+        case TraceTimer::persist: return on_probe_timeout(env, c, stalled);
+        default: return on_retransmission_timeout(env, c, stalled);
+    }
 }
 
 /// TCP_CORK holds a partial segment no longer.
 void on_cork_deadline(Env& env, Connection& c) {
+    trace::timer(env, c, TraceTimer::cork);
     c.sending->cork_due = Instant::never();
     c.sending->cork_over = true;
     env.mark_dirty(c);

@@ -80,7 +80,7 @@ BUGS = [
         "    c.rcv_nxt += 2;\n    acknowledge_fin(env, c);\n"),
     Bug("transition_missed", "in FIN-WAIT-1 the peer's FIN changes nothing",
         "lib/tcp/text.cpp",
-        "            set_state(c, State::closing);\n",
+        "            set_state(env, c, State::closing);\n",
         ""),
     Bug("time_wait_skipped", "who closes first forgets the connection at once",
         "lib/stack/open.cpp",

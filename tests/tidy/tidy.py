@@ -15,8 +15,8 @@ TOP = os.path.abspath(sys.argv.pop(1))
 FLOORS = {"base": 0, "wire": 1, "buf": 1, "time": 1, "observe": 1, "config": 1, "congestion": 1.5,
           "ip": 2, "tcp": 2.5, "udp": 2.5, "stack": 3, "port": 3, "runtime": 4, "sim": 4, "api": 5}
 # Values that every room may speak in; the rest of the public headers is the API's.
-VOCABULARY = {"address.h", "buffer.h", "config.h", "datagram.h", "error.h", "impairments.h", "inspect.h",
-              "time.h"}
+VOCABULARY = {"address.h", "buffer.h", "config.h", "datagram.h", "error.h", "impairments.h",
+              "inspect.h", "story.h", "time.h"}
 # Only these name packet buffers and ethdev as DPDK knows them.
 MBUF_ROOMS = {"buf", "port", "runtime"}
 # RFC 9293's Appendix B numbers each kind from 1 without a gap: 119 in all. The U's are ours, for

@@ -23,6 +23,7 @@ Config end_of_link(const std::string& name, unsigned end) {
     config.pools = {.receive = 2048, .header = 1024, .attach = 1024, .payload = 1024};
     config.tcp.max_connections = 1024;
     config.tcp.tcp_max_tw_buckets = 1024;
+    config.recorder.events = 1024;
     config.eal.huge_pages = false;
     return config;
 }
@@ -205,6 +206,65 @@ TEST_F(Inspect, connections_are_reset_by_filter_and_the_application_is_told) {
     EXPECT_EQ(server_handler_.error, ECONNABORTED);
     EXPECT_TRUE(turn_until([&] { return client_handler_.error == ECONNRESET; }));
     EXPECT_EQ(listed(server_->core(0), {.local_port = 80}).size(), 3U);
+}
+
+TEST_F(Inspect, stories_are_told_to_others) {
+    open(3);
+    const uint16_t port = connections_[1].local().port;
+    meanwhile([&] {
+        auto there = inspection();
+        ASSERT_TRUE(there);
+        size_t count = 0;
+        ASSERT_TRUE(there->stories({}, [&](const Story& story) {
+            ++count;
+            EXPECT_TRUE(story.whole);
+            EXPECT_EQ(story.kind, StoryKind::recorded);
+            EXPECT_EQ(story.local, (SocketAddress{server_address_, 80}));
+            ASSERT_FALSE(story.events.empty());
+            EXPECT_EQ(story.events.front().kind, TraceKind::opened);
+        }));
+        EXPECT_EQ(count, 3U);
+        // One of them, which ends: kept, and told once.
+        SocketFilter one;
+        one.remote_port = port;
+        EXPECT_EQ(*there->abort(one), 1U);
+        std::vector<Story> told;
+        ASSERT_TRUE(there->stories(one, [&](const Story& story) { told.push_back(story); }));
+        ASSERT_EQ(told.size(), 1U);
+        EXPECT_EQ(told[0].remote.port, one.remote_port);
+        const auto ended = [](const TraceEvent& event) {
+            return event.kind == TraceKind::ended && event.what == ECONNABORTED;
+        };
+        EXPECT_EQ(std::ranges::count_if(told[0].events, ended), 1);
+    });
+}
+
+TEST_F(Inspect, whole_stories_are_kept_of_whom_a_filter_names) {
+    meanwhile([&] {
+        auto there = inspection();
+        ASSERT_TRUE(there);
+        SocketFilter port;
+        port.local_port = 80;
+        ASSERT_TRUE(there->follow(port, 50));
+    });
+    open(300);  // five events each: the ring has some two hundred
+    meanwhile([&] {
+        auto there = inspection();
+        ASSERT_TRUE(there);
+        size_t followed = 0;
+        const auto count = [&](const Story& story) {
+            if (story.kind != StoryKind::followed) return;
+            ++followed;
+            EXPECT_TRUE(story.whole);
+            EXPECT_EQ(story.events.front().kind, TraceKind::opened);
+        };
+        ASSERT_TRUE(there->stories({}, count));
+        EXPECT_EQ(followed, 1U);
+        ASSERT_TRUE(there->follow({}, 0));
+        followed = 0;
+        ASSERT_TRUE(there->stories({}, count));
+        EXPECT_EQ(followed, 0U);
+    });
 }
 
 TEST_F(Inspect, a_core_that_does_not_turn_is_said_to) {

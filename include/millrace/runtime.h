@@ -61,6 +61,14 @@ public:
     /// Since the start, of all ports and cores together.
     PortLosses losses() const;
 
+    /// Frames that a port's driver has counted.
+    struct PortFrames {
+        uint64_t received = 0,  ///< taken from the wire
+            transmitted = 0;    ///< given to it
+    };
+    /// Since the start, of each port in the configuration's order. The runtime's owner only.
+    std::vector<PortFrames> port_frames() const;
+
     /// Messages of EAL and its drivers on standard error; off by default. Before `create`.
     static void set_verbose(bool verbose);
 
@@ -73,5 +81,9 @@ private:
 
 /// The CPUs on which the calling thread may run, ascending: what `core.cpu` can name.
 std::vector<uint16_t> usable_cpus();
+/// MiB of memory that a runtime of this configuration takes from DPDK, which it has checked.
+uint64_t memory_needed_mb(const Config& config);
+/// Of the DPDK that this process has loaded: "DPDK 22.11.4".
+std::string dpdk_version();
 
 }  // namespace millrace

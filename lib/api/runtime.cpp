@@ -58,6 +58,12 @@ Started<void> pin(const CoreConfig& config, std::thread& thread) {
 
 std::vector<uint16_t> usable_cpus() { return runtime::usable_cpus(); }
 
+uint64_t memory_needed_mb(const Config& config) {
+    return std::max<uint64_t>(runtime::memory_needed_mb(config), config.eal.memory_mb);
+}
+
+std::string dpdk_version() { return runtime::dpdk_version(); }
+
 Runtime::Runtime() = default;
 
 Runtime::~Runtime() {
@@ -177,6 +183,15 @@ Runtime::PortLosses Runtime::losses() const {
     for (uint16_t i = 0; i < parts_->world->cores(); ++i)
         losses.transmit_full += parts_->world->core(i).transmit_dropped();
     return losses;
+}
+
+std::vector<Runtime::PortFrames> Runtime::port_frames() const {
+    std::vector<PortFrames> frames;
+    for (size_t i = 0; i < parts_->world->ports(); ++i) {
+        const auto counters = parts_->world->port(i).counters();
+        frames.push_back({counters.received, counters.transmitted});
+    }
+    return frames;
 }
 
 void Runtime::set_verbose(bool verbose) { runtime::set_eal_log(verbose); }

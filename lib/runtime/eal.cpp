@@ -19,6 +19,7 @@
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mempool.h>
+#include <rte_version.h>
 
 namespace millrace::runtime {
 
@@ -92,6 +93,8 @@ uint64_t free_huge_pages_mb() {
     return read_number(root + "2048kB/free_hugepages") * 2 +
            read_number(root + "1048576kB/free_hugepages") * 1024;
 }
+
+const char* dpdk_version() { return rte_version(); }
 
 void set_eal_log(bool verbose) {
     verbose_log = verbose;

@@ -35,6 +35,9 @@ std::vector<uint16_t> usable_cpus();
 /// Huge pages that are free on this machine, in MiB.
 uint64_t free_huge_pages_mb();
 
+/// Of the DPDK that is loaded.
+const char* dpdk_version();
+
 /// Where the messages of EAL and its drivers go: nowhere, unless `verbose`.
 void set_eal_log(bool verbose);
 

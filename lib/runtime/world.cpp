@@ -50,14 +50,18 @@ buf::PoolSizes pool_sizes(const Config& config, uint16_t core) {
     return sizes;
 }
 
-Started<std::unique_ptr<World>> World::create(const Config& config) {
-    if (auto valid = validate(config); !valid) return std::unexpected(valid.error());
+uint64_t memory_needed_mb(const Config& config) {
     uint64_t memory = 0;
     for (uint16_t core = 0; core < config.cores.size(); ++core)
         memory += pool_sizes(config, core).memory();
     // Rings, driver queues, EAL's own tables, and what alignment costs the pools.
-    const uint64_t memory_mb = memory * 5 / 4 / mib + 64 + 16 * config.ports.size();
-    if (auto eal = start_eal(config.eal, memory_mb); !eal) return std::unexpected(eal.error());
+    return memory * 5 / 4 / mib + 64 + 16 * config.ports.size();
+}
+
+Started<std::unique_ptr<World>> World::create(const Config& config) {
+    if (auto valid = validate(config); !valid) return std::unexpected(valid.error());
+    if (auto eal = start_eal(config.eal, memory_needed_mb(config)); !eal)
+        return std::unexpected(eal.error());
     std::unique_ptr<World> world(new World(config));
     const std::lock_guard lock(devices());  // let go before a world that could not be made ends
     static unsigned worlds = 0;

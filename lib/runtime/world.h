@@ -10,6 +10,8 @@ namespace millrace::runtime {
 
 /// What a core of this configuration takes.
 buf::PoolSizes pool_sizes(const Config& config, uint16_t core);
+/// What all of them and EAL take, in MiB.
+uint64_t memory_needed_mb(const Config& config);
 
 /// Made and destroyed by one thread while no core runs. Several may live in one process.
 class World {

@@ -1,6 +1,8 @@
 #include "port/attach.h"
 
+#include <linux/capability.h>
 #include <net/if.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -149,6 +151,14 @@ Links& links() {
     return instance;
 }
 
+/// Whether this thread has it in effect, whoever its user is.
+bool has_capability(unsigned capability) {
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
+    if (syscall(SYS_capget, &header, sets.data()) != 0) return false;
+    return (sets[capability / 32].effective >> capability % 32 & 1) != 0;
+}
+
 /// Why a device could not be made, as far as one can tell without the driver's own messages.
 std::string cause_and_remedy(const std::string& device) {
     const std::string name = name_of(device);
@@ -156,8 +166,11 @@ std::string cause_and_remedy(const std::string& device) {
         if (access("/dev/net/tun", F_OK) != 0)
             return "/dev/net/tun does not exist: load the tun module, or give the container the "
                    "device";
-        if (geteuid() != 0)
-            return "TAP needs CAP_NET_ADMIN: run as root, or use a ring: or net_memif link";
+        if (access("/dev/net/tun", R_OK | W_OK) != 0)
+            return "/dev/net/tun may not be opened by this user: give it read and write there";
+        if (!has_capability(CAP_NET_ADMIN))
+            return "TAP needs CAP_NET_ADMIN: give it to the program, run as root, or use a ring: "
+                   "or net_memif link";
         const auto interface = argument(device, "iface");
         if (interface && if_nametoindex(interface->c_str()) != 0)
             return fmt::format("the interface {} exists already, perhaps of another program that "
@@ -171,9 +184,10 @@ std::string cause_and_remedy(const std::string& device) {
         if (!interface) return "iface= is missing: name the kernel's interface";
         if (if_nametoindex(interface->c_str()) == 0)
             return fmt::format("there is no interface {} in this network namespace", *interface);
-        if (geteuid() != 0) return "raw sockets need CAP_NET_RAW: run as root";
-        return "the kernel refused: AF_XDP needs CAP_BPF and a driver that supports it; "
-               "net_af_packet works everywhere";
+        if (!has_capability(CAP_NET_RAW))
+            return "raw sockets need CAP_NET_RAW: give it to the program, or run as root";
+        return "the kernel refused: AF_XDP needs CAP_NET_ADMIN and CAP_SYS_ADMIN, and a driver "
+               "that supports it; net_af_packet works everywhere";
     }
     if (name.starts_with("net_memif"))
         return "the socket may be in use or its folder missing: check socket= and role=";

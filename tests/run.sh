@@ -133,6 +133,7 @@ if [ $quick = 0 ]; then
     python "impaired wire" python3 -W ignore "$MILLRACE_TOP/tests/interop/impaired.py" "$optimised"
     python "demo link" python3 -W ignore "$MILLRACE_TOP/tests/interop/demo.py" "$optimised"
     python "load" python3 -W ignore "$MILLRACE_TOP/tests/interop/load.py" "$optimised"
+    python "doctor" python3 -W ignore "$MILLRACE_TOP/tests/interop/doctor.py" "$optimised"
 fi
 if [ "$soak" != 0 ]; then
     python "soak" python3 -W ignore "$MILLRACE_TOP/tests/interop/demo.py" "$optimised" --soak "$soak"

@@ -2,7 +2,7 @@
 
 #include "api/context.h"
 #include "tcp/delayed_ack.h"
-#include "tcp/pacing.h"
+#include "tcp/describe.h"
 #include "tcp/receive_window.h"
 #include "tcp/urgent.h"
 
@@ -176,24 +176,26 @@ SocketAddress Connection::remote() const {
 ConnectionInfo Connection::info() const {
     if (check() != 0) return {};
     const tcp::Connection& c = *connection_;
-    return {.state = tcp::name(c.state),
-            .snd_mss = c.snd_mss,
-            .snd_cwnd = c.window.cwnd,
-            .snd_wnd = c.snd_wnd,
-            .rcv_wnd = c.rcv_window(),
-            .send_queued = c.queued(),
-            .receive_queued = c.rcv_used,
-            .rtt = c.rtt.srtt(),
-            .backoffs = c.backoffs,
-            .congestion_control = congestion::name(c.algorithm),
-            .snd_ssthresh = c.window.ssthresh,
-            .pacing_rate = tcp::pacing::rate(context_->stack().env(), c),
-            .total_retrans = c.sending == nullptr ? 0 : c.sending->total_retrans,
+    SocketRecord r;  // the one source of what `ss` and TCP_INFO say, too
+    tcp::describe(context_->stack().env(), c, r);
+    return {.state = to_string(r.state),
+            .snd_mss = r.snd_mss,
+            .snd_cwnd = r.cwnd,
+            .snd_wnd = r.snd_wnd,
+            .rcv_wnd = r.rcv_wnd,
+            .send_queued = r.send_queue,
+            .receive_queued = r.receive_queue,
+            .rtt = Duration::from_us(r.rtt_us),
+            .backoffs = r.backoffs,
+            .congestion_control = r.congestion_control(),
+            .snd_ssthresh = r.ssthresh,
+            .pacing_rate = r.pacing_rate,
+            .total_retrans = r.total_retrans,
             .in_flight = c.in_flight(),
             .delivered = c.delivered,
-            .lost = c.sending == nullptr ? 0 : c.sending->lost,
-            .ecn = c.ecn,
-            .path_mtu = tcp::effective_mtu(c),
+            .lost = r.bytes_lost,
+            .ecn = r.ecn,
+            .path_mtu = r.path_mtu,
             .received_dscp = c.rcv_dscp};
 }
 

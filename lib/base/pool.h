@@ -45,7 +45,7 @@ public:
     }
     Pool(const Pool&) = delete;
     Pool& operator=(const Pool&) = delete;
-    ~Pool() { unpoison(memory_.data(), memory_.size()); }
+    ~Pool() { unpoison(memory_.data(), fresh_ * sizeof(Slot)); }
 
     template <typename... Arguments>
     T* take(Arguments&&... arguments) {

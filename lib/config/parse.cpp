@@ -8,11 +8,9 @@
 
 #include <fmt/format.h>
 
-#define TOML_EXCEPTIONS 0
-#include <toml++/toml.h>
-
 #include <millrace/config.h>
 
+#include "config/toml.h"
 #include "config/tunables.h"
 
 namespace millrace {

@@ -111,6 +111,18 @@ TEST(Config, every_tunable_refuses_what_lies_outside_its_range) {
     check("pools", config::pool_fields());
 }
 
+TEST(Config, a_table_whose_name_is_none_is_refused) {  // found by tests/fuzz
+    expect_refused("[\x02", {"t.toml:1"});
+    expect_refused("\n[=]\n", {"t.toml:2", "key"});
+    expect_refused("[[ ,]]", {"t.toml:1", "key"});
+    expect_refused("[tcp.]", {"t.toml:1", "key"});
+}
+
+TEST(Config, characters_that_are_neither_space_nor_key_are_refused) {  // found by tests/fuzz
+    for (const char* character : {"\ufdff", "\u00a1", "\u2070", "\ud7ff", "\uffff"})
+        expect_refused(character, {"t.toml:1"});
+}
+
 TEST(Config, wrong_types_and_texts_are_refused) {
     expect_refused("[[port]]\ndevice = 1\n", {"port[0].device", "1", "string"});
     expect_refused("[[port]]\ndevice = \"x\"\naddresses = [\"10.0.0.300/24\"]\n",

@@ -52,6 +52,19 @@ Node& Network::add_node(NodeOptions options) {
     return **node;
 }
 
+/// Where its buffers come from; its stack is still to come.
+Started<void> Network::add_core(Node& node, uint16_t core, const NodeOptions& options) {
+    if (!options.lent_pools.empty()) {
+        node.cores_.push_back(
+            std::make_unique<Node::Core>(node, core, options.lent_pools[core]));
+        return {};
+    }
+    auto pools = buf::Pools::create(unique_name(), options.pools);
+    if (!pools) return std::unexpected(pools.error());
+    node.cores_.push_back(std::make_unique<Node::Core>(node, core, std::move(*pools)));
+    return {};
+}
+
 Started<Node*> Network::try_add_node(NodeOptions options) {
     const uint16_t index = ++last_node_;
     nodes_.push_back(std::make_unique<Node>());
@@ -71,12 +84,10 @@ Started<Node*> Network::try_add_node(NodeOptions options) {
     interface.addresses = options.addresses;
     interface.routes = options.routes;
     for (uint16_t core = 0; core < options.cores; ++core) {
-        auto pools = buf::Pools::create(unique_name(), options.pools);
-        if (!pools) {
+        if (auto made = add_core(node, core, options); !made) {
             nodes_.pop_back();
-            return std::unexpected(pools.error());
+            return std::unexpected(made.error());
         }
-        node.cores_.push_back(std::make_unique<Node::Core>(node, core, std::move(*pools)));
         Node::Core& at = *node.cores_.back();
         at.stack = std::make_unique<stack::Stack>(
             stack::Options{.config = options.config,

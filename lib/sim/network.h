@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <queue>
 #include <string>
 #include <vector>
@@ -26,6 +27,9 @@ struct NodeOptions {
     std::vector<Route> routes;
     Config config;  ///< tunables and pools; ports are not looked at
     buf::PoolSizes pools{.receive = 4096, .header = 4096, .attach = 4096, .payload = 2048};
+    /// One for each core, in the place of its own: who plays thousands of networks makes them once.
+    /// They outlive the network. Empty: the node has its own, of these sizes.
+    std::vector<buf::Pools*> lent_pools;
 };
 
 /// One host on the wire: one or more cores, each with its stack.
@@ -45,7 +49,9 @@ public:
 private:
     friend class Network;
     struct Core final : stack::Host {
-        Core(Node& n, uint16_t i, buf::Pools p) : node(n), index(i), pools(std::move(p)) {}
+        Core(Node& n, uint16_t i, buf::Pools p)
+            : node(n), index(i), own(std::move(p)), pools(*own) {}
+        Core(Node& n, uint16_t i, buf::Pools* lent) : node(n), index(i), pools(*lent) {}
         void transmit(uint16_t interface, buf::FrameBatch& batch) override;
         bool congested() const override { return node.ring_full_; }
         bool hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool settled) override;
@@ -59,7 +65,8 @@ private:
         };
         Node& node;
         uint16_t index;
-        buf::Pools pools;
+        std::optional<buf::Pools> own;
+        buf::Pools& pools;
         std::unique_ptr<stack::Stack> stack;
         std::deque<HandedOver> frames;
         std::deque<stack::Message> messages;
@@ -162,6 +169,7 @@ private:
         std::function<void()> call;
     };
 
+    static Started<void> add_core(Node& node, uint16_t core, const NodeOptions& options);
     void send(Node& from, std::vector<uint8_t> frame);
     void deliver(Node& to, std::vector<uint8_t> frame);
     void distribute(Node& from, std::vector<uint8_t> frame);

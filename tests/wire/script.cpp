@@ -16,6 +16,7 @@ Script::Script(Options options) : network(1), options_(options) {
     node.config = options.config;
     node.addresses = options.addresses;
     node.mtu = options.mtu;
+    if (options.pools != nullptr) node.lent_pools = {options.pools};
     node_ = &network.add_node(Pair::named(std::move(node), "stack", 1));
     application_ = std::make_unique<Recorder>(*node_);
     application_->hold_accepts = true;
@@ -148,22 +149,34 @@ std::vector<uint8_t> Script::frame(const Packet& p) const {
 
 void Script::repair_checksums(std::vector<uint8_t>& bytes) {
     uint8_t* ip_at = &bytes[14];
-    const bool v4 = ip_at[0] >> 4 == 4;
-    if (v4) {
+    const size_t room = bytes.size() - 14;
+    const size_t header = (ip_at[0] & 0xf) * 4U;
+    if (ip_at[0] >> 4 == 4 && header <= room && header >= wire::Ip::v4_size) {
         std::memset(ip_at + 10, 0, 2);
-        const size_t size = (ip_at[0] & 0xf) * 4U;
-        const uint16_t checksum = wire::Checksum().add(ip_at, size).finish();
+        const uint16_t checksum = wire::Checksum().add(ip_at, header).finish();
         std::memcpy(ip_at + 10, &checksum, 2);
     }
-    const auto ip = wire::Ip::parse({ip_at, bytes.size() - 14}, bytes.size() - 14, false);
-    if (!ip || ip->payload_size < 18) return;
-    uint8_t* tcp_at = ip_at + ip->header_size;
-    std::memset(tcp_at + 16, 0, 2);
+    const auto ip = wire::Ip::parse({ip_at, room}, room, false);
+    if (!ip) return;
+    size_t field = 0;
+    switch (ip->protocol) {
+        using enum wire::Protocol;
+        case tcp: field = wire::tcp_checksum_offset; break;
+        case udp: field = 6; break;
+        case icmp:
+        case igmp:
+        case icmpv6: field = wire::Icmp::checksum_offset; break;
+        default: return;
+    }
+    if (ip->payload_size < field + 2) return;
+    uint8_t* at = ip_at + ip->header_size;
+    std::memset(at + field, 0, 2);
     wire::Checksum sum;
-    sum.add_pseudo_header(ip->source, ip->destination, 6, ip->payload_size)
-        .add(tcp_at, ip->payload_size);
-    const uint16_t checksum = sum.finish();
-    std::memcpy(tcp_at + 16, &checksum, 2);
+    if (ip->protocol != wire::Protocol::icmp && ip->protocol != wire::Protocol::igmp)
+        sum.add_pseudo_header(ip->source, ip->destination, static_cast<uint8_t>(ip->protocol),
+                              ip->payload_size);
+    const uint16_t checksum = sum.add(at, ip->payload_size).finish();
+    std::memcpy(at + field, &checksum, 2);
 }
 
 std::vector<uint8_t> Script::frame_with_options(const Packet& p,

@@ -159,6 +159,7 @@ public:
         uint16_t local_port = 80;
         std::vector<Prefix> addresses;  ///< the stack's, where it has others than its usual two
         uint16_t mtu = 1500;
+        buf::Pools* pools = nullptr;    ///< the caller's, where many scripts are played
     };
     explicit Script(Options options);
     Script() : Script(Options{}) {}
@@ -208,13 +209,15 @@ public:
     Instant now() const { return network.now(); }
 
     stack::Stack& stack() { return node_->stack(); }
+    sim::Node& node() { return *node_; }
     const observe::Counters& counters() { return node_->stack().counters(); }
     uint64_t drops(observe::Drop reason) { return counters().drops(reason); }
     tcp::Connection& tcb() { return *end_->connection; }
 
     /// The whole frame of a packet, checksums right.
     std::vector<uint8_t> frame(const Packet& packet) const;
-    /// Puts TCP's (and IPv4's) checksum right again after a frame was tampered with.
+    /// Puts the checksums right again after a frame was tampered with: IPv4's and that of what it
+    /// carries.
     static void repair_checksums(std::vector<uint8_t>& frame);
     /// The frame of a packet with these option bytes instead of its own, padded with NOPs.
     std::vector<uint8_t> frame_with_options(const Packet& packet,

@@ -12,19 +12,29 @@ namespace {
 
 using namespace millrace::literals;
 
-/// Draws from one seed, in words of the trade.
+/// All follows from a number.
+class Seeded final : public Draws {
+public:
+    explicit Seeded(uint64_t seed) : random_(seed) {}
+    uint64_t below(uint64_t bound) override { return random_.below(bound); }
+
+private:
+    Random random_;
+};
+
+/// Draws, in words of the trade.
 class Dice {
 public:
-    explicit Dice(uint64_t seed) : random_(seed) {}
-    bool percent(uint32_t p) { return random_.chance(p, 100); }
+    explicit Dice(Draws& draws) : draws_(draws) {}
+    bool percent(uint32_t p) { return draws_.below(100) < p; }
     /// Uniform, both included.
-    uint64_t between(uint64_t low, uint64_t high) { return low + random_.below(high - low + 1); }
+    uint64_t between(uint64_t low, uint64_t high) { return low + draws_.below(high - low + 1); }
     uint32_t between32(uint32_t low, uint32_t high) {
         return static_cast<uint32_t>(between(low, high));
     }
     /// As likely from 1 to 10 as from 10 to 100.
     uint64_t magnitude(uint64_t low, uint64_t high) {
-        const double share = static_cast<double>(random_.below(1 << 20)) / (1 << 20);
+        const double share = static_cast<double>(draws_.below(1 << 20)) / (1 << 20);
         const double ratio = static_cast<double>(high) / static_cast<double>(low);
         return static_cast<uint64_t>(static_cast<double>(low) * std::pow(ratio, share));
     }
@@ -34,11 +44,11 @@ public:
     }
     template <typename T>
     T pick(std::initializer_list<T> values) {
-        return values.begin()[random_.below(values.size())];
+        return values.begin()[draws_.below(values.size())];
     }
 
 private:
-    Random random_;
+    Draws& draws_;
 };
 
 TcpTunables tcp_tunables(Dice& dice) {
@@ -195,9 +205,11 @@ ConnectionPlan connection(Dice& dice, const Scenario& scenario, uint16_t number)
     ConnectionPlan plan;
     const auto nodes = scenario.nodes.size();
     plan.client = static_cast<uint8_t>(dice.between(0, nodes - 1));
-    do
+    // Mostly somebody else; draws that are always the same must come to an end, too.
+    for (int tries = 0; tries < 20; ++tries) {
         plan.server = static_cast<uint8_t>(dice.between(0, nodes - 1));
-    while (plan.server == plan.client && !dice.percent(10));
+        if (plan.server != plan.client || dice.percent(10)) break;
+    }
     const uint16_t cores = scenario.nodes[plan.client].cores;
     plan.client_core = static_cast<uint16_t>(dice.between(0, cores - 1U));
     plan.family = dice.percent(50) ? Family::ipv4 : Family::ipv6;
@@ -427,7 +439,8 @@ std::string Scenario::describe() const {
 }
 
 Scenario make_scenario(uint64_t seed) {
-    Dice dice(seed);
+    Seeded draws(seed);
+    Dice dice(draws);
     Scenario scenario;
     scenario.seed = seed;
     const auto nodes = dice.pick<uint8_t>({2, 2, 2, 3, 4});
@@ -441,8 +454,40 @@ Scenario make_scenario(uint64_t seed) {
     // The local port has to be known for the wrap to be met.
     scenario.connections.front().client_port = 2000;
     scenario.start = start_time(dice, scenario);
-    Dice more(seed ^ 0x9e3779b97f4a7c15);
+    Seeded others(seed ^ 0x9e3779b97f4a7c15);
+    Dice more(others);
     vary(more, scenario);
+    return scenario;
+}
+
+Scenario make_small_scenario(Draws& draws) {
+    constexpr uint32_t stream_max = 20'000, pieces_max = 50, frames_max = 60;
+    Dice dice(draws);
+    Scenario scenario;
+    scenario.seed = dice.between(0, UINT16_MAX);
+    for (uint8_t i = 0; i < 2; ++i) {
+        scenario.nodes.push_back(node(dice, i));
+        scenario.nodes.back().cores = 1;
+    }
+    const auto connections = static_cast<uint16_t>(dice.between(1, 3));
+    for (uint16_t i = 0; i < connections; ++i) {
+        ConnectionPlan plan = connection(dice, scenario, i);
+        for (EndPlan* end : {&plan.client_end, &plan.server_end})
+            end->bytes = std::min({end->bytes, stream_max, end->piece_max * pieces_max});
+        scenario.connections.push_back(plan);
+    }
+    add_listeners(dice, scenario);
+    add_weather(dice, scenario);
+    scenario.connections.front().client_port = 2000;
+    scenario.start = start_time(dice, scenario);
+    vary(dice, scenario);
+    for (uint32_t frames = dice.between32(0, frames_max); frames > 0; --frames) {
+        using enum FrameFate::Kind;
+        scenario.fates.push_back(
+            {.kind = dice.pick({none, none, lost, twice, late, damaged}),
+             .by = dice.span(10_us, 500_ms),
+             .at = static_cast<uint16_t>(dice.between(0, UINT16_MAX))});
+    }
     return scenario;
 }
 

@@ -68,6 +68,13 @@ struct Weather {
     std::vector<sim::Impairments> from;
 };
 
+/// What happens to one frame on the wire, whatever the weather.
+struct FrameFate {
+    enum class Kind : uint8_t { none, lost, twice, late, damaged } kind = Kind::none;
+    Duration by;      ///< late, or the second time
+    uint16_t at = 0;  ///< the bit that is flipped, counted round the frame
+};
+
 struct Scenario {
     uint64_t seed = 0;
     Instant start;
@@ -76,12 +83,26 @@ struct Scenario {
     std::vector<ConnectionPlan> connections;
     std::vector<Weather> weather;  ///< the last entry is calm, or cuts somebody off for good
     bool cut = false;
+    std::vector<FrameFate> fates;  ///< of the first frames, while the weather is not settled
 
     Duration settled_at() const { return weather.back().at; }
     static Address address(uint8_t node, Family family);
     std::string describe() const;
 };
 
+/// Where the choices of a story come from.
+class Draws {
+public:
+    /// In [0, bound); `bound` at least 1.
+    virtual uint64_t below(uint64_t bound) = 0;
+
+protected:
+    ~Draws() = default;
+};
+
 Scenario make_scenario(uint64_t seed);
+/// One of two nodes and few, short connections, for who plays millions; with a fate for each of the
+/// first frames.
+Scenario make_small_scenario(Draws& draws);
 
 }  // namespace millrace::testing

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "sim/leftovers.h"
 #include "tcp/limits.h"
 
 namespace millrace::testing {
@@ -69,10 +70,10 @@ void World::build() {
         node.set_application(&host_);
         nodes_.push_back(&node);
     }
-    network_.set_filter([this](const sim::Node&, std::span<const uint8_t> frame) {
+    network_.set_filter([this](const sim::Node& from, std::span<const uint8_t> frame) {
         if (const auto sent = wire_.on_sent(frame, network_.now()))
             if (End* end = find_end(sent->from, sent->to)) end->watch(*sent);
-        return true;
+        return meets_fate(from, frame);
     });
     network_.set_arrival_observer([this](const sim::Node& to, std::span<const uint8_t> frame) {
         const auto ethernet = wire::Ethernet::parse(frame);
@@ -98,6 +99,29 @@ void World::build() {
             network_.schedule(*nodes_[plan.server], 0, at(plan.at),
                               [this, i] { connect(i, true); });
     }
+}
+
+/// False where the frame does not go on as it is: its number has a fate.
+bool World::meets_fate(const sim::Node& from, std::span<const uint8_t> frame) {
+    const size_t number = frames_++;
+    if (number >= scenario_.fates.size() || network_.now() >= at(scenario_.settled_at()))
+        return true;
+    const FrameFate& fate = scenario_.fates[number];
+    const auto put = [&](Duration later, size_t flipped) {
+        std::vector<uint8_t> copy(frame.begin(), frame.end());
+        if (flipped != SIZE_MAX) copy[flipped / 8] ^= static_cast<uint8_t>(1 << flipped % 8);
+        for (sim::Node* to : nodes_)
+            if (to != &from) network_.put_on_wire(*to, copy, network_.now() + later);
+    };
+    switch (fate.kind) {
+        using enum FrameFate::Kind;
+        case none: return true;
+        case lost: return false;
+        case twice: put(fate.by, SIZE_MAX); return true;
+        case late: put(fate.by, SIZE_MAX); return false;
+        case damaged: put(fate.by, fate.at % (frame.size() * 8)); return false;
+    }
+    return true;
 }
 
 void World::open_listeners() {
@@ -358,32 +382,9 @@ void World::judge_error(const End& end, bool strict) {
 
 void World::expect_nothing_left() {
     for (sim::Node* node : nodes_)
-        for (uint16_t core = 0; core < node->cores(); ++core) {
-            stack::Stack& stack = node->stack(core);
-            const auto left = stack.population();
-            const auto expect_none = [&](std::string_view what, size_t count) {
-                if (count != 0)
-                    fail(fmt::format("{}/{} keeps {} {}", node->name(), core, count, what));
-            };
-            expect_none("connections", left.connections);
-            expect_none("half-open entries", left.half_open);
-            expect_none("TIME-WAIT entries", left.time_wait);
-            expect_none("listeners", left.listeners);
-            expect_none("forwards", left.forwards);
-            expect_none("fragments", left.fragments);
-            expect_none("send queues", left.sendings);
-            expect_none("receive queues", left.receivings);
-            expect_none("settings", left.settings);
-            expect_none("sent ranges", left.sent_ranges);
-            expect_none("reassemblies", left.reassemblies);
-            expect_none("reassembly ranges", left.reassembly_ranges);
-            expect_none("receive tunings", left.tunings);
-            expect_none("ACK snapshots", left.snapshots);
-            expect_none("BBR models", left.bbrs);
-            expect_none("MTU probings", left.mtu_probings);
-            expect_none("buffers", node->pools(core).capacity() - node->pools(core).available());
-            expect_none("timers", stack.next_deadline() == Instant::never() ? 0 : 1);
-        }
+        for_each_leftover(*node, [&](uint16_t core, std::string_view what, size_t count) {
+            fail(fmt::format("{}/{} keeps {} {}", node->name(), core, count, what));
+        });
 }
 
 }  // namespace millrace::testing

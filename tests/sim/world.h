@@ -137,6 +137,7 @@ private:
     bool has_counted(Count&& count) const;
     bool has_dropped(observe::Drop reason) const;
     bool has_lost_waiting_frames() const;
+    bool meets_fate(const sim::Node& from, std::span<const uint8_t> frame);
     void give_up();
     bool run_on(Duration limit, const std::function<bool()>& done);
     bool may_fail(size_t number) const;
@@ -156,6 +157,7 @@ private:
     using Tuple = std::tuple<Address, uint16_t, Address, uint16_t>;
     std::map<Tuple, size_t> by_client_;  // whose connection it is that a listener accepts
     uint64_t steps_ = 0;
+    size_t frames_ = 0;  // that were sent
 };
 
 }  // namespace millrace::testing

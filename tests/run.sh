@@ -2,6 +2,7 @@
 # Installs what is missing, builds, and runs every test: optimised, and under ASan and UBSan.
 #   tests/run.sh            everything
 #   tests/run.sh --quick    the optimised build's deterministic tests only
+#   tests/run.sh --fuzz S   everything, with S seconds for each fuzz target instead of 60
 #   tests/run.sh --soak S   everything, and S seconds of opening and closing with the memory watched
 #   tests/run.sh --sim N    N seeds of the random simulation alone, optimised, from a new base seed
 #                           (MILLRACE_SIM_FIRST names one), in as many processes as there are cores
@@ -9,13 +10,14 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../.ci/setup.sh"
 
-quick=0 soak=0 sim=0
+quick=0 soak=0 sim=0 fuzzing=60
 while [ $# -gt 0 ]; do
     case $1 in
         --quick) quick=1 ;;
         --sim) sim=${2:?--sim wants a number of seeds}; shift ;;
+        --fuzz) fuzzing=${2:?--fuzz wants seconds}; shift ;;
         --soak) soak=${2:?--soak wants seconds}; shift ;;
-        *) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+        *) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
     esac
     shift
 done
@@ -134,6 +136,11 @@ if [ $quick = 0 ]; then
     python "demo link" python3 -W ignore "$MILLRACE_TOP/tests/interop/demo.py" "$optimised"
     python "load" python3 -W ignore "$MILLRACE_TOP/tests/interop/load.py" "$optimised"
     python "doctor" python3 -W ignore "$MILLRACE_TOP/tests/interop/doctor.py" "$optimised"
+    # Each target for a minute, two at a time; what it takes to build them: tests/fuzz/README.md.
+    fuzz=$MILLRACE_TOP/build-fuzz
+    CC=clang-19 CXX=clang++-19 build "$fuzz" fuzz --buildtype=plain -Doptimization=1 -Db_ndebug=false \
+        -Ddefault_library=static -Db_sanitize=address,undefined -Db_lundef=false -Dfuzz=true -Dbench=false
+    python "fuzz" python3 -W ignore "$MILLRACE_TOP/tests/fuzz/fuzz.py" "$fuzz" --seconds "$fuzzing"
 fi
 if [ "$soak" != 0 ]; then
     python "soak" python3 -W ignore "$MILLRACE_TOP/tests/interop/demo.py" "$optimised" --soak "$soak"

@@ -217,8 +217,9 @@ void judge_memif(Judged& on) {
                               "another process serves there already",
                               "end it, choose another socket=, or role=client"));
     if (is_server && place.exists)
-        return on.add(warning(topic, fmt::format("{}: {} is left behind", on.name(), path),
-                              "a program that was killed could not remove its socket",
+        return on.add(trouble(topic, fmt::format("{}: {} is left behind", on.name(), path),
+                              "a program that was killed could not remove its socket, and the "
+                              "driver makes none where one is",
                               "rm " + path));
     if (!is_server && !place.bound)
         return on.add(note(topic, fmt::format("{}: nobody listens at {} yet", on.name(), path),

@@ -18,12 +18,16 @@ from host import run
 BUILD = os.path.abspath(sys.argv.pop(1))
 WORK = tempfile.mkdtemp(prefix="millrace-doctor-")
 NOBODY = 65534
-AS_NOBODY = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups"
+# With a runtime directory of that user's own: /tmp/dpdk may belong to another.
+AS_NOBODY = ("env XDG_RUNTIME_DIR=/run/user "
+             f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups")
 
-# Mounts and interfaces of its own: nobody's files, no huge pages, a veth pair of which the kernel
+# Mounts and interfaces of its own: files of nobody else, no huge pages, a veth pair of which the kernel
 # answers at one end. $@ is what runs there then.
-PLACE = """set -e
+PLACE = f"""set -e
 mount -t tmpfs -o mode=755 none /run
+mkdir -m 700 /run/user
+chown {NOBODY} /run/user
 mount -t sysfs none /sys
 mount -t tmpfs none /sys/kernel/mm/hugepages
 ip link set lo up
@@ -274,7 +278,7 @@ class Doctor(unittest.TestCase):
     def test_a_memif_folder_of_somebody_else(self):
         self.broken(self.memif("/run/x/m.sock"), "memif", f"user {NOBODY} may not write /run/x",
                     "makes the socket", "give the folder", before="mkdir /run/x",
-                    through=f"{AS_NOBODY} env XDG_RUNTIME_DIR=/tmp")
+                    through=AS_NOBODY)
 
     def test_a_memif_socket_that_another_serves(self):
         serve = ("import socket, time; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET);"
@@ -282,6 +286,11 @@ class Doctor(unittest.TestCase):
         self.broken(self.memif("/run/m.sock"), "memif", "/run/m.sock is in use", "another process",
                     "role=client", before=f'python3 -c "{serve}" & jobs=$!\n'
                     "while ! [ -S /run/m.sock ]; do sleep 0.05; done; sleep 0.2")
+
+    def test_a_memif_socket_of_a_program_that_was_killed(self):
+        leave = "import socket; socket.socket(socket.AF_UNIX, 5).bind('/run/m.sock')"
+        self.broken(self.memif("/run/m.sock"), "memif", "/run/m.sock is left behind", "killed",
+                    "rm /run/m.sock", before=f'python3 -c "{leave}"')
 
     def test_a_memif_link_without_a_peer(self):
         self.broken(self.memif("/run/m.sock"), "frames", "0 frames out, 0 in", "nobody is at the",
@@ -363,14 +372,12 @@ class Unprivileged(unittest.TestCase):
     """Another user's programs, with no more than the README lists for their ports."""
 
     def serve(self, device, capabilities, prepare="ip addr del 10.81.0.2/24 dev vb",
-              link=TAP_UP, unshare=("-m", "-n"), place=PLACE):
+              link=TAP_UP, unshare=("-m", "-n"), place=PLACE, server="millrace-httpd"):
         config = written(port(device) + CORE)
         names = ",".join(f"+{name}" for name in capabilities)
-        given = f"--inh-caps {names} --ambient-caps {names}" if names else ""
-        start = (f"{AS_NOBODY} {given} --no-new-privs env XDG_RUNTIME_DIR=/run/user "
-                 f"{program('millrace-httpd')} -c {config} -b 100000 -q")
-        script = (f"{place}{prepare}\nmkdir -m 700 /run/user; chown {NOBODY} /run/user\n"
-                  + SERVE.replace("DEVICE", link))
+        given = f"--inh-caps {names} --ambient-caps {names} --no-new-privs" if names else ""
+        start = f"{AS_NOBODY} {given} {program(server)} -c {config} -b 100000 -q"
+        script = f"{place}{prepare}\n" + SERVE.replace("DEVICE", link)
         done = run("unshare", *unshare, "sh", "-c", script, "sh", start, check=False, timeout=90)
         # The shell does not split what stands in quotes, and there is nothing in quotes.
         match = re.search(r"answer (\d+) user (\d+) caps (\w+) status (\d+)", done.stdout)
@@ -381,6 +388,14 @@ class Unprivileged(unittest.TestCase):
 
     def test_tap_with_one_capability(self):
         self.assertEqual(self.serve("net_tap0,iface=mr0", ["net_admin"]), 1 << 12)
+
+    @unittest.skipIf(shutil.which("setcap") is None, "setcap is not there")
+    def test_capabilities_of_the_file(self):
+        """As in a pod, where there are no ambient ones."""
+        shutil.copy(program("millrace-httpd"), program("capable-httpd"))
+        run("setcap", "cap_net_admin,cap_net_raw+ep", program("capable-httpd"))
+        caps = self.serve(VETH, [], prepare="", link=":", server="capable-httpd")
+        self.assertEqual(caps, 1 << 12 | 1 << 13)
 
     def test_af_packet_with_two(self):
         self.assertEqual(self.serve(VETH, ["net_admin", "net_raw"], prepare="", link=":"),
@@ -397,12 +412,10 @@ class Unprivileged(unittest.TestCase):
         server = written(port(f"net_memif0,role=server,socket={socket},socket-abstract=no") + CORE)
         client = written(port(f"net_memif0,role=client,socket={socket},socket-abstract=no",
                               '"10.81.0.9/24"') + CORE)
-        who = f"{AS_NOBODY} env XDG_RUNTIME_DIR=/run/user"
         script = (f"{PLACE}ip addr del 10.81.0.2/24 dev vb\n"
-                  f"mkdir -m 700 /run/user; chown {NOBODY} /run/user\n"
-                  f"{who} {program('millrace-echo')} -c {server} > /run/log & server=$!\n"
+                  f"{AS_NOBODY} {program('millrace-echo')} -c {server} > /run/log & server=$!\n"
                   "while ! grep -q listening /run/log; do kill -0 $server; sleep 0.1; done\n"
-                  f"{who} {program('millrace-doctor')} -c {client} --peer 10.81.0.1 --patience 5 "
+                  f"{AS_NOBODY} {program('millrace-doctor')} -c {client} --peer 10.81.0.1 --patience 5 "
                   "&& status=0 || status=$?\n"
                   "kill -INT $server; wait $server; exit $status\n")
         done = run("unshare", "-m", "-n", "sh", "-c", script)

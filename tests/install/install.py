@@ -46,7 +46,8 @@ class Install(unittest.TestCase):
                 library = os.path.join(root, "lib")
             for name in ("libmillrace.a", "libmillrace.so"):
                 self.assertTrue(os.path.exists(os.path.join(library, name)), name)
-            for name in ("millrace-httpd", "millrace-load", "millrace-echo", "millrace-doctor"):
+            for name in ("millrace-httpd", "millrace-load", "millrace-echo", "millrace-doctor",
+                         "millrace-ss", "millrace-nstat"):
                 self.assertTrue(os.path.exists(os.path.join(root, "bin", name)), name)
             source = os.path.join(prefix, "outside.cpp")
             with open(source, "w") as file:

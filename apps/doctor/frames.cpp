@@ -289,10 +289,10 @@ void silence() {
             at += static_cast<size_t>(wrote);
         }
     }
-    std::exit(0);  // EAL's folder is taken away then
+    _exit(0);  // who waits for it takes EAL's folder away
 }
 
-/// EAL's folder of a process that could not end by itself.
+/// EAL's folder of the process that tried.
 void clean_up_after(pid_t child) {
     std::error_code ignored;
     std::filesystem::remove_all(
@@ -324,9 +324,9 @@ Findings try_frames(const Config& config, const FrameOptions& options) {
                                 "--no-frames")};
     };
     std::array<int, 2> ends{};
-    if (pipe(ends.data()) != 0) return failed(std::strerror(errno));
+    if (pipe(ends.data()) != 0) return failed(Errno{errno}.message());
     const pid_t child = fork();
-    if (child < 0) return failed(std::strerror(errno));
+    if (child < 0) return failed(Errno{errno}.message());
     if (child == 0) {
         close(ends[0]);
         run_child(config, options, ends[1]);
@@ -343,13 +343,13 @@ Findings try_frames(const Config& config, const FrameOptions& options) {
     if (!ended) {
         kill(child, SIGKILL);
         waitpid(child, &status, 0);
-        clean_up_after(child);
-        return failed(fmt::format("it took more than {} s", options.limit.count()));
     }
+    clean_up_after(child);
+    if (!ended) return failed(fmt::format("it took more than {} s", options.limit.count()));
     if (WIFSIGNALED(status)) {
-        clean_up_after(child);
+        const char* name = sigabbrev_np(WTERMSIG(status));
         return failed(fmt::format("a driver ended the process by signal {} ({})", WTERMSIG(status),
-                                  strsignal(WTERMSIG(status))));
+                                  name != nullptr ? name : "of no name"));
     }
     const auto parsed = nlohmann::json::parse(said, nullptr, false);
     if (parsed.is_discarded() || !parsed.contains("findings"))

@@ -13,6 +13,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include <fmt/format.h>
+
 #include "doctor/files.h"
 
 namespace millrace::apps {
@@ -55,7 +57,7 @@ std::vector<NetInterface> of_files(const std::string& root) {
     for (const std::string& name : entries(root + "/sys/class/net")) {
         NetInterface interface;
         interface.name = name;
-        const std::string folder = root + "/sys/class/net/" + name;
+        const std::string folder = fmt::format("{}/sys/class/net/{}", root, name);
         set_flags(interface, static_cast<unsigned>(
                                  std::strtoul(read_word(folder + "/flags").c_str(), nullptr, 16)));
         interface.running = interface.up && read_integer(folder + "/carrier", 0) == 1;

@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -56,7 +54,7 @@ Findings judge_devices(const Machine& machine) {
     else
         findings.push_back(note("tun", machine.tun.exists
                                            ? fmt::format("/dev/net/tun cannot be opened: {}",
-                                                         std::strerror(machine.tun.error))
+                                                         Errno{machine.tun.error}.message())
                                            : "/dev/net/tun is not there",
                                 "net_tap cannot be used",
                                 "modprobe tun; chmod 666 /dev/net/tun; in a container: --device "

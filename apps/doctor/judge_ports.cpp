@@ -75,7 +75,7 @@ void judge_tap(Judged& on) {
     if (tun.error != 0)
         return on.add(trouble("tap",
                               fmt::format("{}: /dev/net/tun cannot be opened: {}", on.name(),
-                                          std::strerror(tun.error)),
+                                          Errno{tun.error}.message()),
                               fmt::format("user {} may not read and write it, or the control "
                                           "group of devices forbids it",
                                           on.machine.user),

@@ -68,7 +68,7 @@ std::optional<uint64_t> group_left(const std::string& root) {
             if (kind.empty())
                 places.push_back({base + path, "memory.max", "memory.current"});
             else if (kind == "memory")
-                places.push_back({base + "/memory" + path, "memory.limit_in_bytes",
+                places.push_back({fmt::format("{}/memory{}", base, path), "memory.limit_in_bytes",
                                   "memory.usage_in_bytes"});
             if (path.empty() || path.find('/') == std::string::npos) break;
         }
@@ -98,8 +98,8 @@ void look_at_memory(const std::string& root, Machine& machine) {
         HugePages pages;
         if (!name.starts_with(stem)) continue;
         pages.size_kib = std::strtoull(name.c_str() + stem.size(), nullptr, 10);
-        pages.total = read_integer(sizes + "/" + name + "/nr_hugepages", 0);
-        pages.free = read_integer(sizes + "/" + name + "/free_hugepages", 0);
+        pages.total = read_integer(fmt::format("{}/{}/nr_hugepages", sizes, name), 0);
+        pages.free = read_integer(fmt::format("{}/{}/free_hugepages", sizes, name), 0);
         for (const int node : machine.nodes)
             pages.free_by_node[node] = read_integer(
                 fmt::format("{}/node{}/hugepages/{}/free_hugepages", nodes, node, name), 0);
@@ -149,7 +149,7 @@ DeviceFile look_at_file(const std::string& path) {
 void look_at_pci(const std::string& root, Machine& machine) {
     const std::string all = root + "/sys/bus/pci/devices";
     for (const std::string& address : entries(all)) {
-        const std::string one = all + "/" + address;
+        const std::string one = fmt::format("{}/{}", all, address);
         if (!read_word(one + "/class").starts_with("0x02")) continue;  // network controllers
         PciNic nic;
         nic.address = address;
@@ -164,7 +164,7 @@ void look_at_pci(const std::string& root, Machine& machine) {
         std::vector<std::string> names = entries(one + "/net");
         for (const std::string& below : entries(one))  // virtio's interface is one floor down
             if (names.empty() && below.starts_with("virtio"))
-                names = entries(one + "/" + below + "/net");
+                names = entries(fmt::format("{}/{}/net", one, below));
         if (!names.empty()) nic.interface = names.front();
         machine.nics.push_back(std::move(nic));
     }
@@ -173,7 +173,8 @@ void look_at_pci(const std::string& root, Machine& machine) {
     if (access((folder + "/vfio").c_str(), F_OK) == 0)
         machine.vfio = look_at_file(folder + "/vfio");
     for (const std::string& name : entries(folder))
-        if (name != "vfio") machine.vfio_groups[name] = look_at_file(folder + "/" + name);
+        if (name != "vfio") machine.vfio_groups[name] = look_at_file(
+            fmt::format("{}/{}", folder, name));
     const std::string parameter = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
     machine.vfio_without_iommu = read_word(root + parameter) == "Y";
 }
@@ -235,7 +236,7 @@ void look_at_runtime_files(const std::string& root, Machine& machine) {
         RuntimeFolder found;
         found.prefix = prefix;
         found.path = machine.runtime_base + "/dpdk/" + prefix;
-        const std::string config = folder + "/" + prefix + "/config";
+        const std::string config = fmt::format("{}/{}/config", folder, prefix);
         found.holder = holder_of(config);
         constexpr std::string_view ours = "millrace";
         const auto process = prefix.starts_with(ours)
@@ -257,12 +258,22 @@ auto find(const Items& items, const Key& key, auto member) -> decltype(&items.fr
     return found == items.end() ? nullptr : &*found;
 }
 
+/// Of the environment.
+std::optional<std::string> variable(std::string_view name) {
+    for (char** at = environ; *at != nullptr; ++at) {
+        const std::string_view entry = *at;
+        if (entry.starts_with(name) && entry.substr(name.size()).starts_with('='))
+            return std::string(entry.substr(name.size() + 1));
+    }
+    return std::nullopt;
+}
+
 }  // namespace
 
 std::string runtime_base(uint32_t user) {
-    if (const char* given = std::getenv("RUNTIME_DIRECTORY")) return given;
+    if (const auto given = variable("RUNTIME_DIRECTORY")) return *given;
     if (user == 0) return "/var/run";
-    if (const char* given = std::getenv("XDG_RUNTIME_DIR")) return given;
+    if (const auto given = variable("XDG_RUNTIME_DIR")) return *given;
     return "/tmp";
 }
 

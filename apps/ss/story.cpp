@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
@@ -110,7 +109,7 @@ private:
             case TraceKind::ended:
                 line(event, event.what == 0
                                 ? std::string("// ended")
-                                : fmt::format("// ended: {}", std::strerror(event.what)));
+                                : fmt::format("// ended: {}", Errno{event.what}.message()));
                 return;
             default: return;  // SACK blocks have been told with their segment
         }

@@ -25,7 +25,7 @@ bool is_private(const std::string& path) {
 std::string inspect_directory(bool make) {
     std::string path = "/run/millrace";
     if (geteuid() != 0) {
-        const char* runtime = getenv("XDG_RUNTIME_DIR");
+        const char* runtime = secure_getenv("XDG_RUNTIME_DIR");
         path = runtime != nullptr && *runtime == '/' ? fmt::format("{}/millrace", runtime)
                                                      : fmt::format("/tmp/millrace-{}", geteuid());
     }

@@ -102,7 +102,7 @@ std::vector<std::string> Inspection::running() {
 Started<Inspection> Inspection::open(const std::string& path) {
     const int fd = connect_to(path);
     if (fd < 0)
-        return failure(fmt::format("{}: {}", path, std::strerror(errno)), errno);
+        return failure(fmt::format("{}: {}", path, Errno{errno}.message()), errno);
     return Inspection(fd);
 }
 
@@ -158,7 +158,8 @@ Started<void> Inspection::stories(const SocketFilter& filter,
             const size_t count = bytes.size() / sizeof(TraceEvent);
             const size_t before = story.events.size();
             story.events.resize(before + count);
-            std::memcpy(story.events.data() + before, bytes.data(), count * sizeof(TraceEvent));
+            if (count > 0)
+                std::memcpy(&story.events[before], bytes.data(), count * sizeof(TraceEvent));
         }
     };
     InspectRequest request;

@@ -181,7 +181,7 @@ class Sorter {
 public:
     Sorter(const SocketFilter& filter, std::span<const SocketRecord> live) : filter_(filter) {
         for (const SocketRecord& record : live) {
-            Life& life = lives_[Recorder::name_of(reinterpret_cast<const void*>(record.id))];
+            Life& life = lives_[Recorder::name_at(record.id)];
             life.story.local = record.local;
             life.story.remote = record.remote;
             life.wanted = true;

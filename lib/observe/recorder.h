@@ -48,8 +48,9 @@ public:
 
     /// How events name a connection: where it lies, which the next one there will share.
     static uint32_t name_of(const void* connection) {
-        return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(connection) >> 5);
+        return name_at(reinterpret_cast<uintptr_t>(connection));
     }
+    static uint32_t name_at(uintptr_t place) { return static_cast<uint32_t>(place >> 5); }
     void record(TraceKind kind, uint8_t what, uint16_t detail, const void* connection, Instant now,
                 std::array<uint32_t, 4> words) {
         *next_ = {now.ns(), kind, what, detail, name_of(connection), words};
@@ -86,8 +87,9 @@ private:
         void operator()(TraceEvent* events) const { std::free(events); }
     };
     /// The ring is aligned to twice its size: one bit tells its end.
-    TraceEvent* after(const TraceEvent* event) const {
-        return reinterpret_cast<TraceEvent*>(reinterpret_cast<uintptr_t>(event + 1) & ~end_bit_);
+    TraceEvent* after(TraceEvent* event) const {
+        const uintptr_t beyond = reinterpret_cast<uintptr_t>(event + 1) & end_bit_;
+        return event + 1 - beyond / sizeof(TraceEvent);
     }
     void pass_on();
 

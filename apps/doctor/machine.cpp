@@ -173,8 +173,8 @@ void look_at_pci(const std::string& root, Machine& machine) {
     if (access((folder + "/vfio").c_str(), F_OK) == 0)
         machine.vfio = look_at_file(folder + "/vfio");
     for (const std::string& name : entries(folder))
-        if (name != "vfio") machine.vfio_groups[name] = look_at_file(
-            fmt::format("{}/{}", folder, name));
+        if (name != "vfio")
+            machine.vfio_groups[name] = look_at_file(fmt::format("{}/{}", folder, name));
     const std::string parameter = "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
     machine.vfio_without_iommu = read_word(root + parameter) == "Y";
 }

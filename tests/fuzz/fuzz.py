@@ -84,6 +84,8 @@ class Run:
                    f"-artifact_prefix={crashes}/{name}-", "-verbosity=0"]
         if name == "config":
             command.append(f"-dict={dictionary(folder)}")
+        if not keep:  # a gate does the same twice; what is new is found by --long
+            command.append("-seed=1")
         done = subprocess.run(["nice", "-n", str(nice), *command, found, committed],
                               capture_output=True, text=True, errors="replace", cwd=folder,
                               env=environment(), timeout=seconds + 600)

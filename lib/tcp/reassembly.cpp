@@ -55,7 +55,10 @@ Reassembly::Outcome Reassembly::insert(Seq begin, BufferChain data, size_t limit
         data.trim_front(held);
         ++at;
     }
-    if (!data.empty()) whole = add(at, begin, std::move(data), copies) != set_.end();
+    // What gaps were filled with counts by now.
+    if (!data.empty())
+        whole = pinned_ + buf::pinned_bytes(data) <= limit &&
+                add(at, begin, std::move(data), copies) != set_.end();
     if (bytes_ != bytes_before) return Outcome::kept;
     return whole ? Outcome::duplicate : Outcome::dropped;
 }

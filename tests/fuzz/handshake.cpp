@@ -87,8 +87,12 @@ private:
         if ((how & 1) != 0) packet.size = in_.magnitude() % 1000;
         if ((how & 6) == 6) packet.seq += in_.byte() - 128U;
         if ((how & 0x18) == 0x18) *packet.ack += in_.byte() - 128U;
-        if (of.timestamps != ((how & 0x60) == 0x60))
-            packet = packet.timestamps(in_.word(), of.last_timestamp + (how >> 7) * in_.byte());
+        if (of.timestamps != ((how & 0x60) == 0x60)) {
+            const uint32_t off = (how >> 7) * in_.byte();
+            packet = packet.timestamps(in_.word(), of.last_timestamp + off);
+            // Beside a cookie it is the echo that says what the SYN asked for.
+            wild_ = wild_ || off != 0 || !of.timestamps;
+        }
         script_.inject(packet);
     }
 

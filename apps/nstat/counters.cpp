@@ -65,22 +65,30 @@ bool Shown::admits(const Counter& counter) const {
     });
 }
 
-std::string table(const Counters& now, const Counters& before, double seconds, const Shown& shown) {
-    std::map<std::string_view, uint64_t> was;
-    for (const Counter& counter : before) was[counter.name] = counter.value;
+Counters since(const Counters& now, const Counters& before) {
+    const auto key = [](const Counter& c) {
+        return std::tuple<std::string_view, uint16_t, std::string_view>(c.program, c.core, c.name);
+    };
+    std::map<decltype(key(now.front())), uint64_t> was;
+    for (const Counter& counter : before) was[key(counter)] = counter.value;
+    Counters counted = now;
+    for (Counter& counter : counted) {
+        // Another program of the same number begins at 0.
+        const uint64_t then = was[key(counter)];
+        counter.value -= then <= counter.value ? then : 0;
+    }
+    return counted;
+}
+
+std::string table(const Counters& counters, double seconds, const Shown& shown) {
     std::string text;
-    for (const Counter& counter : now) {
-        if (!shown.admits(counter)) continue;
-        if (seconds <= 0) {
-            if (counter.value != 0 || shown.zeros)
-                text += fmt::format("{:<36}{:>20}\n", counter.name, counter.value);
-            continue;
-        }
-        // A program that has come or gone meanwhile must not make a number of a lack.
-        const uint64_t since = counter.value - std::min(counter.value, was[counter.name]);
-        if (since != 0 || shown.zeros)
+    for (const Counter& counter : counters) {
+        if (!shown.admits(counter) || (counter.value == 0 && !shown.zeros)) continue;
+        if (seconds <= 0)
+            text += fmt::format("{:<36}{:>20}\n", counter.name, counter.value);
+        else
             text += fmt::format("{:<36}{:>20.1f}\n", counter.name,
-                                static_cast<double>(since) / seconds);
+                                static_cast<double>(counter.value) / seconds);
     }
     return text;
 }

@@ -29,9 +29,10 @@ struct Shown {
     std::vector<std::string> patterns;  ///< glob; none: all
     bool admits(const Counter& counter) const;
 };
-/// A line each: name and value, as `nstat`; per second where `seconds` is given: the difference
-/// to `before`.
-std::string table(const Counters& now, const Counters& before, double seconds, const Shown& shown);
+/// What has been counted since `before`, by programs that are still there or have come.
+Counters since(const Counters& now, const Counters& before);
+/// A line each: name and value, as `nstat`; a second's part of it where `seconds` is given.
+std::string table(const Counters& counters, double seconds, const Shown& shown);
 /// The text format of Prometheus: millrace_NAME{program="...",core="..."} value.
 std::string prometheus(const Counters& counters, const Shown& shown);
 

@@ -7,7 +7,7 @@
 
 #include "common/program.h"
 #include "nstat/counters.h"
-#include "ss/programs.h"
+#include "common/programs.h"
 
 namespace millrace::apps {
 namespace {
@@ -19,11 +19,9 @@ struct Options {
     bool prometheus = false;
 };
 
-Started<Counters> look(const Options& options) {
-    const auto paths = meant(options.program);
-    if (!paths) return std::unexpected(paths.error());
+Started<Counters> look(const std::vector<std::string>& paths) {
     Counters counters;
-    for (const std::string& path : *paths) {
+    for (const std::string& path : paths) {
         auto inspection = Inspection::open(path);
         if (!inspection) return std::unexpected(inspection.error());
         const auto text = inspection->counters();
@@ -33,27 +31,41 @@ Started<Counters> look(const Options& options) {
     return counters;
 }
 
-int run(const Options& options) {
-    auto now = look(options);
-    if (!now) return fail(now.error());
-    if (options.prometheus) {
-        std::fputs(prometheus(*now, options.shown).c_str(), stdout);
-        return 0;
-    }
-    if (options.seconds <= 0) {
-        std::fputs(table(summed(*now), {}, 0, options.shown).c_str(), stdout);
-        return 0;
-    }
+/// Of those that are there by now; a program may come and go meanwhile.
+Started<Counters> look_again(const Options& options) {
+    const auto paths = meant(options.program);
+    if (!paths) return std::unexpected(paths.error());
+    Counters counters;
+    for (const std::string& path : *paths)
+        if (const auto seen = look({path}))
+            counters.insert(counters.end(), seen->begin(), seen->end());
+    return counters;
+}
+
+/// Differences, until nobody is left to be asked.
+int scan(const Options& options, Counters now) {
     for (;;) {
-        const Counters before = summed(*now);
         const auto begun = std::chrono::steady_clock::now();
         std::this_thread::sleep_for(std::chrono::duration<double>(options.seconds));
-        now = look(options);
-        if (!now) return fail(now.error());
+        auto then = look_again(options);
+        if (!then) return 0;
         const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begun;
-        fmt::print("{}\n", table(summed(*now), before, passed.count(), options.shown));
+        fmt::print("{}\n", table(summed(since(*then, now)), passed.count(), options.shown));
         std::fflush(stdout);
+        now = std::move(*then);
     }
+}
+
+int run(const Options& options) {
+    const auto paths = meant(options.program);
+    if (!paths) return fail(paths.error());
+    const auto now = look(*paths);
+    if (!now) return fail(now.error());
+    if (options.seconds > 0) return scan(options, *now);
+    const std::string text = options.prometheus ? prometheus(*now, options.shown)
+                                                : table(summed(*now), 0, options.shown);
+    std::fputs(text.c_str(), stdout);
+    return 0;
 }
 
 }  // namespace
@@ -68,7 +80,8 @@ int main(int argc, char** argv) {
     app.add_option("-d,--scan", options.seconds,
                    "differences a second, over so many seconds each, until they are gone")
         ->check(CLI::Range(0.1, 3600.0));
-    app.add_flag("--prometheus", options.prometheus, "as Prometheus reads them, by core");
+    app.add_flag("--prometheus", options.prometheus, "as Prometheus reads them, by core")
+        ->excludes("--scan");
     app.add_option("pattern", options.shown.patterns, "names, with * and ?");
     CLI11_PARSE(app, argc, argv);
     return run(options);

@@ -101,7 +101,11 @@ Started<SocketFilter> parse_filter(const std::vector<std::string>& words,
     bool states_given = false;
     for (size_t i = 0; i < words.size(); ++i) {
         const std::string& word = words[i];
-        if (word == "and" || word == "&&") continue;
+        if (word == "and" || word == "&&") {
+            if (i == 0 || i + 1 == words.size())
+                return failure("filter: 'and' stands between two parts", EINVAL);
+            continue;
+        }
         if (i + 1 < words.size() && (words[i + 1] == "=" || words[i + 1] == "==")) ++i;
         if (i + 1 == words.size())
             return failure(fmt::format("filter: {} wants a value", word), EINVAL);

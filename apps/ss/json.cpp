@@ -44,6 +44,7 @@ nlohmann::ordered_json to_json(const SocketRecord& r) {
         {"notsent", r.unsent},
         {"sacked", r.sacked},
         {"lost", r.lost},
+        {"retrans", r.retrans},
         {"total_retrans", r.total_retrans},
         {"dsack_dups", r.dsack_dups},
         {"rcv_rtt_us", r.rcv_rtt_us},

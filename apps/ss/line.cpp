@@ -54,7 +54,7 @@ void put_sender(Out out, const SocketRecord& r) {
         fmt::format_to(out, " pacing_rate {}", rate_text(static_cast<double>(r.pacing_rate) * 8));
     if (r.outstanding != 0) fmt::format_to(out, " unacked:{}", segments(r.outstanding));
     if (r.total_retrans != 0)
-        fmt::format_to(out, " retrans:{}/{}", segments(r.lost), r.total_retrans);
+        fmt::format_to(out, " retrans:{}/{}", segments(r.retrans), r.total_retrans);
     if (r.lost != 0) fmt::format_to(out, " lost:{}", segments(r.lost));
     if (r.sacked != 0) fmt::format_to(out, " sacked:{}", segments(r.sacked));
     if (r.dsack_dups != 0) fmt::format_to(out, " dsack_dups:{}", r.dsack_dups);

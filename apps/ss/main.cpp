@@ -12,7 +12,7 @@
 #include "ss/filter.h"
 #include "ss/json.h"
 #include "ss/line.h"
-#include "ss/programs.h"
+#include "common/programs.h"
 #include "ss/story.h"
 
 namespace millrace::apps {

@@ -123,9 +123,11 @@ private:
                                 has(event, TraceOption::ecn) ? ", ECN" : ""));
         if (is_active()) return;
         line(event, fmt::format("s.listen({});", story_.local.port));
-        line(event, fmt::format("s.inject(S(0).window({}){});", event.window(),
+        const bool ecn = has(event, TraceOption::ecn);
+        line(event, fmt::format("s.inject(S(0){}.window({}){});",
+                                ecn ? further_flags(Bit::ece | Bit::cwr) : "", event.window(),
                                 options_of(event)));
-        line(event, "s.expect(SA(0, 1));");
+        line(event, fmt::format("s.expect(SA(0, 1){});", ecn ? further_flags(Bit::ece) : ""));
         accept_due_ = true;
     }
 

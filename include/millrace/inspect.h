@@ -21,6 +21,10 @@
 #include <millrace/error.h>
 #include <millrace/story.h>
 
+namespace millrace::api {
+class Channel;
+}
+
 namespace millrace {
 
 /// Which of a stack's tables a socket stands in.
@@ -107,6 +111,7 @@ struct SocketRecord {
     uint32_t unsent = 0;         ///< of `send_queue`, not sent yet
     uint32_t sacked = 0;         ///< of `outstanding`, known to have arrived
     uint32_t lost = 0;           ///< of `outstanding`, taken for lost
+    uint32_t retrans = 0;        ///< of `outstanding`, sent again and in flight
     uint32_t total_retrans = 0;  ///< segments sent again
     uint32_t dsack_dups = 0;     ///< segments that the peer has had twice
     uint32_t rcv_rtt_us = 0;     ///< round trip as the receiver measures it
@@ -147,9 +152,10 @@ struct SocketCursor {
     bool at_end() const { return table == end; }
 };
 
-/// A look into a running program of this user's: every runtime answers at a Unix socket of its own,
-/// unless `inspect.enabled` is false. Calls wait for the answer, seconds at the most where a core
-/// does not turn, and say in words what is wrong. A failed call ends the inspection.
+/// A look into a running program of this user's, or of anybody's for root: every runtime answers at
+/// a Unix socket of its own, up to 16 at a time, unless `inspect.enabled` is false. Calls wait for
+/// the answer, seconds at the most where a core does not turn, and say in words what is wrong. A
+/// failed call ends the inspection.
 class Inspection {
 public:
     /// The sockets of the runtimes there are, by path; those of programs that ended without
@@ -186,8 +192,8 @@ public:
     Started<void> follow(const SocketFilter& filter, uint32_t one_in);
 
 private:
-    explicit Inspection(int fd) : fd_(fd) {}
-    int fd_ = -1;
+    explicit Inspection(std::unique_ptr<api::Channel> there);
+    std::unique_ptr<api::Channel> there_;
 };
 
 }  // namespace millrace

@@ -22,7 +22,8 @@ namespace millrace {
 enum class TraceKind : uint8_t {
     none,       ///< nothing has been written here
     remote,     ///< a connection begins; `address`, `detail`: the peer's port
-    local,      ///< behind `remote`; `address`, `detail`: the local port
+    local,      ///< behind `remote`; `address`, `detail`: the local port, `what`: 1 where a
+                ///< connection goes on in TIME-WAIT, 0 where it begins
     opened,     ///< the peer's SYN was taken: `seq` our ISN, `ack` the peer's, `window` of its SYN
                 ///< unscaled, `length` payload of a full segment, `what` bits of `TraceOption`,
                 ///< `detail`: shifts of window scaling, the peer's * 16 + ours
@@ -65,6 +66,8 @@ struct TraceEvent {
     uint32_t ack() const { return words[1]; }     ///< of a segment
     uint32_t window() const { return words[2]; }  ///< of a segment, as it stands in the header
     uint32_t length() const { return words[3]; }  ///< of a segment or call, bytes
+    /// All of it.
+    friend bool operator==(const TraceEvent&, const TraceEvent&) = default;
     /// Of `remote` and `local`.
     Address address() const { return Address::v6(words.data()); }
 };

@@ -5,6 +5,8 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include <millrace/inspect.h>
 
@@ -21,12 +23,15 @@ enum class InspectCommand : uint16_t {
 };
 
 struct InspectRequest {
-    static constexpr std::array<char, 8> magic_value{'m', 'r', 'i', 'n', 's', 'p', '0', '1'};
+    static constexpr std::array<char, 8> magic_value{'m', 'r', 'i', 'n', 's', 'p', '0', '2'};
     std::array<char, 8> magic = magic_value;
     uint32_t record_size = sizeof(SocketRecord);
     InspectCommand command = InspectCommand::about;
     SocketFilter filter;
     uint32_t one_in = 0;  ///< of `follow`
+
+    /// Of this build, and nothing in it that this build would not say.
+    bool is_valid() const;
 };
 
 /// A story without its events, which follow.
@@ -41,18 +46,20 @@ struct StoryHead {
 static_assert(std::is_trivially_copyable_v<StoryHead>);
 
 struct InspectReply {
-    enum class Kind : uint32_t { records, text, story, events, failure, end };
+    /// `wait`: nothing yet, but something goes on.
+    enum class Kind : uint32_t { records, text, story, events, wait, failure, end };
     Kind kind = Kind::end;
     uint32_t size = 0;  ///< bytes that follow
     static constexpr uint32_t size_max = 1 << 20;
 };
 
-/// Where the sockets of this user's programs are: made where `make` says so. Empty where it cannot
-/// be. /run/millrace for root, else XDG_RUNTIME_DIR/millrace, else /tmp/millrace-UID.
-std::string inspect_directory(bool make);
-
-/// All of it; false where the other side is gone or takes longer than the socket's timeout.
-bool send_all(int fd, const void* data, size_t size);
-bool receive_all(int fd, void* data, size_t size);
+/// Where a program of this user has its socket: made, if need be. The first that can be of
+/// systemd's RUNTIME_DIRECTORY, /run/millrace (root), XDG_RUNTIME_DIR/millrace,
+/// /run/user/UID/millrace and /tmp/millrace-UID. Empty where none can.
+std::string inspect_directory();
+/// Where those that this user may look into have theirs: for root, everybody's.
+std::vector<std::string> inspected_directories();
+/// "1234.0": of process 1234, its first runtime. Other files may lie beside them.
+bool is_inspect_name(std::string_view name);
 
 }  // namespace millrace::api

@@ -1,6 +1,5 @@
 // The asking side of an inspection.
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 
 #include <fmt/format.h>
 
+#include "api/channel.h"
 #include "api/inspect_protocol.h"
 
 namespace millrace {
@@ -23,8 +23,8 @@ using api::InspectRequest;
 
 namespace {
 
-// The other side gives a core two seconds.
-constexpr timeval patience{.tv_sec = 10, .tv_usec = 0};
+// The other side gives a core two seconds, and says from time to time that it goes on.
+constexpr Duration patience = Duration::from_s(10);
 
 /// -1, with errno.
 int connect_to(const std::string& path) {
@@ -36,8 +36,6 @@ int connect_to(const std::string& path) {
     std::memcpy(address.sun_path, path.c_str(), path.size());
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return -1;
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
     if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) return fd;
     const int wrong = errno;
     close(fd);
@@ -47,32 +45,34 @@ int connect_to(const std::string& path) {
 
 /// Calls `take(kind, bytes)` for each part of the answer.
 template <typename Take>
-Started<void> ask(int fd, const InspectRequest& request, Take&& take) {
+Started<void> ask(api::Channel& there, const InspectRequest& request, Take&& take) {
     const auto gone = [] { return failure("the program that was asked does not answer", EPIPE); };
-    if (!api::send_all(fd, &request, sizeof(request))) return gone();
+    if (!there.send(&request, sizeof(request))) return gone();
     std::vector<char> bytes;
     for (;;) {
         InspectReply reply;
-        if (!api::receive_all(fd, &reply, sizeof(reply)) || reply.size > InspectReply::size_max)
+        if (!there.receive(&reply, sizeof(reply)) || reply.size > InspectReply::size_max)
             return gone();
         bytes.resize(reply.size);
-        if (!api::receive_all(fd, bytes.data(), bytes.size())) return gone();
+        if (!there.receive(bytes.data(), bytes.size())) return gone();
         const std::string_view text(bytes.data(), bytes.size());
-        if (reply.kind == InspectReply::Kind::end) return {};
-        if (reply.kind == InspectReply::Kind::failure)
-            return failure(std::string(text), EIO);
-        take(reply.kind, text);
+        switch (reply.kind) {
+            case InspectReply::Kind::end: return {};
+            case InspectReply::Kind::wait: break;
+            case InspectReply::Kind::failure: return failure(std::string(text), EIO);
+            default: take(reply.kind, text);
+        }
     }
 }
 
-Started<std::string> ask_for_text(int fd, InspectCommand command,
+Started<std::string> ask_for_text(api::Channel& there, InspectCommand command,
                                   const SocketFilter& filter = {}) {
     std::string text;
     InspectRequest request;
     request.command = command;
     request.filter = filter;
     const auto asked =
-        ask(fd, request, [&](InspectReply::Kind, std::string_view part) { text += part; });
+        ask(there, request, [&](InspectReply::Kind, std::string_view part) { text += part; });
     if (!asked) return std::unexpected(asked.error());
     return text;
 }
@@ -81,18 +81,19 @@ Started<std::string> ask_for_text(int fd, InspectCommand command,
 
 std::vector<std::string> Inspection::running() {
     std::vector<std::string> paths;
-    std::error_code status;
-    const std::string directory = api::inspect_directory(false);
-    if (directory.empty()) return paths;
-    for (const auto& entry : std::filesystem::directory_iterator(directory, status)) {
-        if (!entry.is_socket(status)) continue;
-        const std::string path = entry.path();
-        const int fd = connect_to(path);
-        if (fd >= 0) {
-            close(fd);
-            paths.push_back(path);
-        } else if (errno == ECONNREFUSED) {
-            unlink(path.c_str());
+    for (const std::string& directory : api::inspected_directories()) {
+        std::error_code status;
+        std::filesystem::directory_iterator at(directory, status);
+        for (; !status && at != std::filesystem::directory_iterator(); at.increment(status)) {
+            const std::string path = at->path();
+            if (!api::is_inspect_name(at->path().filename().native())) continue;
+            const int fd = connect_to(path);
+            if (fd >= 0) {
+                close(fd);
+                paths.push_back(path);
+            } else if (errno == ECONNREFUSED) {
+                unlink(path.c_str());
+            }
         }
     }
     std::ranges::sort(paths);
@@ -103,23 +104,21 @@ Started<Inspection> Inspection::open(const std::string& path) {
     const int fd = connect_to(path);
     if (fd < 0)
         return failure(fmt::format("{}: {}", path, Errno{errno}.message()), errno);
-    return Inspection(fd);
+    return Inspection(std::make_unique<api::Channel>(fd, patience));
 }
 
-Inspection::Inspection(Inspection&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+Inspection::Inspection(std::unique_ptr<api::Channel> there) : there_(std::move(there)) {}
+Inspection::Inspection(Inspection&&) noexcept = default;
+Inspection::~Inspection() = default;
 
-Inspection::~Inspection() {
-    if (fd_ >= 0) close(fd_);
-}
-
-Started<std::string> Inspection::about() { return ask_for_text(fd_, InspectCommand::about); }
+Started<std::string> Inspection::about() { return ask_for_text(*there_, InspectCommand::about); }
 
 Started<void> Inspection::list(const SocketFilter& filter,
                                const std::function<void(const SocketRecord&)>& visit) {
     InspectRequest request;
     request.command = InspectCommand::list;
     request.filter = filter;
-    return ask(fd_, request, [&](InspectReply::Kind, std::string_view records) {
+    return ask(*there_, request, [&](InspectReply::Kind, std::string_view records) {
         SocketRecord record;
         for (; records.size() >= sizeof(record); records.remove_prefix(sizeof(record))) {
             std::memcpy(&record, records.data(), sizeof(record));
@@ -129,10 +128,10 @@ Started<void> Inspection::list(const SocketFilter& filter,
 }
 
 Started<std::string> Inspection::counters() {
-    return ask_for_text(fd_, InspectCommand::counters);
+    return ask_for_text(*there_, InspectCommand::counters);
 }
 
-Started<std::string> Inspection::drops() { return ask_for_text(fd_, InspectCommand::drops); }
+Started<std::string> Inspection::drops() { return ask_for_text(*there_, InspectCommand::drops); }
 
 Started<void> Inspection::stories(const SocketFilter& filter,
                                   const std::function<void(const Story&)>& visit) {
@@ -165,7 +164,7 @@ Started<void> Inspection::stories(const SocketFilter& filter,
     InspectRequest request;
     request.command = InspectCommand::stories;
     request.filter = filter;
-    const auto asked = ask(fd_, request, take);
+    const auto asked = ask(*there_, request, take);
     if (asked && begun) visit(story);
     return asked;
 }
@@ -175,11 +174,11 @@ Started<void> Inspection::follow(const SocketFilter& filter, uint32_t one_in) {
     request.command = InspectCommand::follow;
     request.filter = filter;
     request.one_in = one_in;
-    return ask(fd_, request, [](InspectReply::Kind, std::string_view) {});
+    return ask(*there_, request, [](InspectReply::Kind, std::string_view) {});
 }
 
 Started<uint64_t> Inspection::abort(const SocketFilter& filter) {
-    const auto text = ask_for_text(fd_, InspectCommand::abort, filter);
+    const auto text = ask_for_text(*there_, InspectCommand::abort, filter);
     if (!text) return std::unexpected(text.error());
     uint64_t count = 0;
     std::from_chars(text->data(), text->data() + text->size(), count);

@@ -1,61 +1,48 @@
-// Answers who looks into this process: `millrace-ss`, `millrace-nstat`.
+// Lets others look into this process: `millrace-ss`, `millrace-nstat`.
 #pragma once
 
 #include <atomic>
-#include <functional>
+#include <list>
 #include <memory>
 #include <string>
 #include <thread>
-#include <vector>
 
-#include "api/inspect_protocol.h"
-#include "stack/stack.h"
+#include "api/interview.h"
 
 namespace millrace::api {
 
-/// What can be asked; every function from the inspector's thread.
-struct Inspected {
-    uint16_t cores = 0;
-    /// Runs a function on a core, in one of its next turns. False where its mailbox is full.
-    std::function<bool(uint16_t core, std::function<void(stack::Stack&)>)> ask;
-    std::function<std::vector<std::string>()> ports;
-};
-
-/// A thread of its own and a Unix socket; made and destroyed by the runtime's owner, while the
-/// cores' mailboxes stand. One client at a time, each with a time limit. Cores are asked by
-/// message, for a bounded part each time: nothing here touches what they own.
+/// A Unix socket and a thread that waits at it; made and destroyed by the runtime's owner, while
+/// the cores' mailboxes stand. Each client has a thread of its own, up to `clients_max`: one that
+/// does not read its answer holds up nobody else.
 class Inspector {
 public:
+    static constexpr size_t clients_max = 16;
+
     /// errno of what could not be made: a program runs as well without.
     static Result<std::unique_ptr<Inspector>> start(Inspected inspected);
     ~Inspector();
     Inspector(const Inspector&) = delete;
     Inspector& operator=(const Inspector&) = delete;
-    const std::string& path() const { return path_; }
 
 private:
+    struct Client {
+        std::thread thread;
+        std::atomic<bool> over{false};
+    };
+
     explicit Inspector(Inspected inspected) : inspected_(std::move(inspected)) {}
+    Result<void> listen_at(const std::string& directory);
     void run();
-    void serve(int client);
-    bool list(int client, const InspectRequest& request);
-    bool counters(int client);
-    bool drops(int client);
-    bool take_counters(int client, uint16_t core, observe::Counters& counters);
-    bool about(int client);
-    bool abort(int client, const InspectRequest& request);
-    bool stories(int client, const InspectRequest& request);
-    bool stories_of(uint16_t core, const SocketFilter& filter, std::vector<Story>& stories);
-    bool kept_stories(uint16_t core, const SocketFilter& filter, std::vector<Story>& stories);
-    bool follow(int client, const InspectRequest& request);
-    bool on_core(uint16_t core, std::function<void(stack::Stack&)> what);
-    bool fail(int client, const std::string& why);
-    static bool say(int client, InspectReply::Kind kind, const void* data, size_t size);
-    static bool say(int client, InspectReply::Kind kind, const std::string& text);
+    void admit(int fd);
+    void serve(Client& client, Channel channel);
+    /// Joins the threads of those that have gone, or of all.
+    void bury(bool all);
 
     const Inspected inspected_;
     std::string path_;
     int listening_ = -1;
-    int stop_ = -1;  ///< an eventfd
+    int stop_ = -1;  ///< an eventfd, readable from the end on
+    std::list<Client> clients_;
     std::thread thread_;
 };
 

@@ -51,6 +51,7 @@ void fill(tcp_info& info, const SocketRecord& r) {
     info.tcpi_bytes_acked = r.bytes_acked;
     info.tcpi_sacked = segments(r.sacked, r);
     info.tcpi_lost = segments(r.lost, r);
+    info.tcpi_retrans = segments(r.retrans, r);
     info.tcpi_total_retrans = r.total_retrans;
     info.tcpi_dsack_dups = r.dsack_dups;
     info.tcpi_rcv_mss = r.rcv_mss;

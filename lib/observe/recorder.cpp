@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 
@@ -13,18 +14,21 @@ namespace millrace::observe {
 namespace {
 
 // What the end of a connection is worth: so far back it is looked for, so much is kept, and so
-// many in a second. Each costs some tens of microseconds.
+// many in a turn and in a second. Each costs some tens of microseconds.
 constexpr size_t end_reach = 8192;
 constexpr size_t end_events = 128;
+constexpr uint32_t ends_a_turn = 4;
 constexpr uint32_t ends_a_second = 100;
 
 std::array<uint32_t, 4> words_of(const Address& address) {
     return std::bit_cast<std::array<uint32_t, 4>>(address.bytes());
 }
 
+/// Its memory is there, and not only promised.
 Story empty_story(size_t room) {
     Story story;
-    story.events.reserve(room);
+    story.events.resize(room);
+    story.events.clear();
     return story;
 }
 
@@ -51,9 +55,10 @@ Recorder::Recorder(uint32_t events, uint32_t ends) : size_(events) {
 }
 
 void Recorder::begin(const void* connection, Instant now, const SocketAddress& local,
-                     const SocketAddress& remote) {
+                     const SocketAddress& remote, bool goes_on) {
     record(TraceKind::remote, 0, remote.port, connection, now, words_of(remote.address));
-    record(TraceKind::local, 0, local.port, connection, now, words_of(local.address));
+    record(TraceKind::local, goes_on ? 1 : 0, local.port, connection, now,
+           words_of(local.address));
 }
 
 void Recorder::keep_end(const void* connection, Instant now, const SocketAddress& local,
@@ -61,8 +66,12 @@ void Recorder::keep_end(const void* connection, Instant now, const SocketAddress
     if (ends_.empty()) return;
     const int64_t second = now.ns() / 1'000'000'000;
     if (second != kept_second_) kept_ = 0;
+    if (now != kept_at_) kept_now_ = 0;
     kept_second_ = second;
-    if (kept_++ >= ends_a_second) return;
+    kept_at_ = now;
+    if (kept_ >= ends_a_second || kept_now_ >= ends_a_turn) return;
+    ++kept_;
+    ++kept_now_;
     Story& story = ends_[next_end_];
     next_end_ = (next_end_ + 1) % ends_.size();
     story.local = local;
@@ -77,8 +86,9 @@ void Recorder::keep_end(const void* connection, Instant now, const SocketAddress
         const TraceEvent& event = events_[(last - back) & mask];
         if (event.kind == TraceKind::none) break;
         if (event.connection != name) continue;
-        story.whole = event.kind == TraceKind::local;
-        if (story.whole || story.events.size() == end_events) break;
+        const bool beginning = event.kind == TraceKind::local;
+        story.whole = beginning && event.what == 0;
+        if (beginning || story.events.size() == end_events) break;
         story.events.push_back(event);
     }
     std::ranges::reverse(story.events);
@@ -86,14 +96,21 @@ void Recorder::keep_end(const void* connection, Instant now, const SocketAddress
 
 void Recorder::follow(std::unique_ptr<Followed>& followed) {
     passed_on_ = next_;
+    last_passed_ = *before(next_);
     followed_.swap(followed);
 }
 
 void Recorder::pass_on() {
-    while (passed_on_ != next_) {
+    if (passed_on_ == next_) return;
+    // Where a turn had more events than the ring has room, the one before ours is another now.
+    if (*before(passed_on_) != last_passed_) {
+        followed_->lost();
+        passed_on_ = next_;
         followed_->take(*passed_on_);
         passed_on_ = after(passed_on_);
     }
+    for (; passed_on_ != next_; passed_on_ = after(passed_on_)) followed_->take(*passed_on_);
+    last_passed_ = *before(next_);
 }
 
 void Recorder::copy(std::vector<TraceEvent>& events) const {
@@ -111,7 +128,13 @@ bool Recorder::copy_kept(size_t index, const SocketFilter& filter, Story& story)
     if (index >= ends_.size() + followed) return false;
     const Story& kept =
         index < ends_.size() ? ends_[index] : followed_->stories()[index - ends_.size()];
-    if (!kept.events.empty() && admits(filter, kept.local, kept.remote)) story = kept;
+    if (kept.events.empty() || !admits(filter, kept.local, kept.remote)) return true;
+    story.local = kept.local;
+    story.remote = kept.remote;
+    story.kind = kept.kind;
+    story.whole = kept.whole;
+    story.left_out = kept.left_out;
+    story.events.assign(kept.events.begin(), kept.events.end());
     return true;
 }
 
@@ -119,14 +142,21 @@ bool Recorder::copy_kept(size_t index, const SocketFilter& filter, Story& story)
 
 Followed::Followed(const SocketFilter& filter, uint32_t one_in, size_t room)
     : filter_(filter), one_in_(std::max(one_in, 1U)) {
-    stories_.assign(room, {});
-    for (Story& story : stories_) story.events.reserve(events_max);
+    for (size_t i = 0; i < room; ++i) stories_.push_back(empty_story(events_max));
     places_.reserve(room);
+}
+
+void Followed::lost() {
+    for (const Place& place : places_) {
+        stories_[place.story].whole = false;
+        ++stories_[place.story].left_out;
+    }
+    remote_.reset();
 }
 
 void Followed::take(const TraceEvent& event) {
     switch (event.kind) {
-        case TraceKind::remote: remote_ = {event.address(), event.detail}; return;
+        case TraceKind::remote: remote_ = SocketAddress{event.address(), event.detail}; return;
         case TraceKind::local: begin(event); return;
         default: break;
     }
@@ -142,7 +172,8 @@ void Followed::begin(const TraceEvent& event) {
     // Who was there before is over: its last events (a RST) are in its story already.
     std::erase_if(places_, [&](const Place& p) { return p.connection == event.connection; });
     const SocketAddress local{event.address(), event.detail};
-    if (!admits(filter_, local, remote_)) return;
+    if (!remote_ || !admits(filter_, local, *remote_)) return;
+    if (event.what != 0) return go_on(event.connection, local);
     if (++skipped_ < one_in_) return;
     skipped_ = 0;
     if (stories_.empty()) return;
@@ -151,13 +182,27 @@ void Followed::begin(const TraceEvent& event) {
     std::erase_if(places_, [&](const Place& p) { return p.story == at; });
     Story& story = stories_[at];
     story.local = local;
-    story.remote = remote_;
+    story.remote = *remote_;
     story.kind = StoryKind::followed;
     story.whole = true;
     story.left_out = 0;
     story.events.clear();
-    places_.insert(std::ranges::lower_bound(places_, event.connection, {}, &Place::connection),
-                   {event.connection, at});
+    enter({event.connection, at});
+}
+
+/// In TIME-WAIT, in the story of the connection that it was, where that is still there.
+void Followed::go_on(uint32_t connection, const SocketAddress& local) {
+    for (size_t back = 1; back <= stories_.size(); ++back) {
+        const size_t at = (next_ + stories_.size() - back) % stories_.size();
+        if (stories_[at].local != local || stories_[at].remote != *remote_) continue;
+        std::erase_if(places_, [&](const Place& p) { return p.story == at; });
+        return enter({connection, at});
+    }
+}
+
+void Followed::enter(const Place& place) {
+    places_.insert(std::ranges::lower_bound(places_, place.connection, {}, &Place::connection),
+                   place);
 }
 
 Story* Followed::of(uint32_t connection) {
@@ -172,8 +217,8 @@ namespace {
 
 /// Events of one connection, while it is not known which of those at its place it is.
 struct Life {
-    SocketAddress remote;  ///< of an event `remote` whose `local` is next
     Story story;
+    bool begun = false;   ///< its first event is there
     bool wanted = false;
 };
 
@@ -190,20 +235,13 @@ public:
     void take(const TraceEvent& event) {
         if (event.kind == TraceKind::none) return;
         if (event.kind == TraceKind::remote) {
-            end(event.connection);
-            lives_[event.connection].remote = {event.address(), event.detail};
-            return;
-        }
-        const auto found = lives_.find(event.connection);
-        if (found == lives_.end()) return;
-        Life& life = found->second;
-        if (event.kind == TraceKind::local) {
-            life.story.local = {event.address(), event.detail};
-            life.story.remote = life.remote;
-            life.story.whole = true;
-            life.wanted = admits(filter_, life.story.local, life.story.remote);
-        } else if (life.wanted) {
-            life.story.events.push_back(event);
+            remote_ = SocketAddress{event.address(), event.detail};
+        } else if (event.kind == TraceKind::local) {
+            // Of the ring's oldest, the event before this one may be gone.
+            if (remote_) begin(event, {event.address(), event.detail}, *remote_);
+        } else if (const auto found = lives_.find(event.connection);
+                   found != lives_.end() && found->second.wanted) {
+            found->second.story.events.push_back(event);
         }
     }
     std::vector<Story> stories() {
@@ -216,18 +254,25 @@ public:
     }
 
 private:
-    /// Another begins at its place. What had no beginning was not the one of now.
-    void end(uint32_t connection) {
-        const auto found = lives_.find(connection);
-        if (found == lives_.end()) return;
-        if (found->second.wanted && found->second.story.whole)
-            stories_.push_back(std::move(found->second.story));
-        lives_.erase(found);
+    /// What was at its place is over, unless it goes on; and was not the one that is there now.
+    void begin(const TraceEvent& event, const SocketAddress& local, const SocketAddress& remote) {
+        const bool goes_on = event.what != 0;
+        Life& life = lives_[event.connection];
+        if (goes_on && life.begun && life.story.local == local && life.story.remote == remote)
+            return;
+        if (life.wanted && life.begun) stories_.push_back(std::move(life.story));
+        life = {};
+        life.story.local = local;
+        life.story.remote = remote;
+        life.story.whole = !goes_on;
+        life.begun = true;
+        life.wanted = admits(filter_, local, remote);
     }
 
     const SocketFilter& filter_;
     std::unordered_map<uint32_t, Life> lives_;
     std::vector<Story> stories_;
+    std::optional<SocketAddress> remote_;  ///< of the `remote` event that was seen last
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <millrace/inspect.h>
@@ -19,6 +20,8 @@ public:
     /// `room`: how many stories; each has up to `events_max`.
     Followed(const SocketFilter& filter, uint32_t one_in, size_t room);
     void take(const TraceEvent& event);
+    /// Events were missed: whose story goes on has them no more.
+    void lost();
     const std::vector<Story>& stories() const { return stories_; }
     static constexpr size_t events_max = 2048;
 
@@ -28,12 +31,14 @@ private:
         size_t story;
     };
     void begin(const TraceEvent& local);
+    void go_on(uint32_t connection, const SocketAddress& local);
+    void enter(const Place& place);
     Story* of(uint32_t connection);
 
     SocketFilter filter_;
     uint32_t one_in_;
     uint32_t skipped_ = 0;
-    SocketAddress remote_;        ///< of the `remote` event that was seen last
+    std::optional<SocketAddress> remote_;  ///< of the `remote` event that was seen last
     std::vector<Story> stories_;  ///< as many as there is room for
     std::vector<Place> places_;   ///< of those that go on
     size_t next_ = 0;             ///< the story that is given up next, unless it goes on
@@ -61,11 +66,11 @@ public:
                 Instant now) {
         record(kind, what, detail, connection, now, {});
     }
-    /// The two ends of a connection that begins.
+    /// The two ends of a connection that begins, or `goes_on` in another place.
     void begin(const void* connection, Instant now, const SocketAddress& local,
-               const SocketAddress& remote);
-    /// A connection ended badly: what the ring still has of it is kept, unless there were many just
-    /// now.
+               const SocketAddress& remote, bool goes_on = false);
+    /// A connection ended badly: what the ring still has of it is kept, unless there were many in
+    /// this turn or second.
     void keep_end(const void* connection, Instant now, const SocketAddress& local,
                   const SocketAddress& remote);
 
@@ -91,18 +96,24 @@ private:
         const uintptr_t beyond = reinterpret_cast<uintptr_t>(event + 1) & end_bit_;
         return event + 1 - beyond / sizeof(TraceEvent);
     }
+    const TraceEvent* before(const TraceEvent* event) const {
+        return event == events_.get() ? event + size_ - 1 : event - 1;
+    }
     void pass_on();
 
     TraceEvent* next_ = nullptr;
     uintptr_t end_bit_ = 0;
     std::unique_ptr<Followed> followed_;
     TraceEvent* passed_on_ = nullptr;  ///< up to here `followed_` has had them
+    TraceEvent last_passed_;           ///< the one before that, as it was
     uint32_t size_;
     std::unique_ptr<TraceEvent[], Free> events_;
     std::vector<Story> ends_;
     size_t next_end_ = 0;
     int64_t kept_second_ = -1;
-    uint32_t kept_ = 0;  ///< in that second
+    uint32_t kept_ = 0;      ///< in that second
+    Instant kept_at_;        ///< the turn of the last one
+    uint32_t kept_now_ = 0;  ///< in that turn
 };
 
 /// The stories in a copy of a recorder's events, of the connections that the filter admits. `live`

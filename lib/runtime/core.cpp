@@ -11,7 +11,6 @@ using observe::Counters;
 namespace {
 
 // News of who owns a tuple must not fall behind the tuple's frames: all letters, then frames.
-constexpr size_t letters_per_turn = Mailbox::letters_max;
 // So much behind a full transmit ring, and connections wait instead.
 constexpr size_t congested_at = 256;
 // A handed-over frame's tag: its interface, whether its new core is to keep it, or to send it.
@@ -57,7 +56,7 @@ bool Core::turn(stack::Application& application, uint32_t bursts) {
 
 bool Core::read_mailbox() {
     if (mailbox_->empty()) return false;
-    mailbox_->read(letters_per_turn, [this](Letter& letter) {
+    mailbox_->read(Mailbox::letters_max, [this](Letter& letter) {
         if (auto* message = std::get_if<stack::Message>(&letter))
             stack_->receive_message(*message);
         else

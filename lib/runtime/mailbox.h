@@ -1,6 +1,7 @@
 // How cores speak to each other: by message, never by shared state.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <string>
@@ -37,9 +38,11 @@ public:
 
     /// Up to a batch of frames.
     void take(buf::FrameBatch& batch);
-    /// Calls `open(Letter&)` for at most `budget` letters; answers how many.
+    /// Calls `open(Letter&)` for at most `budget` of the letters that are there, not for those that
+    /// this causes; answers how many.
     template <typename Open>
     size_t read(size_t budget, Open&& open) {
+        budget = std::min<size_t>(budget, rte_ring_count(letters_));
         size_t count = 0;
         void* item = nullptr;
         while (count < budget && rte_ring_sc_dequeue(letters_, &item) == 0) {

@@ -4,6 +4,7 @@
 #include "stack/stack.h"
 #include "tcp/ingress.h"
 #include "tcp/syn_cookies.h"
+#include "tcp/trace.h"
 
 namespace millrace::stack {
 
@@ -134,6 +135,11 @@ void Stack::deliver_connection(tcp::Connection& c, Classified& in) {
 void Stack::deliver_time_wait(tcp::TimeWait& entry, Classified& in) {
     using tcp::TimeWaitVerdict;
     const TimeWaitVerdict verdict = tcp::on_segment(env_, entry, in.segment);
+    if (verdict != TimeWaitVerdict::drop && verdict != TimeWaitVerdict::reopen) {
+        recorder_.begin(&entry, env_.now, {in.ip.destination, in.segment.destination_port},
+                        {in.ip.source, in.segment.source_port}, true);
+        tcp::trace::in(env_, &entry, in.segment);
+    }
     switch (verdict) {
         case TimeWaitVerdict::drop: return;
         case TimeWaitVerdict::remove: remove_time_wait(entry); return;
@@ -169,6 +175,7 @@ void Stack::deliver_time_wait(tcp::TimeWait& entry, Classified& in) {
         ++counters_.tcp_out_rsts;
         remove_time_wait(entry);
     }
+    tcp::trace::out(env_, &entry, answer, false, 1, 0);
     emit(way, answer, pools_.frame(), nullptr);
 }
 

@@ -377,7 +377,7 @@ void Stack::leave_table(tcp::Flow& flow) {
 void Stack::leave_table(tcp::Connection& c) {
     if (!c.in_table) return;
     c.in_table = false;
-    if (c.error != 0)
+    if (c.error != 0 || c.aborted)
         recorder_.keep_end(&c, env_.now, local_address(c.key), {c.key.remote, c.key.remote_port});
     saved_syns_.remove(c.key);
     leave_table(static_cast<tcp::Flow&>(c));

@@ -168,6 +168,7 @@ void finish(Env& env, Connection& c, int error) {
     set_state(env, c, State::closed);
     env.recorder.record(TraceKind::ended, static_cast<uint8_t>(error), 0, &c, env.now);
     c.error = static_cast<uint8_t>(error);
+    c.aborted = c.rst_due;
     c.slow_due = Instant::never();
     time::Wheel::cancel(c.timer);
     if (c.orphan) --env.orphans;

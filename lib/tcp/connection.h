@@ -76,6 +76,7 @@ struct Connection : Flow, DirtyHook, ReadyHook {
     bool probe_due : 1 = false;        ///< a window probe goes out this turn
     bool keepalive_due : 1 = false;    ///< a keep-alive probe goes out this turn
     bool rst_due : 1 = false;          ///< a RST goes out this turn, then nothing more
+    bool aborted : 1 = false;          ///< it has ended by a RST of ours
     bool fin_queued : 1 = false;       ///< the application has closed its side
     bool fin_received : 1 = false;     ///< RCV.NXT is beyond the peer's FIN
     bool fin_pending : 1 = false;      ///< a FIN waits behind missing data

@@ -11,6 +11,9 @@ namespace millrace::tcp {
 
 namespace {
 
+// A look is to take microseconds: more are outstanding at once only where a window of megabytes is
+// full of holes.
+constexpr size_t ranges_looked_at = 1024;
 constexpr uint32_t timestamps_size = wire::TcpOptions::timestamps_size;
 
 uint32_t microseconds(Duration time) { return static_cast<uint32_t>(time.us()); }
@@ -33,6 +36,7 @@ void describe_sender(const Env& env, const Connection& c, SocketRecord& record) 
     record.bytes_lost = s.lost;
     record.sacked = s.sent.sacked() + s.reno_sacked;
     record.lost = s.sent.lost();
+    if (s.total_retrans != 0) record.retrans = s.sent.again(ranges_looked_at);
     record.total_retrans = s.total_retrans;
     record.dsack_dups = s.dsack_dups;
 }

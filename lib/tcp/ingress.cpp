@@ -18,7 +18,7 @@ using observe::Drop;
 using wire::Segment;
 
 Verdict ingress(Env& env, Connection& c, Segment& segment, BufferChain payload) {
-    trace::in(env, c, segment);
+    trace::in(env, &c, segment);
     if (c.state == State::closed) {
         env.counters.drop(Drop::tcp_state);
         return Verdict::done;

@@ -188,20 +188,20 @@ void complete(Env& env, const HalfOpen& entry, const Segment& ack, Connection& c
     c.rcv_nxt = entry.irs + 1;
     c.rcv_adv = c.rcv_nxt + offered_window(env);
     c.last_ack_sent = c.rcv_nxt;
-    trace::opened(env, c, entry.irs, entry.peer_window);
+    std::optional<Duration> rtt;
+    if (entry.timed)
+        rtt = Duration::from_us(static_cast<uint32_t>(env.now.ns() / 1000) - entry.answered_us);
+    trace::opened(env, c, entry.irs, entry.peer_window, env.now - rtt.value_or(Duration()));
     established(env, c);
     if (const uint8_t ttl = entry.listener->min_ttl(c.key.remote); ttl != 0)
         own_settings(env, c).min_ttl = ttl;
-    std::optional<Duration> rtt;
     // Who was to speak first has answered when he liked, and the timer meant nothing.
     if (entry.acked) {
-        begin_estimates(env, c, rtt, 0);
+        begin_estimates(env, c, std::nullopt, 0);
         ++env.counters.tcp_passive_opens;
         return;
     }
-    if (entry.timed)
-        rtt = Duration::from_us(static_cast<uint32_t>(env.now.ns() / 1000) - entry.answered_us);
-    else if (entry.timestamps && ack.options.has_timestamps)
+    if (!rtt && entry.timestamps && ack.options.has_timestamps)
         rtt = timestamp_rtt(env.ms() + c.ts_offset, ack.options.ts_echo);
     begin_estimates(env, c, rtt, entry.retransmissions);
     ++env.counters.tcp_passive_opens;

@@ -466,7 +466,7 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
 void sent(Env& env, Connection& c, const TransmitPlan& plan, uint32_t payload_size,
           const buf::Cursor& after) {
     const Segment& header = plan.header;
-    trace::out(env, c, header, plan.retransmission, plan.mss, payload_size);
+    trace::out(env, &c, header, plan.retransmission, plan.mss, payload_size);
     // A snapshot may be behind what has come since.
     if (header.has_ack() && header.ack == c.rcv_nxt) acknowledged(c);
     if (header.rst()) ++env.counters.tcp_out_rsts;

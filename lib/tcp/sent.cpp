@@ -128,6 +128,13 @@ SentRanges::Set::iterator SentRanges::mark_sacked(SentRange& range) {
     return std::next(at);
 }
 
+uint32_t SentRanges::again(size_t most) const {
+    uint32_t bytes = 0;
+    for (auto at = by_time_.rbegin(); at != by_time_.rend() && most > 0; ++at, --most)
+        if (at->retransmitted) bytes += at->size();
+    return bytes;
+}
+
 void SentRanges::mark_lost(SentRange& range) {
     by_time_.erase(by_time_.iterator_to(range));
     range.lost = true;

@@ -67,6 +67,8 @@ public:
     size_t size() const { return set_.size(); }
     uint32_t sacked() const { return sacked_; }  ///< bytes
     uint32_t lost() const { return lost_; }      ///< bytes
+    /// Bytes in flight that were sent before, of the `most` ranges that were sent last.
+    uint32_t again(size_t most) const;
     SentRange& front() { return *set_.begin(); }
     SentRange& back() { return *set_.rbegin(); }
     /// In flight, in order of sending.

@@ -44,7 +44,7 @@ Verdict syn_sent(Env& env, Connection& c, Segment& segment, BufferChain payload)
     c.last_ack_sent = c.rcv_nxt;
     adopt_options(env, c, segment.options, segment.window);
     ecn::on_peer_syn(c, segment);
-    trace::opened(env, c, segment.seq, segment.window);
+    trace::opened(env, c, segment.seq, segment.window, env.now);
     c.snd_wl1 = segment.seq;
     if (!segment.has_ack()) {
         // Simultaneous open: our SYN goes again, now with an ACK (MUST-10).

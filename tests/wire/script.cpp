@@ -41,6 +41,7 @@ std::vector<uint8_t> Script::neighbour_message(bool answer) const {
 }
 
 tcp::Listener* Script::listen(uint16_t port, uint32_t backlog) {
+    options_.local_port = port;
     listener_ = application_->listen(Address::any(options_.family), port, backlog);
     return listener_;
 }

@@ -1,6 +1,7 @@
 // What the flight recorder tells of a connection, in the language of these scripts.
 #include "ss/story.h"
 
+#include <algorithm>
 #include <cctype>
 #include <sstream>
 
@@ -9,6 +10,8 @@
 
 namespace millrace::testing {
 namespace {
+
+using wire::TcpFlags;
 
 std::vector<Story> stories_of(Script& s) {
     std::vector<TraceEvent> events;
@@ -86,6 +89,52 @@ TEST(Story, of_an_open_of_ours_is_the_script_that_has_made_it) {
     const auto stories = stories_of(s);
     ASSERT_EQ(stories.size(), 1U);
     EXPECT_EQ(script_of(stories[0]), played) << apps::story_text(stories[0]);
+}
+
+TEST(Story, of_another_port_with_ecn_and_a_round_trip_is_the_script_that_has_made_it) {
+    Script s;
+    PLAYED(s.listen(8080);
+           s.inject(S(0).flag(TcpFlags::ece).flag(TcpFlags::cwr).window(65535).mss(1000));
+           s.expect(SA(0, 1).flag(TcpFlags::ece));
+           s.advance(Duration::from_ns(30000000));
+           s.inject(A(1, 1).window(65535));
+           s.accept();
+           s.inject(PA(1, 1).window(65535).data(100));
+           s.expect(A(1, 101));
+           s.close();
+           s.expect(FA(1, 101)););
+    const auto stories = stories_of(s);
+    ASSERT_EQ(stories.size(), 1U);
+    EXPECT_EQ(script_of(stories[0]), played) << apps::story_text(stories[0]);
+}
+
+TEST(Story, of_an_abort_is_kept) {
+    Script s;
+    s.establish();
+    s.abort();
+    s.expect(RA(1, 1));
+    Story kept;
+    ASSERT_TRUE(s.stack().recorder().copy_kept(0, {}, kept));
+    ASSERT_FALSE(kept.events.empty());
+    EXPECT_NE(apps::story_text(kept).find("s.expect(RA(1, 1));"), std::string::npos);
+}
+
+TEST(Story, in_time_wait_what_comes_and_its_answer_are_told) {
+    Script s;
+    s.establish();
+    s.close();
+    s.expect(FA(1, 1));
+    s.inject(FA(1, 2));
+    s.expect(A(2, 2));
+    s.inject(FA(1, 2));
+    s.expect(A(2, 2));
+    const auto stories = stories_of(s);
+    ASSERT_EQ(stories.size(), 2U);
+    const auto rest = std::ranges::find(stories, false, &Story::whole);
+    ASSERT_NE(rest, stories.end());
+    ASSERT_EQ(rest->events.size(), 2U);
+    EXPECT_EQ(rest->events[0].kind, TraceKind::in);
+    EXPECT_EQ(rest->events[1].kind, TraceKind::out);
 }
 
 }  // namespace

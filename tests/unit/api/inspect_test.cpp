@@ -1,12 +1,20 @@
 // What others see of a stack: its sockets as records, from within and from another process' side.
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <thread>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <millrace/millrace.h>
+
+#include "api/channel.h"
+#include "api/inspect_protocol.h"
 
 namespace millrace {
 namespace {
@@ -81,8 +89,8 @@ protected:
         EXPECT_TRUE(turn_until([&] { return done.load(); }));
         looking.join();
     }
-    /// The inspection of the server: it was made before the client.
-    static Started<Inspection> inspection() {
+    /// Where the server answers: it was made before the client.
+    static std::string server_path() {
         const std::string ours = "/" + std::to_string(getpid()) + ".";
         std::vector<std::string> paths = Inspection::running();
         std::erase_if(paths, [&](const auto& path) { return !path.contains(ours); });
@@ -90,7 +98,28 @@ protected:
             return std::stoi(path.substr(path.rfind('.') + 1));
         });
         EXPECT_EQ(paths.size(), 2U);
-        return Inspection::open(paths.front());
+        return paths.front();
+    }
+    static Started<Inspection> inspection() { return Inspection::open(server_path()); }
+    /// A client of the server's that says what it likes.
+    static api::Channel raw_client() {
+        const std::string path = server_path();
+        const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+        path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+        EXPECT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+        return api::Channel(fd, 5_s);
+    }
+    /// What is answered at once, with nobody turning: its kind and, where it is one, its text.
+    static std::pair<api::InspectReply::Kind, std::string> answer(
+        const api::InspectRequest& request) {
+        api::Channel channel = raw_client();
+        api::InspectReply reply;
+        EXPECT_TRUE(channel.send(&request, sizeof(request)));
+        EXPECT_TRUE(channel.receive(&reply, sizeof(reply)));
+        std::string text(reply.size, ' ');
+        EXPECT_TRUE(channel.receive(text.data(), text.size()));
+        return {reply.kind, text};
     }
 
     const Address server_address_ = Address::v4(10, 6, 0, 1);
@@ -273,6 +302,77 @@ TEST_F(Inspect, a_core_that_does_not_turn_is_said_to) {
     const auto counters = there->counters();  // nobody turns meanwhile
     ASSERT_FALSE(counters);
     EXPECT_EQ(counters.error().what, "core 0 does not turn");
+}
+
+TEST_F(Inspect, who_does_not_read_the_answer_holds_up_nobody) {
+    open(100);
+    // Asks again and again without reading: more than the socket takes.
+    api::Channel stuck = raw_client();
+    api::InspectRequest request;
+    request.command = api::InspectCommand::list;
+    for (int i = 0; i < 64; ++i) ASSERT_TRUE(stuck.send(&request, sizeof(request)));
+    meanwhile([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        auto there = inspection();
+        ASSERT_TRUE(there);
+        size_t count = 0;
+        EXPECT_TRUE(there->list({}, [&](const SocketRecord&) { ++count; }));
+        EXPECT_EQ(count, 101U);
+    });
+    const auto begun = std::chrono::steady_clock::now();
+    server_.reset();  // does not wait for it either
+    EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(2));
+    connections_.clear();
+}
+
+TEST_F(Inspect, more_clients_than_there_is_room_for_are_turned_away_and_the_room_comes_back) {
+    std::vector<api::Channel> clients;
+    for (int i = 0; i < 16; ++i) clients.push_back(raw_client());
+    const auto is_answered = [] {
+        auto there = inspection();
+        return there && there->about();
+    };
+    EXPECT_FALSE(is_answered());
+    clients.clear();
+    bool answered = false;
+    for (int i = 0; i < 100 && !answered; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        answered = is_answered();
+    }
+    EXPECT_TRUE(answered);
+}
+
+TEST_F(Inspect, what_no_tool_of_this_build_would_say_is_refused) {
+    using api::InspectReply;
+    api::InspectRequest request;
+    EXPECT_EQ(answer(request).first, InspectReply::Kind::text);
+    request.magic[0] = 'x';
+    EXPECT_EQ(answer(request).first, InspectReply::Kind::failure);
+    request = {};
+    request.record_size = 1;
+    EXPECT_EQ(answer(request).first, InspectReply::Kind::failure);
+    request = {};
+    request.filter.remote.length = 200;
+    EXPECT_EQ(answer(request).first, InspectReply::Kind::failure);
+    request = {};
+    request.command = static_cast<api::InspectCommand>(99);
+    EXPECT_EQ(answer(request).second, "an unknown command");
+}
+
+TEST_F(Inspect, its_socket_is_for_its_user_alone_and_goes_with_the_runtime) {
+    const std::string path = server_path();
+    struct stat status {};
+    ASSERT_EQ(stat(path.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777, 0600U);
+    EXPECT_NE(stat((path + ".new").c_str(), &status), 0);
+    server_.reset();
+    EXPECT_NE(stat(path.c_str(), &status), 0);
+}
+
+TEST(InspectNames, others_lie_beside_them) {
+    EXPECT_TRUE(api::is_inspect_name("1234.0"));
+    for (const char* name : {"", ".", "1.", ".1", "1234.0.new", "httpd.sock", "-1.0"})
+        EXPECT_FALSE(api::is_inspect_name(name)) << name;
 }
 
 TEST(InspectOff, nobody_looks_in_where_it_is_switched_off) {

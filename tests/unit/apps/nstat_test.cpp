@@ -27,20 +27,28 @@ TEST(Nstat, cores_and_programs_add_up) {
     const Counters sums = summed(example());
     ASSERT_EQ(sums.size(), 2U);
     EXPECT_EQ(sums[0].value, 125U);
-    EXPECT_EQ(table(sums, {}, 0, {}),
+    EXPECT_EQ(table(sums, 0, {}),
               "TcpInSegs                                            125\n");
-    EXPECT_EQ(table(sums, {}, 0, {.zeros = true, .patterns = {"*Drops"}}),
+    EXPECT_EQ(table(sums, 0, {.zeros = true, .patterns = {"*Drops"}}),
               "TcpExtListenDrops                                      0\n");
-    EXPECT_EQ(table(sums, {}, 0, {.patterns = {"Udp*"}}), "");
+    EXPECT_EQ(table(sums, 0, {.patterns = {"Udp*"}}), "");
 }
 
-TEST(Nstat, differences_are_by_the_second_and_never_negative) {
-    const Counters before = summed(example());
+TEST(Nstat, differences_are_by_program_and_by_the_second) {
+    const Counters before = example();
     Counters now = before;
-    now[0].value += 50;
-    EXPECT_EQ(table(now, before, 2, {}), "TcpInSegs                                           25.0\n");
-    now[0].value = 3;  // one of the programs has gone
-    EXPECT_EQ(table(now, before, 2, {}), "");
+    now[0].value += 40;
+    now[2].value += 10;
+    EXPECT_EQ(table(summed(since(now, before)), 2, {}),
+              "TcpInSegs                                           25.0\n");
+    now.pop_back();  // a program has gone: what it had counted is no lack
+    EXPECT_EQ(table(summed(since(now, before)), 2, {}),
+              "TcpInSegs                                           25.0\n");
+    read_counters("9.0", "0 TcpInSegs 6\n", now);  // another has come
+    EXPECT_EQ(table(summed(since(now, before)), 2, {}),
+              "TcpInSegs                                           28.0\n");
+    now[0].value = 3;  // and one of the same number as one that has gone
+    EXPECT_EQ(since(now, before)[0].value, 3U);
 }
 
 TEST(Nstat, prometheus_reads_one_type_and_a_line_for_each_core) {

@@ -55,6 +55,8 @@ TEST(SsFilter, what_is_wrong_is_named) {
     EXPECT_EQ(wrong({"sport", "0"}), "filter: no port is 0");
     EXPECT_EQ(wrong({"dst", "here"}), "filter: no address is here");
     EXPECT_EQ(wrong({"port", "80"}), "filter: unknown word port");
+    EXPECT_EQ(wrong({"and"}), "filter: 'and' stands between two parts");
+    EXPECT_EQ(wrong({"sport", "80", "and"}), "filter: 'and' stands between two parts");
     EXPECT_EQ(wrong({"dst"}), "filter: dst wants a value");
 }
 

@@ -135,11 +135,82 @@ TEST_F(RecorderTest, of_a_long_story_the_end_is_kept) {
     EXPECT_EQ(story.events.back().length(), 499U);
 }
 
+TEST_F(RecorderTest, of_the_bad_ends_of_one_turn_four_are_kept) {
+    for (uint16_t port = 1; port <= 10; ++port) {
+        begin(a_, port);
+        recorder_.record(TraceKind::ended, 104, 0, a_, now_);
+        recorder_.keep_end(a_, now_, local_, peer(port));
+    }
+    EXPECT_EQ(kept(0).remote, peer(3));
+    EXPECT_EQ(kept(1).remote, peer(4));
+}
+
+TEST_F(RecorderTest, a_beginning_of_which_the_ring_has_half_is_nobodys) {
+    begin(a_, 1);
+    note(a_, 10);
+    for (uint32_t i = 0; i < size - 2; ++i) note(b_, i);  // only the peer's address is gone
+    std::vector<TraceEvent> events;
+    recorder_.copy(events);
+    ASSERT_EQ(events.front().kind, TraceKind::local);
+    EXPECT_TRUE(stories().empty());
+}
+
+TEST_F(RecorderTest, what_goes_on_in_time_wait_is_a_story_without_its_beginning) {
+    begin(a_, 1);
+    note(a_, 10);
+    for (uint32_t i = 0; i < 2; ++i) {
+        recorder_.begin(b_, now_, local_, peer(1), true);
+        note(b_, 20 + i);
+    }
+    const auto all = stories();
+    ASSERT_EQ(all.size(), 2U);
+    EXPECT_TRUE(all[0].whole);
+    EXPECT_FALSE(all[1].whole);
+    EXPECT_EQ(numbers(all[1]), (std::vector<uint32_t>{20, 21}));
+    // A connection that begins at its place is another.
+    begin(b_, 1);
+    note(b_, 30);
+    ASSERT_EQ(stories().size(), 3U);
+    EXPECT_TRUE(stories()[2].whole);
+}
+
+TEST_F(RecorderTest, a_followed_story_goes_on_in_time_wait) {
+    auto followed = std::make_unique<Followed>(SocketFilter{}, 1, 4);
+    recorder_.follow(followed);
+    begin(a_, 1);
+    note(a_, 10);
+    recorder_.begin(b_, now_, local_, peer(1), true);
+    note(b_, 20);
+    recorder_.begin(b_, now_, local_, peer(9), true);  // of nobody who is followed
+    note(b_, 30);
+    recorder_.end_turn();
+    EXPECT_EQ(numbers(kept(2)), (std::vector<uint32_t>{10, 20}));
+    EXPECT_TRUE(kept(2).whole);
+    EXPECT_TRUE(kept(3).events.empty());
+}
+
+TEST_F(RecorderTest, a_turn_of_more_events_than_the_ring_has_leaves_a_gap_that_is_told) {
+    auto followed = std::make_unique<Followed>(SocketFilter{}, 1, 4);
+    recorder_.follow(followed);
+    begin(a_, 1);
+    note(a_, 10);
+    recorder_.end_turn();
+    for (uint32_t i = 0; i < size + 10; ++i) note(a_, i);
+    recorder_.end_turn();
+    const Story story = kept(2);
+    EXPECT_FALSE(story.whole);
+    EXPECT_EQ(story.left_out, 1U);
+    ASSERT_EQ(story.events.size(), 1 + size);
+    EXPECT_EQ(story.events[1].length(), 10U);
+    EXPECT_EQ(story.events.back().length(), size + 9);
+}
+
 TEST_F(RecorderTest, the_last_bad_ends_are_kept_and_not_more_than_a_hundred_a_second) {
     for (uint16_t port = 1; port <= 150; ++port) {
         begin(a_, port);
         recorder_.record(TraceKind::ended, 104, 0, a_, now_);
         recorder_.keep_end(a_, now_, local_, peer(port));
+        now_ = now_ + Duration::from_ms(1);
     }
     EXPECT_EQ(kept(0).remote, peer(99));
     EXPECT_EQ(kept(1).remote, peer(100));

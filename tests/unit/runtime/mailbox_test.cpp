@@ -61,6 +61,17 @@ TEST(Mailbox, letters_come_in_order_and_at_most_as_many_as_asked_for) {
     EXPECT_EQ(box->read(100, open), 0U);
 }
 
+TEST(Mailbox, what_a_letter_posts_is_read_the_next_time) {
+    const auto box = make();
+    std::vector<int> notes;
+    EXPECT_TRUE(box->post(Letter(std::function<void()>(
+        [&] { EXPECT_TRUE(box->post(noting(notes, 1))); }))));
+    EXPECT_EQ(box->read(100, open), 1U);
+    EXPECT_TRUE(notes.empty());
+    EXPECT_EQ(box->read(100, open), 1U);
+    EXPECT_EQ(notes, std::vector<int>{1});
+}
+
 TEST(Mailbox, a_message_arrives_as_it_was_posted) {
     const auto box = make();
     const stack::ListenerNews news{Address::v4(10, 0, 0, 1), 80, false, 3, true};

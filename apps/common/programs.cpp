@@ -1,4 +1,4 @@
-#include "ss/programs.h"
+#include "common/programs.h"
 
 #include <cerrno>
 

@@ -1,0 +1,341 @@
+#include "api/interview.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <memory>
+#include <new>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "config/tunables.h"
+
+namespace millrace::api {
+
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+// A core looks into so many buckets in a turn: some tens of microseconds where all is cold.
+constexpr size_t buckets_a_turn = 64;
+// What a core collects before it is sent: so many records, or as many as so many turns bring.
+constexpr size_t batch_records = 4096;
+constexpr size_t batch_turns = 1024;
+// Of a last step's buckets that were full.
+constexpr size_t batch_slack = 1024;
+// A core that has not turned for so long does not turn.
+constexpr auto core_patience = 2s;
+// How soon it is seen that a core has answered; it is not to make a system call for us.
+constexpr timespec glance{.tv_sec = 0, .tv_nsec = 100'000};
+// Of connections that have no beginning in the record any more.
+constexpr size_t live_stories = 64;
+constexpr size_t stories_followed = 64;
+
+/// A question to a core, and its answer; lives as long as either side does.
+struct Question {
+    enum class State : uint8_t { waiting, running, answered, failed, given_up };
+
+    std::function<bool(stack::Stack&)> step;
+    std::function<bool(std::function<void(stack::Stack&)>)> ask;
+    std::atomic<State> state{State::waiting};
+    std::atomic<uint64_t> steps{0};
+
+    /// On the core.
+    void run(stack::Stack& stack, const std::shared_ptr<Question>& self) {
+        State expected = State::waiting;
+        if (!state.compare_exchange_strong(expected, State::running)) return;
+        const State now = take_step(stack);
+        steps.fetch_add(1);
+        state.store(now);
+        expected = State::waiting;
+        if (now == State::waiting && !post(self))
+            state.compare_exchange_strong(expected, State::failed);
+    }
+    /// A core goes on where there is no memory for a question.
+    State take_step(stack::Stack& stack) const {
+        try {
+            return step(stack) ? State::answered : State::waiting;
+        } catch (const std::bad_alloc&) {
+            return State::failed;
+        }
+    }
+    static bool post(const std::shared_ptr<Question>& self) {
+        try {
+            return self->ask([self](stack::Stack& stack) { self->run(stack, self); });
+        } catch (const std::bad_alloc&) {
+            return false;
+        }
+    }
+    /// Afterwards no step runs. False: it is over already.
+    bool give_up() {
+        for (;;) {
+            State expected = State::waiting;
+            if (state.compare_exchange_strong(expected, State::given_up)) return true;
+            if (expected != State::running) return false;
+            std::this_thread::yield();
+        }
+    }
+};
+
+std::string program_name() {
+    std::string name;
+    std::getline(std::ifstream("/proc/self/comm"), name);
+    return name;
+}
+
+/// With memory that is there, and not only promised: a core is to take no fault for us.
+template <typename T>
+std::vector<T> room_for(size_t count) {
+    std::vector<T> room(count);
+    room.clear();
+    return room;
+}
+
+}  // namespace
+
+void Interview::run() {
+    InspectRequest request;
+    while (client_.receive(&request, sizeof(request))) {
+        if (!request.is_valid()) {
+            fail("of another version of Millrace than the program that is asked");
+            return;
+        }
+        if (!answer(request) || !say(InspectReply::Kind::end, {})) return;
+    }
+}
+
+bool Interview::answer(const InspectRequest& request) {
+    switch (request.command) {
+        case InspectCommand::about: return about();
+        case InspectCommand::list: return list(request);
+        case InspectCommand::counters: return counters();
+        case InspectCommand::drops: return drops();
+        case InspectCommand::abort: return abort(request);
+        case InspectCommand::stories: return stories(request);
+        case InspectCommand::follow: return follow(request);
+    }
+    return fail("an unknown command");
+}
+
+bool Interview::is_stopped() const {
+    pollfd waiting{.fd = stop_, .events = POLLIN, .revents = 0};
+    return ppoll(&waiting, 1, &glance, nullptr) > 0;
+}
+
+bool Interview::on_core(uint16_t core, Step step) {
+    const auto question = std::make_shared<Question>();
+    question->step = std::move(step);
+    // What is asked of outlives this interview, which may be over before the core turns.
+    question->ask = [&inspected = inspected_, core](std::function<void(stack::Stack&)> what) {
+        return inspected.ask(core, std::move(what));
+    };
+    if (!Question::post(question)) return fail(fmt::format("core {} does not turn", core));
+    uint64_t steps = 0;
+    auto progress = Clock::now();
+    for (;;) {
+        const Question::State state = question->state.load();
+        if (state == Question::State::answered) return true;
+        if (state == Question::State::failed) return fail(fmt::format("core {} is busy", core));
+        const bool stopped = is_stopped();
+        if (const uint64_t now = question->steps.load(); now != steps) {
+            steps = now;
+            progress = Clock::now();
+        }
+        const bool hopeless = Clock::now() - progress > core_patience;
+        if ((!stopped && !hopeless) || !question->give_up()) continue;
+        return fail(stopped ? "the program ends" : fmt::format("core {} does not turn", core));
+    }
+}
+
+bool Interview::list(const InspectRequest& request) {
+    auto records = room_for<SocketRecord>(batch_records + batch_slack);
+    for (uint16_t core = 0; core < inspected_.cores; ++core) {
+        SocketCursor cursor;
+        while (!cursor.at_end()) {
+            records.clear();
+            size_t turns = 0;
+            const auto step = [&](stack::Stack& stack) {
+                stack.list(cursor, request.filter, buckets_a_turn, records);
+                return cursor.at_end() || records.size() >= batch_records ||
+                       ++turns == batch_turns;
+            };
+            if (!on_core(core, step)) return false;
+            if (!say(InspectReply::Kind::records, records.data(),
+                     records.size() * sizeof(SocketRecord), sizeof(SocketRecord)))
+                return false;
+        }
+    }
+    return true;
+}
+
+bool Interview::take_counters(uint16_t core, observe::Counters& counters) {
+    return on_core(core, [&](stack::Stack& stack) {
+        counters = stack.counters();
+        return true;
+    });
+}
+
+bool Interview::drops() {
+    std::string text;
+    for (uint16_t core = 0; core < inspected_.cores; ++core) {
+        observe::Counters counters;
+        if (!take_counters(core, counters)) return false;
+        for (size_t i = 0; i < observe::drop_count; ++i)
+            text += fmt::format("{} {} {} {}\n", core, observe::drop_reasons[i].name,
+                                counters.dropped[i], observe::drop_reasons[i].sentence);
+    }
+    return say(InspectReply::Kind::text, text);
+}
+
+bool Interview::counters() {
+    std::string text;
+    for (uint16_t core = 0; core < inspected_.cores; ++core) {
+        observe::Counters counters;
+        if (!take_counters(core, counters)) return false;
+        counters.for_each([&](std::string_view name, uint64_t value) {
+            text += fmt::format("{} {} {}\n", core, name, value);
+        });
+    }
+    return say(InspectReply::Kind::text, text);
+}
+
+bool Interview::about() {
+    std::string text = fmt::format("program {}\npid {}\ncores {}\n", program_name(), getpid(),
+                                   inspected_.cores);
+    for (const std::string& port : inspected_.ports()) text += fmt::format("port {}\n", port);
+    return say(InspectReply::Kind::text, text);
+}
+
+bool Interview::abort(const InspectRequest& request) {
+    size_t count = 0;
+    for (uint16_t core = 0; core < inspected_.cores; ++core) {
+        SocketCursor cursor;
+        while (!cursor.at_end()) {
+            size_t turns = 0;
+            const auto step = [&](stack::Stack& stack) {
+                count += stack.abort_matching(cursor, request.filter, buckets_a_turn);
+                return cursor.at_end() || ++turns == batch_turns;
+            };
+            if (!on_core(core, step) || !say(InspectReply::Kind::wait, {})) return false;
+        }
+    }
+    return say(InspectReply::Kind::text, fmt::format("{}\n", count));
+}
+
+/// Connections that are there now: of them the beginning may be gone.
+bool Interview::live_connections(uint16_t core, const SocketFilter& filter,
+                                 std::vector<SocketRecord>& live) {
+    SocketFilter connections = filter;
+    connections.kinds = 1U << static_cast<unsigned>(SocketKind::connection);
+    SocketCursor cursor;
+    while (!cursor.at_end() && live.size() < live_stories) {
+        size_t turns = 0;
+        const auto step = [&](stack::Stack& stack) {
+            stack.list(cursor, connections, buckets_a_turn, live);
+            return cursor.at_end() || live.size() >= live_stories || ++turns == batch_turns;
+        };
+        if (!on_core(core, step) || !say(InspectReply::Kind::wait, {})) return false;
+    }
+    if (live.size() > live_stories) live.resize(live_stories);
+    return true;
+}
+
+/// What the core's recorder has of the connections that the filter admits.
+bool Interview::stories_of(uint16_t core, const SocketFilter& filter,
+                           std::vector<Story>& stories) {
+    auto live = room_for<SocketRecord>(live_stories + batch_slack);
+    if (!live_connections(core, filter, live)) return false;
+    auto events = room_for<TraceEvent>(config::recorder_events_max);
+    const auto copy = [&](stack::Stack& stack) {
+        stack.recorder().copy(events);
+        return true;
+    };
+    if (!on_core(core, copy)) return false;
+    stories = observe::stories_in(events, filter, live);
+    return kept_stories(core, filter, stories);
+}
+
+/// What it has kept beside its ring, one story a turn.
+bool Interview::kept_stories(uint16_t core, const SocketFilter& filter,
+                             std::vector<Story>& stories) {
+    for (size_t i = 0;; ++i) {
+        Story kept;
+        kept.events = room_for<TraceEvent>(observe::Followed::events_max);
+        bool there = false;
+        const auto copy = [&](stack::Stack& stack) {
+            there = stack.recorder().copy_kept(i, filter, kept);
+            return true;
+        };
+        if (!on_core(core, copy)) return false;
+        if (!there) return true;
+        if (!kept.events.empty()) observe::add_kept(stories, std::move(kept));
+    }
+}
+
+bool Interview::stories(const InspectRequest& request) {
+    for (uint16_t core = 0; core < inspected_.cores; ++core) {
+        std::vector<Story> stories;
+        if (!stories_of(core, request.filter, stories)) return false;
+        for (const Story& story : stories)
+            if (!tell(core, story)) return false;
+    }
+    return true;
+}
+
+bool Interview::tell(uint16_t core, const Story& story) {
+    const StoryHead head{.local = story.local,
+                         .remote = story.remote,
+                         .core = core,
+                         .kind = story.kind,
+                         .whole = story.whole,
+                         .left_out = story.left_out};
+    return say(InspectReply::Kind::story, &head, sizeof(head)) &&
+           say(InspectReply::Kind::events, story.events.data(),
+               story.events.size() * sizeof(TraceEvent), sizeof(TraceEvent));
+}
+
+bool Interview::follow(const InspectRequest& request) {
+    for (uint16_t core = 0; core < inspected_.cores; ++core) {
+        // Made and freed here: a core does neither.
+        std::unique_ptr<observe::Followed> followed;
+        if (request.one_in != 0)
+            followed = std::make_unique<observe::Followed>(request.filter, request.one_in,
+                                                           stories_followed);
+        const auto begin = [&](stack::Stack& stack) {
+            stack.recorder().follow(followed);
+            return true;
+        };
+        if (!on_core(core, begin)) return false;
+    }
+    return true;
+}
+
+bool Interview::fail(const std::string& why) {
+    say(InspectReply::Kind::failure, why);
+    return false;
+}
+
+bool Interview::say(InspectReply::Kind kind, const void* data, size_t size, size_t unit) {
+    const auto* at = static_cast<const char*>(data);
+    const size_t most = InspectReply::size_max / unit * unit;
+    do {
+        const size_t part = std::min(size, most);
+        const InspectReply reply{kind, static_cast<uint32_t>(part)};
+        if (!client_.send(&reply, sizeof(reply)) || !client_.send(at, part)) return false;
+        at += part;
+        size -= part;
+    } while (size > 0);
+    return true;
+}
+
+bool Interview::say(InspectReply::Kind kind, const std::string& text) {
+    return say(kind, text.data(), text.size());
+}
+
+}  // namespace millrace::api

@@ -15,6 +15,7 @@ from connections import by_connections, idle_10m, syn_flood, time_wait_3m
 from kernel import kernel_http_cps, kernel_http_rps, tap_http_cps, tap_http_rps, wrk_ratio
 from links import (memif_bulk, memif_http_cps, memif_http_rps, nic, ring_bulk_1flow,
                    ring_bulk_64flows, ring_echo_rtt, ring_http_cps, ring_http_rps)
+from listing import listing
 from load import load_capacity, ring_http_latency
 from micro import instructions, micro
 from null import null
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "idle_10m": (idle_10m, "ten million idle connections: memory, and requests among them"),
     "kernel_http_cps": (kernel_http_cps, "short connections to nginx on the kernel's TCP"),
     "kernel_http_rps": (kernel_http_rps, "requests to nginx on the kernel's TCP, beside ours"),
+    "listing": (listing, "requests over memif while a million connections are listed"),
     "load_capacity": (load_capacity, "what the load generator can do: requests, connections"),
     "memif_bulk": (memif_bulk, "bytes over memif, one flow and 64, MTU 1500"),
     "memif_http_cps": (memif_http_cps, "connections with a request each, over memif"),

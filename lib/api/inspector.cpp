@@ -24,7 +24,7 @@ namespace {
 // Where no descriptor is left for a client, others may be given back meanwhile.
 constexpr int out_of_descriptors_ms = 100;
 // Cores that spin take what they need of a processor that we share with them.
-constexpr int niceness = 10;
+constexpr int niceness = 19;
 
 /// Names of several runtimes in one process.
 std::string unique_name() {

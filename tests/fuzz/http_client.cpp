@@ -105,11 +105,7 @@ struct World : Hosts {
         owner.asked = 0;
         session.open(client.now());
         network.advance(Duration::from_ms(10));
-        for_pieces(stream, cuts, [&](std::span<const std::byte> piece) {
-            if (!saying.connection) return;
-            (void)saying.connection.send(piece);
-            network.advance(Duration::from_ms(1));
-        });
+        send_pieces(saying.connection, stream, cuts);
         if (saying.connection) (void)saying.connection.close();
         saying.connection = {};
         network.advance(Duration::from_s(1));

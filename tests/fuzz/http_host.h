@@ -8,12 +8,33 @@
 
 namespace millrace::fuzz {
 
+/// Pieces of a stream: where it is cut follows from `cuts`, one byte a piece, round and round.
+template <typename Take>
+void for_pieces(std::span<const std::byte> stream, std::span<const uint8_t> cuts, Take&& take) {
+    for (size_t i = 0; !stream.empty(); ++i) {
+        const size_t size =
+            cuts.empty() ? stream.size()
+                         : std::min<size_t>(stream.size(), 1 + cuts[i % cuts.size()] % 64);
+        take(stream.first(size));
+        stream = stream.subspan(size);
+    }
+}
+
 /// What an input has begun is over at its end: the hosts are as if they had done nothing.
 class Hosts {
 public:
     Hosts()
         : server(**network.add(host("10.0.0.1/24"))), client(**network.add(host("10.0.0.2/24"))) {}
 
+    /// As long as `over` lasts, a millisecond for each.
+    void send_pieces(Connection& over, std::span<const std::byte> stream,
+                     std::span<const uint8_t> cuts) {
+        for_pieces(stream, cuts, [&](std::span<const std::byte> piece) {
+            if (!over) return;
+            (void)over.send(piece);
+            network.advance(Duration::from_ms(1));
+        });
+    }
     /// Everybody has gone: nothing may be left once TIME-WAIT is over.
     void expect_nothing_left() {
         network.advance(Duration::from_s(5));
@@ -38,17 +59,5 @@ private:
         return config;
     }
 };
-
-/// Pieces of a stream: where it is cut follows from `cuts`, one byte a piece, round and round.
-template <typename Take>
-void for_pieces(std::span<const std::byte> stream, std::span<const uint8_t> cuts, Take&& take) {
-    for (size_t i = 0; !stream.empty(); ++i) {
-        const size_t size =
-            cuts.empty() ? stream.size()
-                         : std::min<size_t>(stream.size(), 1 + cuts[i % cuts.size()] % 64);
-        take(stream.first(size));
-        stream = stream.subspan(size);
-    }
-}
 
 }  // namespace millrace::fuzz

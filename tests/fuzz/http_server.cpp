@@ -36,11 +36,7 @@ struct World : Hosts {
         network.advance(Duration::from_ms(10));
         expect(static_cast<bool>(who.connection), "is not connected");
         (void)who.connection.set_no_delay(true);
-        for_pieces(requests, cuts, [&](std::span<const std::byte> piece) {
-            if (!who.connection) return;
-            (void)who.connection.send(piece);
-            network.advance(Duration::from_ms(1));
-        });
+        send_pieces(who.connection, requests, cuts);
         if (who.connection) (void)who.connection.shutdown();
         network.advance(Duration::from_s(1));
         if (who.connection) (void)who.connection.close();

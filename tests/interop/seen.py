@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""One connection seen from both ends: millrace-ss and TCP_INFO of ours, Linux's ss of the kernel's.
+
+    seen.py BUILD_DIR [unittest arguments]         needs root
+"""
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+import unittest
+
+from host import run
+from wire import NEAR, AllowCubic, Wire
+
+BUILD = os.path.abspath(sys.argv.pop(1))
+WORK = tempfile.mkdtemp(prefix="millrace-seen-")
+SIZE = 3_000_000
+DELAY_MS = 20
+# Echoes so many bytes, says so, and keeps the connection until it is told to go.
+CLIENT = """
+import os, socket, sys, threading
+size = int(sys.argv[2])
+said = os.urandom(size)
+link = socket.create_connection((sys.argv[1], 7), timeout=60)
+link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+threading.Thread(target=link.sendall, args=(said,)).start()
+heard = bytearray()
+while len(heard) < size and (part := link.recv(65536)):
+    heard += part
+print("same" if heard == said else "different", flush=True)
+sys.stdin.read()
+"""
+
+
+def fields(line):
+    """What Linux's ss -ti prints of a connection: name and value, or its name alone."""
+    found = {}
+    for word in line.split():
+        name, colon, value = word.partition(":")
+        found[name] = value if colon else True
+    return found
+
+
+class Seen(unittest.TestCase):
+    """Of a connection over which three megabytes went each way, with 20 ms of delay each way."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.enterClassContext(AllowCubic())
+        cls.wire = Wire(BUILD, WORK, True, ("--rate", "100", "--delay", str(DELAY_MS), "--loss",
+                                            "0.2", "--seed", "3"))
+        cls.addClassCleanup(cls.wire.close)
+        cls.server = cls.wire.serve_echo("near")
+        client = cls.wire.start("far", sys.executable, "-c", CLIENT, NEAR, str(SIZE))
+        cls.wire.wait(lambda: "same" in cls.wire.output(client), client)
+        time.sleep(0.5)  # the last ACKs are on their way
+        cls.kernel_line = cls.wire.run("far", "ss", "-tinoH", "dst", f"{NEAR}:7").stdout
+        cls.kernel = fields(cls.kernel_line)
+        cls.our_line = cls.look("-tinoH", "state", "established").stdout
+        cls.shown = fields(cls.our_line)
+        cls.ours = json.loads(cls.look("--json", "state", "established").stdout)
+
+    @classmethod
+    def look(cls, *arguments):
+        return run(os.path.join(BUILD, "apps", "millrace-ss"), "-p", str(cls.server.pid), *arguments)
+
+    def kernel_number(self, name, part=0):
+        self.assertIn(name, self.kernel, self.kernel_line)
+        return float(re.split("[/,]", self.kernel[name])[part])
+
+    def test_what_was_agreed_on(self):
+        self.assertEqual(self.ours["mss"], self.kernel_number("mss"))
+        self.assertEqual(self.ours["pmtu"], self.kernel_number("pmtu"))
+        self.assertEqual(self.ours["advmss"], self.kernel_number("advmss"))
+        self.assertEqual(self.ours["rcvmss"], self.kernel_number("mss"))
+        # Each side's shift for what it sends is the other's for what it receives.
+        self.assertEqual(self.ours["snd_wscale"], self.kernel_number("wscale", 1))
+        self.assertEqual(self.ours["rcv_wscale"], self.kernel_number("wscale", 0))
+        for option in ("ts", "sack"):
+            self.assertTrue(self.ours[option] and self.kernel[option], option)
+        self.assertEqual(self.ours["congestion_control"], "cubic")
+        self.assertIn("cubic", self.kernel)
+
+    def test_the_round_trip(self):
+        kernel = self.kernel_number("rtt") * 1000
+        self.assertAlmostEqual(self.ours["rtt_us"], kernel, delta=0.2 * kernel)
+        self.assertGreaterEqual(self.ours["minrtt_us"], 2 * DELAY_MS * 1000)
+        least = self.kernel_number("minrtt") * 1000
+        self.assertAlmostEqual(self.ours["minrtt_us"], least, delta=0.2 * least)
+        # Both take RTO for the smoothed round trip and at least 200 ms of variance.
+        kernel = self.kernel_number("rto") * 1000
+        self.assertAlmostEqual(self.ours["rto_us"], kernel, delta=0.2 * kernel)
+
+    def test_every_byte_is_accounted_for_on_both_sides(self):
+        self.assertEqual(self.ours["bytes_acked"], SIZE)
+        self.assertEqual(self.kernel_number("bytes_received"), SIZE)
+        # Linux counts its SYN.
+        self.assertEqual(self.kernel_number("bytes_acked") - 1, SIZE)
+        for name in ("recv_q", "send_q", "unacked", "notsent", "lost", "sacked", "retrans"):
+            self.assertEqual(self.ours[name], 0, name)
+
+    def test_the_windows(self):
+        self.assertEqual(self.ours["cwnd"] // self.ours["mss"], int(self.shown["cwnd"]))
+        # CUBIC on one link in both directions: of one order, since losses are chance.
+        ratio = int(self.shown["cwnd"]) / self.kernel_number("cwnd")
+        self.assertTrue(0.2 < ratio < 5, (self.our_line, self.kernel_line))
+        self.assertGreaterEqual(self.ours["snd_wnd"], self.ours["mss"])
+        if "snd_wnd" in self.kernel:  # what it may send is what we have told it
+            self.assertEqual(self.ours["rcv_wnd"] >> self.ours["rcv_wscale"],
+                             int(self.kernel["snd_wnd"]) >> self.ours["rcv_wscale"])
+
+    def test_our_line_has_the_fields_that_linux_has(self):
+        mine = {name for name in self.shown if re.fullmatch("[a-z_]+", name)}
+        missing = {name for name in self.kernel if re.fullmatch("[a-z_]+", name)} - mine
+        # Counts of segments and bytes each way, and what paces or limits, are not kept here.
+        self.assertLessEqual(missing, {
+            "bytes_sent", "bytes_retrans", "bytes_received", "segs_out", "segs_in", "data_segs_out",
+            "data_segs_in", "delivery_rate", "delivered", "app_limited", "busy", "rwnd_limited",
+            "sndbuf_limited", "pacing_rate", "reordering", "rcv_ooopack", "reord_seen", "timer",
+            "ssthresh", "retrans", "rcv_rtt", "rcv_space", "dsack_dups", "ato", "bps", "lastsnd"})
+
+
+if __name__ == "__main__":
+    try:
+        unittest.main(argv=sys.argv[:1] + sys.argv[1:], verbosity=2)
+    finally:
+        shutil.rmtree(WORK, ignore_errors=True)

@@ -161,6 +161,13 @@ struct PoolConfig {
 struct EalConfig {
     uint32_t memory_mb = 0;      ///< for EAL; 0: what the pools need; 0..1048576
     bool huge_pages = true;      ///< false: never use them; true: when there are any
+    /// True: other processes of DPDK may attach (`dpdk-dumpcap`, `dpdk-proc-info`): EAL's memory is
+    /// files of hugetlbfs. Needs that mounted and enough huge pages free; else the start fails.
+    /// Packet buffers cost more then: loops have no caches of their own in the pools.
+    bool shared = false;
+    /// What EAL calls its files by, and others find it by (`--file-prefix`): letters, digits, '_',
+    /// '-' and '.', at most 32; empty: "millrace" and the process' number.
+    std::string file_prefix;
     std::vector<std::string> arguments;  ///< passed through to rte_eal_init
 };
 

@@ -18,15 +18,28 @@ enum class InspectCommand : uint16_t {
     drops,     ///< text: core, reason, count and what it means, a line each
     stories,   ///< of each a `StoryHead`, then its events
     follow,    ///< nothing
+    capture,   ///< pieces of pcapng, then `CaptureCounts`; ends when the asking side shuts down
 };
 
+/// `CaptureOptions` but the filter.
+struct CaptureRequest {
+    std::array<char, 64> port{};
+    uint64_t count = 0;
+    uint32_t snaplen = 0;
+    uint32_t waiting = 0;
+    bool received = false;
+    bool sent = false;
+};
+static_assert(std::is_trivially_copyable_v<CaptureRequest>);
+
 struct InspectRequest {
-    static constexpr std::array<char, 8> magic_value{'m', 'r', 'i', 'n', 's', 'p', '0', '1'};
+    static constexpr std::array<char, 8> magic_value{'m', 'r', 'i', 'n', 's', 'p', '0', '2'};
     std::array<char, 8> magic = magic_value;
     uint32_t record_size = sizeof(SocketRecord);
     InspectCommand command = InspectCommand::about;
     SocketFilter filter;
     uint32_t one_in = 0;  ///< of `follow`
+    CaptureRequest capture;
 };
 
 /// A story without its events, which follow.
@@ -41,7 +54,7 @@ struct StoryHead {
 static_assert(std::is_trivially_copyable_v<StoryHead>);
 
 struct InspectReply {
-    enum class Kind : uint32_t { records, text, story, events, failure, end };
+    enum class Kind : uint32_t { records, text, story, events, capture, counts, failure, end };
     Kind kind = Kind::end;
     uint32_t size = 0;  ///< bytes that follow
     static constexpr uint32_t size_max = 1 << 20;

@@ -9,11 +9,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
-#include <condition_variable>
 #include <cstring>
 #include <fstream>
-#include <mutex>
 
 #include <fmt/format.h>
 
@@ -23,25 +20,15 @@ namespace millrace::api {
 
 namespace {
 
-using namespace std::chrono_literals;
-
 // A core looks into so many buckets at a time: some tens of microseconds where all is cold.
 constexpr size_t buckets_at_once = 64;
-// A core that has not turned for so long does not turn.
-constexpr auto core_patience = 2s;
 constexpr timeval client_patience{.tv_sec = 5, .tv_usec = 0};
 constexpr size_t reply_records = 512;
 // Of connections that have no beginning in the record any more.
 constexpr size_t live_stories = 64;
 constexpr size_t stories_followed = 64;
-
-/// A question to a core, and its answer; lives as long as either side does.
-struct Question {
-    std::mutex mutex;
-    std::condition_variable answered;
-    bool done = false;
-    bool given_up = false;
-};
+// Captures that run, and that are about to end or to be refused.
+constexpr size_t captures_max = 2 * runtime::Core::taps_max;
 
 std::string program_name() {
     std::string name;
@@ -97,23 +84,23 @@ void Inspector::run() {
         std::array<pollfd, 2> waiting{{{.fd = stop_, .events = POLLIN, .revents = 0},
                                        {.fd = listening_, .events = POLLIN, .revents = 0}}};
         if (poll(waiting.data(), waiting.size(), -1) < 0) continue;
-        if (waiting[0].revents != 0) return;
+        if (waiting[0].revents != 0) break;
         const int client = accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC);
         if (client < 0) continue;
         setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &client_patience, sizeof(client_patience));
         setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &client_patience, sizeof(client_patience));
-        serve(client);
-        close(client);
+        if (!serve(client)) close(client);
     }
+    captures_.clear();  // they see the end, too
 }
 
-void Inspector::serve(int client) {
+/// True where the client is somebody else's now.
+bool Inspector::serve(int client) {
     InspectRequest request;
     while (receive_all(client, &request, sizeof(request))) {
         if (request.magic != InspectRequest::magic_value ||
             request.record_size != sizeof(SocketRecord)) {
-            fail(client, "of another version of Millrace than the program that is asked");
-            return;
+            return fail(client, "of another version of Millrace than the program that is asked");
         }
         bool good = false;
         switch (request.command) {
@@ -124,27 +111,28 @@ void Inspector::serve(int client) {
             case InspectCommand::abort: good = abort(client, request); break;
             case InspectCommand::stories: good = stories(client, request); break;
             case InspectCommand::follow: good = follow(client, request); break;
-            default: fail(client, "an unknown command"); return;
+            case InspectCommand::capture: return capture(client, request);
+            default: return fail(client, "an unknown command");
         }
-        if (!good || !say(client, InspectReply::Kind::end, {})) return;
+        if (!good || !say(client, InspectReply::Kind::end, {})) return false;
     }
+    return false;
 }
 
-/// False where the core does not turn: then it will find nobody who still wants to know.
 bool Inspector::on_core(uint16_t core, std::function<void(stack::Stack&)> what) {
-    const auto question = std::make_shared<Question>();
-    const bool posted = inspected_.ask(core, [question, what = std::move(what)](stack::Stack& s) {
-        const std::lock_guard lock(question->mutex);
-        if (!question->given_up) what(s);
-        question->done = true;
-        question->answered.notify_one();
-    });
-    if (!posted) return false;
-    std::unique_lock lock(question->mutex);
-    if (question->answered.wait_for(lock, core_patience, [&] { return question->done; }))
-        return true;
-    question->given_up = true;
-    return false;
+    return inspected_.on_core(
+        core, [what = std::move(what)](runtime::Core& asked) { what(asked.stack()); });
+}
+
+/// In a thread of its own, which closes the client.
+bool Inspector::capture(int client, const InspectRequest& request) {
+    std::erase_if(captures_, [](const auto& capture) { return capture->over(); });
+    if (captures_.size() >= captures_max) {
+        fail(client, "too many captures run already: end one of them");
+        return false;
+    }
+    captures_.push_back(std::make_unique<CaptureSession>(inspected_, client, stop_, request));
+    return true;
 }
 
 bool Inspector::list(int client, const InspectRequest& request) {
@@ -200,7 +188,7 @@ bool Inspector::counters(int client) {
 bool Inspector::about(int client) {
     std::string text = fmt::format("program {}\npid {}\ncores {}\n", program_name(), getpid(),
                                    inspected_.cores);
-    for (const std::string& port : inspected_.ports()) text += "port " + port + "\n";
+    for (const std::string& port : inspected_.descriptions()) text += "port " + port + "\n";
     return say(client, InspectReply::Kind::text, text);
 }
 

@@ -8,22 +8,16 @@
 #include <thread>
 #include <vector>
 
+#include "api/capture_session.h"
 #include "api/inspect_protocol.h"
-#include "stack/stack.h"
+#include "api/inspected.h"
 
 namespace millrace::api {
 
-/// What can be asked; every function from the inspector's thread.
-struct Inspected {
-    uint16_t cores = 0;
-    /// Runs a function on a core, in one of its next turns. False where its mailbox is full.
-    std::function<bool(uint16_t core, std::function<void(stack::Stack&)>)> ask;
-    std::function<std::vector<std::string>()> ports;
-};
-
 /// A thread of its own and a Unix socket; made and destroyed by the runtime's owner, while the
-/// cores' mailboxes stand. One client at a time, each with a time limit. Cores are asked by
-/// message, for a bounded part each time: nothing here touches what they own.
+/// cores' mailboxes stand. One client at a time, each with a time limit; captures have threads of
+/// their own. Cores are asked by message, for a bounded part each time: nothing here touches what
+/// they own.
 class Inspector {
 public:
     /// errno of what could not be made: a program runs as well without.
@@ -36,7 +30,8 @@ public:
 private:
     explicit Inspector(Inspected inspected) : inspected_(std::move(inspected)) {}
     void run();
-    void serve(int client);
+    bool serve(int client);
+    bool capture(int client, const InspectRequest& request);
     bool list(int client, const InspectRequest& request);
     bool counters(int client);
     bool drops(int client);
@@ -56,6 +51,7 @@ private:
     std::string path_;
     int listening_ = -1;
     int stop_ = -1;  ///< an eventfd
+    std::vector<std::unique_ptr<CaptureSession>> captures_;  ///< of the thread, while it runs
     std::thread thread_;
 };
 

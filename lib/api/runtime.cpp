@@ -83,14 +83,20 @@ Started<std::unique_ptr<Runtime>> Runtime::create(const Config& config) {
 /// A program runs as well without: nothing is said where it cannot be.
 void Runtime::start_inspector() {
     runtime::World& world = *parts_->world;
+    std::vector<api::InspectedPort> ports;
+    for (size_t i = 0; i < world.ports(); ++i)
+        ports.push_back({.device = world.config().ports[i].device,
+                         .id = world.port(i).id(),
+                         .mtu = world.port(i).mtu()});
     auto inspector = api::Inspector::start(
         {.cores = world.cores(),
          .ask =
-             [&world](uint16_t core, std::function<void(stack::Stack&)> what) {
+             [&world](uint16_t core, std::function<void(runtime::Core&)> what) {
                  return world.core(core).mailbox().post(runtime::Letter(std::function<void()>(
-                     [&world, core, what = std::move(what)] { what(world.core(core).stack()); })));
+                     [&world, core, what = std::move(what)] { what(world.core(core)); })));
              },
-         .ports = [this] { return port_descriptions(); }});
+         .descriptions = [this] { return port_descriptions(); },
+         .ports = std::move(ports)});
     if (inspector) parts_->inspector = std::move(*inspector);
 }
 

@@ -201,6 +201,8 @@ void read_core(Reader& reader, CoreConfig& core) {
 void read_eal(Reader& reader, EalConfig& eal) {
     reader.integer("memory_mb", eal.memory_mb, 0, 1'048'576);
     reader.boolean("huge_pages", eal.huge_pages);
+    reader.boolean("shared", eal.shared);
+    reader.text("file_prefix", eal.file_prefix);
     reader.list("arguments", [&](const toml::node& node) -> std::string {
         const auto text = node.value_exact<std::string>();
         if (!text) return "an EAL argument is a string";

@@ -58,6 +58,33 @@ Started<void> check_port(const PortConfig& port, size_t index, size_t cores) {
     return {};
 }
 
+Started<void> check_eal(const EalConfig& eal) {
+    constexpr size_t prefix_max = 32;
+    constexpr std::string_view others = "_-.";
+    const bool named = std::ranges::all_of(eal.file_prefix, [&](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               others.contains(c);
+    });
+    if (!named || eal.file_prefix.size() > prefix_max || eal.file_prefix.starts_with('.'))
+        return failure(fmt::format("eal.file_prefix: \"{}\" is not at most {} letters, digits, "
+                                   "'_', '-' and '.'",
+                                   eal.file_prefix, prefix_max),
+                       EINVAL);
+    if (!eal.shared) return {};
+    if (!eal.huge_pages)
+        return failure("eal.shared: only huge pages can be shared, and eal.huge_pages is false",
+                       EINVAL);
+    for (const std::string& argument : eal.arguments)
+        for (const std::string_view private_memory :
+             {"--in-memory", "--no-huge", "--no-shconf", "--huge-unlink"})
+            if (argument.starts_with(private_memory))
+                return failure(fmt::format("eal.shared: eal.arguments has {}, with which nothing "
+                                           "is shared",
+                                           argument),
+                               EINVAL);
+    return {};
+}
+
 }  // namespace
 
 Started<void> validate(const Config& config) {
@@ -66,6 +93,7 @@ Started<void> validate(const Config& config) {
     if (auto valid = check(config::pool_fields(), config.pools, "pools"); !valid) return valid;
     if (auto valid = check(config::recorder_fields(), config.recorder, "recorder"); !valid)
         return valid;
+    if (auto valid = check_eal(config.eal); !valid) return valid;
     if (!std::has_single_bit(config.recorder.events))
         return failure(fmt::format("recorder.events: {} is not a power of two",
                                    config.recorder.events),

@@ -1,7 +1,6 @@
 #include "runtime/world.h"
 
 #include <algorithm>
-#include <mutex>
 
 #include <fmt/format.h>
 #include <rte_ethdev.h>
@@ -14,12 +13,6 @@ namespace {
 
 constexpr uint64_t mib = 1 << 20;
 
-/// EAL's lists of devices know nothing of threads; worlds may be made and ended on several.
-std::mutex& devices() {
-    static std::mutex mutex;
-    return mutex;
-}
-
 /// Which cores poll a port.
 std::vector<uint16_t> cores_of(const Config& config, const PortConfig& port) {
     if (!port.cores.empty()) return port.cores;
@@ -29,6 +22,11 @@ std::vector<uint16_t> cores_of(const Config& config, const PortConfig& port) {
 }
 
 }  // namespace
+
+std::mutex& devices() {
+    static std::mutex mutex;
+    return mutex;
+}
 
 buf::PoolSizes pool_sizes(const Config& config, uint16_t core) {
     uint32_t ports = 0;

@@ -54,6 +54,7 @@ ip_default_ttl = 9
 [eal]
 memory_mb = 128
 huge_pages = false
+file_prefix = "web-1"
 arguments = ["--log-level=debug"]
 )",
                                      "t.toml");
@@ -80,6 +81,8 @@ arguments = ["--log-level=debug"]
     EXPECT_EQ(config->ip.ip_default_ttl, 9U);
     EXPECT_EQ(config->eal.memory_mb, 128U);
     EXPECT_FALSE(config->eal.huge_pages);
+    EXPECT_FALSE(config->eal.shared);
+    EXPECT_EQ(config->eal.file_prefix, "web-1");
     EXPECT_EQ(config->eal.arguments.size(), 1U);
 }
 
@@ -145,6 +148,18 @@ TEST(Config, fields_are_held_against_each_other) {
                    {"mtu", "1280"});
     expect_refused("[tcp]\nip_local_port_range_min = 2000\nip_local_port_range_max = 1999\n",
                    {"ip_local_port_range_min"});
+}
+
+TEST(Config, memory_is_shared_where_it_can_be) {
+    EXPECT_TRUE(parse_config("[eal]\nshared = true\n", "t.toml")->eal.shared);
+    expect_refused("[eal]\nshared = 1\n", {"eal.shared", "neither true nor false"});
+    expect_refused("[eal]\nshared = true\nhuge_pages = false\n", {"eal.shared", "huge_pages"});
+    for (const char* argument : {"--in-memory", "--no-huge", "--no-shconf", "--huge-unlink=always"})
+        expect_refused("[eal]\nshared = true\narguments = [\"" + std::string(argument) + "\"]\n",
+                       {"eal.shared", argument, "nothing is shared"});
+    expect_refused("[eal]\nfile_prefix = \"a/b\"\n", {"eal.file_prefix", "a/b", "letters"});
+    expect_refused("[eal]\nfile_prefix = \"..\"\n", {"eal.file_prefix"});
+    expect_refused("[eal]\nfile_prefix = \"" + std::string(33, 'a') + "\"\n", {"eal.file_prefix"});
 }
 
 TEST(Config, a_missing_file_is_named) {

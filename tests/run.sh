@@ -137,6 +137,7 @@ if [ $quick = 0 ]; then
     python "load" python3 -W ignore "$MILLRACE_TOP/tests/interop/load.py" "$optimised"
     python "doctor" python3 -W ignore "$MILLRACE_TOP/tests/interop/doctor.py" "$optimised"
     python "capture" python3 -W ignore "$MILLRACE_TOP/tests/interop/capture.py" "$optimised"
+    python "adopt" python3 -W ignore "$MILLRACE_TOP/tests/interop/adopt.py" "$optimised"
     # Each target for a minute, two at a time; what it takes to build them: tests/fuzz/README.md.
     fuzz=$MILLRACE_TOP/build-fuzz
     CC=clang-19 CXX=clang++-19 build "$fuzz" fuzz --buildtype=plain -Doptimization=1 -Db_ndebug=false \

@@ -14,6 +14,7 @@
 #include "api/context.h"
 #include "api/core_loop.h"
 #include "api/inspector.h"
+#include "runtime/adopt.h"
 #include "runtime/eal.h"
 #include "runtime/sleep.h"
 #include "runtime/world.h"
@@ -55,6 +56,8 @@ Started<void> pin(const CoreConfig& config, std::thread& thread) {
 }
 
 }  // namespace
+
+Started<void> adopt_interfaces(Config& config) { return runtime::adopt(config); }
 
 std::vector<uint16_t> usable_cpus() { return runtime::usable_cpus(); }
 

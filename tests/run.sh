@@ -127,7 +127,7 @@ if [ $quick = 0 ]; then
     export TSAN_OPTIONS="halt_on_error=1:suppressions=$MILLRACE_TOP/tests/tsan.supp"
     # Where the kernel spreads addresses wide, GCC 12's ThreadSanitizer does not start.
     suite "unit (TSan)" setarch -R "$threaded/tests/unit_tests" \
-        --gtest_filter='Api*:Core*:Epoll*:Mailbox*:Runtime*:Sockets*:Testing*:ZeroCopy*'
+        --gtest_filter='Api*:Capture*:Core*:Epoll*:Mailbox*:Runtime*:Sockets*:Testing*:ZeroCopy*'
     suite "coroutine (TSan)" setarch -R "$threaded/tests/coroutine_tests"
     python "install" python3 -W ignore "$MILLRACE_TOP/tests/install/install.py" "$optimised"
     python "differential" python3 -W ignore "$MILLRACE_TOP/tests/differential/differential.py" "$optimised"
@@ -136,6 +136,8 @@ if [ $quick = 0 ]; then
     python "demo link" python3 -W ignore "$MILLRACE_TOP/tests/interop/demo.py" "$optimised"
     python "load" python3 -W ignore "$MILLRACE_TOP/tests/interop/load.py" "$optimised"
     python "doctor" python3 -W ignore "$MILLRACE_TOP/tests/interop/doctor.py" "$optimised"
+    python "capture" python3 -W ignore "$MILLRACE_TOP/tests/interop/capture.py" "$optimised"
+    python "adopt" python3 -W ignore "$MILLRACE_TOP/tests/interop/adopt.py" "$optimised"
     # Each target for a minute, two at a time; what it takes to build them: tests/fuzz/README.md.
     fuzz=$MILLRACE_TOP/build-fuzz
     CC=clang-19 CXX=clang++-19 build "$fuzz" fuzz --buildtype=plain -Doptimization=1 -Db_ndebug=false \

@@ -210,6 +210,8 @@ Outcome wait_for_answers(Runtime& runtime, const Config& config, const FrameOpti
 Findings frames_of(const Config& given, const FrameOptions& options) {
     Config config = given;
     config.inspect.enabled = false;
+    config.eal.shared = false;  // for a moment, with nobody else, and no files left behind
+    config.eal.file_prefix.clear();
     const auto peers = ring_peers(config);
     uint64_t memory_mb = memory_needed_mb(config);
     for (const Config& peer : peers) memory_mb += memory_needed_mb(peer);

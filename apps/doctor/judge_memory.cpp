@@ -22,6 +22,7 @@ std::string size_name(uint64_t kib) {
 
 /// What in the configuration EAL can only do with huge pages; empty: nothing.
 std::string demand_for_huge_pages(const Config& config) {
+    if (config.eal.shared) return "eal.shared is true";
     for (const std::string& argument : config.eal.arguments)
         for (const char* wanted : {"--huge-dir", "--huge-unlink", "--socket-mem",
                                    "--socket-limit", "--single-file-segments", "--match-alloc"})
@@ -89,6 +90,10 @@ Finding judge_huge_pages(const Machine& machine, const Config& config, uint64_t 
                               : trouble(huge_topic, demand + ", but eal.huge_pages is false",
                                         "EAL cannot do that with ordinary memory",
                                         "set eal.huge_pages = true, or leave that out");
+    if (config.eal.shared && machine.huge_mounts.empty())
+        return trouble(huge_topic, "hugetlbfs is not mounted",
+                       "eal.shared is true: other processes find the memory there",
+                       "mount -t hugetlbfs none /dev/hugepages");
     if (free_mb >= needed_mb) return ok(huge_topic, page_counts(machine));
     const std::string found = free_mb == 0 ? fmt::format("none are free, {} MiB would be used",
                                                          needed_mb)

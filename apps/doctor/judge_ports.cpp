@@ -335,8 +335,20 @@ Findings judge_ports(const Machine& machine, const Config& config) {
     return findings;
 }
 
+constexpr const char* address_topic = "address";
+
+/// An adopted address, which the kernel has, too, on an interface whose frames both are given.
+Finding keep_quiet(const std::string& what, const NetInterface& owner) {
+    return note(address_topic, fmt::format("{} is taken over from {}", what, owner.name),
+                "the kernel is given the same frames, and resets connections that it does not "
+                "know, unless it is kept from them",
+                fmt::format("nft add table netdev millrace; nft add chain netdev millrace {0} "
+                            "'{{ type filter hook ingress device {0} priority 0; policy drop; }}'",
+                            owner.name));
+}
+
 Findings judge_addresses(const Machine& machine, const Config& config) {
-    constexpr const char* topic = "address";
+    constexpr const char* topic = address_topic;
     Findings findings;
     std::vector<std::pair<Address, size_t>> known;
     for (size_t i = 0; i < config.ports.size(); ++i) {
@@ -360,6 +372,10 @@ Findings judge_addresses(const Machine& machine, const Config& config) {
                 return std::ranges::find(one.addresses, prefix.address) != one.addresses.end();
             });
             if (owner == machine.interfaces.end()) continue;
+            if (i < machine.adopted.size() && machine.adopted[i] == owner->name) {
+                if (kind == DeviceKind::af_packet) findings.push_back(keep_quiet(is, *owner));
+                continue;
+            }
             const std::string what =
                 fmt::format("{} is an address of the kernel's {}", is, owner->name);
             // On a link that the kernel has no part in it may be somebody else's.

@@ -115,13 +115,13 @@ std::string limit_text(uint64_t limit, uint64_t unit, const char* name) {
     return fmt::format("{}{}", limit / unit, name);
 }
 
-/// What `--file-prefix` says; empty: ours are named after the process.
+/// What `--file-prefix` says, or `eal.file_prefix`; empty: ours are named after the process.
 std::string prefix_of(const Config* config) {
     constexpr std::string_view option = "--file-prefix=";
     if (config == nullptr) return {};
     for (const std::string& argument : config->eal.arguments)
         if (argument.starts_with(option)) return argument.substr(option.size());
-    return {};
+    return config->eal.file_prefix;
 }
 
 }  // namespace
@@ -175,7 +175,8 @@ Findings judge_runtime_files(const Machine& machine, const Config* config) {
                             one.holder),
                 "two primary processes of one prefix share their files: this one's end would take "
                 "away the other's",
-                "leave --file-prefix out of eal.arguments (each process has one of its own then), "
+                "leave eal.file_prefix out, and --file-prefix out of eal.arguments (each process "
+                "has one of its own then), "
                 "choose another, or end that process"));
         if (one.stale && stale++ == 0) example = one.path;
         if (!one.stale) ++running;

@@ -80,6 +80,8 @@ struct DeviceFile {
 };
 
 struct Machine {
+    std::vector<std::string> adopted;  ///< by each port of the configuration; empty: none
+
     // Who asks.
     uint32_t user = 0;           ///< effective
     uint64_t capabilities = 0;   ///< effective, a bit each

@@ -42,8 +42,16 @@ Findings examine(const Options& options, const FrameOptions& frames) {
                              "correct it there; config/ has examples, millrace/config.h all keys"));
     }
     const bool has_config = !options.config_path.empty() && config;
-    add(judge(look(options.root, has_config ? &*config : nullptr),
-              has_config ? &*config : nullptr));
+    std::vector<std::string> adopted;
+    if (has_config && options.root.empty()) {
+        for (const PortConfig& port : config->ports) adopted.push_back(port.adopt);
+        if (const auto filled = adopt_interfaces(*config); !filled)
+            findings.push_back(trouble("interface", "what is to be adopted is not there",
+                                       filled.error().what, "do as the cause says"));
+    }
+    Machine machine = look(options.root, has_config ? &*config : nullptr);
+    machine.adopted = std::move(adopted);
+    add(judge(machine, has_config ? &*config : nullptr));
     if (!has_config || options.no_frames || !options.root.empty()) return findings;
     if (worst(findings) == Severity::failure)
         findings.push_back(note("frames", "not tried: there is a failure before it"));

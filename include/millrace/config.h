@@ -6,6 +6,7 @@
 // line, field, value and range; `validate` checks what was filled in by hand.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -113,7 +114,16 @@ struct IpTunables {
 /// A network behind a next hop; in TOML "10.0.0.0/8 via 192.0.2.254".
 struct Route {
     Prefix destination;  ///< of length 0: the default route
-    Address gateway;     ///< of the same family, in a subnet of the port
+    Address gateway;     ///< of the same family, in a subnet of the port; unspecified: on the link
+};
+
+/// Where somebody on a port's link is; in TOML "192.0.2.9 at 02:00:00:00:00:09".
+struct NeighbourConfig {
+    Address address;               ///< of a host, in a subnet of the port
+    std::array<uint8_t, 6> mac{};  ///< of one station
+    /// True, as in TOML: never asked, never changed, whatever the neighbour says. False: used at
+    /// once, and asked again when it is.
+    bool permanent = true;
 };
 
 /// A port, and who we are on its link.
@@ -123,6 +133,12 @@ struct PortConfig {
     std::string device;
     std::vector<Prefix> addresses;          ///< ours, each with the length of its subnet
     std::vector<Route> routes;              ///< "default" stands for 0.0.0.0/0 or ::/0
+    std::vector<NeighbourConfig> neighbours;  ///< fewer than `neighbour_max`
+    /// An interface of the kernel, "eth0", that the port stands in for: MAC, MTU, addresses, routes
+    /// of the main table and neighbours (permanent and reachable ones) are as the kernel has them
+    /// at start, in this process' network namespace; they must not be given beside it. The kernel
+    /// keeps them, and has to be kept from answering (README). Empty: none.
+    std::string adopt;
     std::string mac;                        ///< empty: the port's own, or one made up
     uint16_t mtu = 1500;                    ///< bytes of an IP packet; 576..16000
     uint16_t vlan = 0;                      ///< 802.1Q identifier, 0: untagged; 0..4094
@@ -161,6 +177,13 @@ struct PoolConfig {
 struct EalConfig {
     uint32_t memory_mb = 0;      ///< for EAL; 0: what the pools need; 0..1048576
     bool huge_pages = true;      ///< false: never use them; true: when there are any
+    /// True: other processes of DPDK may attach (`dpdk-dumpcap`, `dpdk-proc-info`): EAL's memory is
+    /// files of hugetlbfs. Needs that mounted and enough huge pages free; else the start fails.
+    /// Packet buffers cost more then: loops have no caches of their own in the pools.
+    bool shared = false;
+    /// What EAL calls its files by, and others find it by (`--file-prefix`): letters, digits, '_',
+    /// '-' and '.', at most 32; empty: "millrace" and the process' number.
+    std::string file_prefix;
     std::vector<std::string> arguments;  ///< passed through to rte_eal_init
 };
 

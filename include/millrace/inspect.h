@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -152,6 +153,35 @@ struct SocketCursor {
     bool at_end() const { return table == end; }
 };
 
+/// Which frames of a running program a capture takes, and how much of each.
+struct CaptureOptions {
+    /// By the tuple that a frame carries, local being this program's side: ports of TCP and UDP
+    /// (so no fragment but the first), addresses of IP and ARP; TCP alone or UDP alone by `kinds`.
+    /// `states` is of no account: a frame has none. By default all frames, malformed ones, too.
+    SocketFilter filter;
+    /// A port by its number, its device ("net_tap0,iface=mr0" or "net_tap0") or the kernel's
+    /// interface below it ("mr0"), at most 63 bytes; empty: all. What stays within the stack (the
+    /// loopback interface) passes no port and is not captured.
+    std::string port;
+    bool received = true;      ///< as the driver hands them over
+    bool sent = true;          ///< as the driver gets them: what the port fills in is not there yet
+    uint32_t snaplen = 65535;  ///< bytes of each frame; 1..65535
+    uint64_t count = 0;        ///< ends with so many frames; 0: when it is told
+    /// Copies that may wait for the writer, of each core: what exceeds them is dropped and counted.
+    /// Each takes `snaplen` bytes or what a frame of the ports has, if that is less. A power of
+    /// two, 64..65536.
+    uint32_t waiting = 4096;
+};
+
+/// What a capture has seen.
+struct CaptureCounts {
+    uint64_t seen = 0;      ///< frames of its ports and directions
+    uint64_t captured = 0;  ///< written
+    /// Admitted by the filter, and lost because the writer was too slow. What is admitted was
+    /// written or dropped, but where `count` ended the capture.
+    uint64_t dropped = 0;
+};
+
 /// A look into a running program of this user's, or of anybody's for root: every runtime answers at
 /// a Unix socket of its own, up to 16 at a time, unless `inspect.enabled` is false. Calls wait for
 /// the answer, seconds at the most where a core does not turn, and say in words what is wrong. A
@@ -190,6 +220,14 @@ public:
     /// kept whole, up to 2048 events of it; of each core the last 64. 0: none any more, and those
     /// so far are forgotten.
     Started<void> follow(const SocketFilter& filter, uint32_t one_in);
+    /// Captures frames, up to four captures at a time in a runtime: hands `take` a pcapng file of
+    /// nanoseconds piece by piece, each of whole blocks, and several times a second an empty piece
+    /// where nothing comes. Where `take` answers false, or the program ends, the capture does:
+    /// `take` then gets what is left and the statistics. A slow `take` costs frames, which are
+    /// counted, and never stops a core; a core copies at most what the options let wait. This ends
+    /// the inspection.
+    Started<CaptureCounts> capture(const CaptureOptions& options,
+                                   const std::function<bool(std::span<const std::byte>)>& take);
 
 private:
     explicit Inspection(std::unique_ptr<api::Channel> there);

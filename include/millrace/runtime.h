@@ -79,6 +79,10 @@ private:
     std::unique_ptr<Parts> parts_;
 };
 
+/// What `Runtime::create` does with `PortConfig::adopt`, for who wants to know before: asks the
+/// kernel, fills in what it says, and empties the keys. ENODEV, ENETDOWN, EADDRNOTAVAIL (no
+/// address) or EINVAL (no Ethernet), in words.
+Started<void> adopt_interfaces(Config& config);
 /// The CPUs on which the calling thread may run, ascending: what `core.cpu` can name.
 std::vector<uint16_t> usable_cpus();
 /// MiB of memory that a runtime of this configuration takes from DPDK, which it has checked.

@@ -52,4 +52,6 @@ bool Channel::receive(void* data, size_t size) {
     return true;
 }
 
+void Channel::finish() { shutdown(fd_, SHUT_WR); }
+
 }  // namespace millrace::api

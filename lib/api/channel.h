@@ -22,6 +22,9 @@ public:
     /// All of it; false where the other side is gone or the wait for it has ended.
     bool send(const void* data, size_t size);
     bool receive(void* data, size_t size);
+    /// Nothing more is sent.
+    void finish();
+    int fd() const { return fd_; }
 
 private:
     bool wait(short events) const;

@@ -20,7 +20,19 @@ enum class InspectCommand : uint16_t {
     drops,     ///< text: core, reason, count and what it means, a line each
     stories,   ///< of each a `StoryHead`, then its events
     follow,    ///< nothing
+    capture,   ///< pieces of pcapng, then `CaptureCounts`; ends when the asking side shuts down
 };
+
+/// `CaptureOptions` but the filter.
+struct CaptureRequest {
+    std::array<char, 64> port{};
+    uint64_t count = 0;
+    uint32_t snaplen = 0;
+    uint32_t waiting = 0;
+    uint8_t received = 0;
+    uint8_t sent = 0;
+};
+static_assert(std::is_trivially_copyable_v<CaptureRequest>);
 
 struct InspectRequest {
     static constexpr std::array<char, 8> magic_value{'m', 'r', 'i', 'n', 's', 'p', '0', '2'};
@@ -29,6 +41,7 @@ struct InspectRequest {
     InspectCommand command = InspectCommand::about;
     SocketFilter filter;
     uint32_t one_in = 0;  ///< of `follow`
+    CaptureRequest capture;
 
     /// Of this build, and nothing in it that this build would not say.
     bool is_valid() const;
@@ -47,7 +60,17 @@ static_assert(std::is_trivially_copyable_v<StoryHead>);
 
 struct InspectReply {
     /// `wait`: nothing yet, but something goes on.
-    enum class Kind : uint32_t { records, text, story, events, wait, failure, end };
+    enum class Kind : uint32_t {
+        records,
+        text,
+        story,
+        events,
+        capture,
+        counts,
+        wait,
+        failure,
+        end
+    };
     Kind kind = Kind::end;
     uint32_t size = 0;  ///< bytes that follow
     static constexpr uint32_t size_max = 1 << 20;

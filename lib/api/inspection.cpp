@@ -177,6 +177,34 @@ Started<void> Inspection::follow(const SocketFilter& filter, uint32_t one_in) {
     return ask(*there_, request, [](InspectReply::Kind, std::string_view) {});
 }
 
+Started<CaptureCounts> Inspection::capture(
+    const CaptureOptions& options, const std::function<bool(std::span<const std::byte>)>& take) {
+    InspectRequest request;
+    request.command = InspectCommand::capture;
+    request.filter = options.filter;
+    if (options.port.size() >= request.capture.port.size())
+        return failure(fmt::format("no port is {}", options.port), EINVAL);
+    std::ranges::copy(options.port, request.capture.port.begin());
+    request.capture.count = options.count;
+    request.capture.snaplen = options.snaplen;
+    request.capture.waiting = options.waiting;
+    request.capture.received = options.received ? 1 : 0;
+    request.capture.sent = options.sent ? 1 : 0;
+    CaptureCounts counts;
+    bool wanted = true;
+    const auto asked = ask(*there_, request, [&](InspectReply::Kind kind, std::string_view bytes) {
+        if (kind == InspectReply::Kind::counts && bytes.size() == sizeof(counts)) {
+            std::memcpy(&counts, bytes.data(), sizeof(counts));
+        } else if (kind == InspectReply::Kind::capture &&
+                   !take(std::as_bytes(std::span(bytes))) && wanted) {
+            wanted = false;
+            there_->finish();
+        }
+    });
+    if (!asked) return std::unexpected(asked.error());
+    return counts;
+}
+
 Started<uint64_t> Inspection::abort(const SocketFilter& filter) {
     const auto text = ask_for_text(*there_, InspectCommand::abort, filter);
     if (!text) return std::unexpected(text.error());

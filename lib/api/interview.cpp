@@ -1,26 +1,19 @@
 #include "api/interview.h"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <fstream>
 #include <memory>
-#include <new>
-#include <thread>
 
 #include <fmt/format.h>
 
+#include "api/capture_session.h"
 #include "config/tunables.h"
 
 namespace millrace::api {
 
 namespace {
-
-using namespace std::chrono_literals;
-using Clock = std::chrono::steady_clock;
 
 // A core looks into so many buckets in a turn: some tens of microseconds where all is cold.
 constexpr size_t buckets_a_turn = 64;
@@ -29,59 +22,9 @@ constexpr size_t batch_records = 4096;
 constexpr size_t batch_turns = 1024;
 // Of a last step's buckets that were full.
 constexpr size_t batch_slack = 1024;
-// A core that has not turned for so long does not turn.
-constexpr auto core_patience = 2s;
-// How soon it is seen that a core has answered; it is not to make a system call for us.
-constexpr timespec glance{.tv_sec = 0, .tv_nsec = 100'000};
 // Of connections that have no beginning in the record any more.
 constexpr size_t live_stories = 64;
 constexpr size_t stories_followed = 64;
-
-/// A question to a core, and its answer; lives as long as either side does.
-struct Question {
-    enum class State : uint8_t { waiting, running, answered, failed, given_up };
-
-    std::function<bool(stack::Stack&)> step;
-    std::function<bool(std::function<void(stack::Stack&)>)> ask;
-    std::atomic<State> state{State::waiting};
-    std::atomic<uint64_t> steps{0};
-
-    /// On the core.
-    void run(stack::Stack& stack, const std::shared_ptr<Question>& self) {
-        State expected = State::waiting;
-        if (!state.compare_exchange_strong(expected, State::running)) return;
-        const State now = take_step(stack);
-        steps.fetch_add(1);
-        state.store(now);
-        expected = State::waiting;
-        if (now == State::waiting && !post(self))
-            state.compare_exchange_strong(expected, State::failed);
-    }
-    /// A core goes on where there is no memory for a question.
-    State take_step(stack::Stack& stack) const {
-        try {
-            return step(stack) ? State::answered : State::waiting;
-        } catch (const std::bad_alloc&) {
-            return State::failed;
-        }
-    }
-    static bool post(const std::shared_ptr<Question>& self) {
-        try {
-            return self->ask([self](stack::Stack& stack) { self->run(stack, self); });
-        } catch (const std::bad_alloc&) {
-            return false;
-        }
-    }
-    /// Afterwards no step runs. False: it is over already.
-    bool give_up() {
-        for (;;) {
-            State expected = State::waiting;
-            if (state.compare_exchange_strong(expected, State::given_up)) return true;
-            if (expected != State::running) return false;
-            std::this_thread::yield();
-        }
-    }
-};
 
 std::string program_name() {
     std::string name;
@@ -119,38 +62,28 @@ bool Interview::answer(const InspectRequest& request) {
         case InspectCommand::abort: return abort(request);
         case InspectCommand::stories: return stories(request);
         case InspectCommand::follow: return follow(request);
+        case InspectCommand::capture: return capture(request);
     }
     return fail("an unknown command");
 }
 
-bool Interview::is_stopped() const {
-    pollfd waiting{.fd = stop_, .events = POLLIN, .revents = 0};
-    return ppoll(&waiting, 1, &glance, nullptr) > 0;
+bool Interview::on_core(uint16_t core, std::function<bool(stack::Stack&)> step) {
+    const auto outcome = inspected_.on_core(
+        core, [step = std::move(step)](runtime::Core& asked) { return step(asked.stack()); },
+        stop_);
+    switch (outcome) {
+        case Inspected::Outcome::answered: return true;
+        case Inspected::Outcome::silent: return fail(fmt::format("core {} does not turn", core));
+        case Inspected::Outcome::busy: return fail(fmt::format("core {} is busy", core));
+        case Inspected::Outcome::unwanted: break;
+    }
+    return fail("the program ends");
 }
 
-bool Interview::on_core(uint16_t core, Step step) {
-    const auto question = std::make_shared<Question>();
-    question->step = std::move(step);
-    // What is asked of outlives this interview, which may be over before the core turns.
-    question->ask = [&inspected = inspected_, core](std::function<void(stack::Stack&)> what) {
-        return inspected.ask(core, std::move(what));
-    };
-    if (!Question::post(question)) return fail(fmt::format("core {} does not turn", core));
-    uint64_t steps = 0;
-    auto progress = Clock::now();
-    for (;;) {
-        const Question::State state = question->state.load();
-        if (state == Question::State::answered) return true;
-        if (state == Question::State::failed) return fail(fmt::format("core {} is busy", core));
-        const bool stopped = is_stopped();
-        if (const uint64_t now = question->steps.load(); now != steps) {
-            steps = now;
-            progress = Clock::now();
-        }
-        const bool hopeless = Clock::now() - progress > core_patience;
-        if ((!stopped && !hopeless) || !question->give_up()) continue;
-        return fail(stopped ? "the program ends" : fmt::format("core {} does not turn", core));
-    }
+/// Until the client has had enough; nothing can be asked behind it.
+bool Interview::capture(const InspectRequest& request) {
+    CaptureSession(inspected_, client_.fd(), stop_, request).run();
+    return false;
 }
 
 bool Interview::list(const InspectRequest& request) {
@@ -208,7 +141,8 @@ bool Interview::counters() {
 bool Interview::about() {
     std::string text = fmt::format("program {}\npid {}\ncores {}\n", program_name(), getpid(),
                                    inspected_.cores);
-    for (const std::string& port : inspected_.ports()) text += fmt::format("port {}\n", port);
+    for (const std::string& port : inspected_.descriptions())
+        text += fmt::format("port {}\n", port);
     return say(InspectReply::Kind::text, text);
 }
 

@@ -7,17 +7,9 @@
 
 #include "api/channel.h"
 #include "api/inspect_protocol.h"
-#include "stack/stack.h"
+#include "api/inspected.h"
 
 namespace millrace::api {
-
-/// What can be asked; every function from any thread.
-struct Inspected {
-    uint16_t cores = 0;
-    /// Runs a function on a core, in its next turn. False where its mailbox is full.
-    std::function<bool(uint16_t core, std::function<void(stack::Stack&)>)> ask;
-    std::function<std::vector<std::string>()> ports;
-};
 
 /// In a thread of its own. Cores are asked by message, a bounded part of the answer in each of
 /// their turns: nothing here touches what they own, and they wait for nothing.
@@ -30,9 +22,6 @@ public:
     void run();
 
 private:
-    /// A part of an answer, taken on a core; false: once more in its next turn.
-    using Step = std::function<bool(stack::Stack&)>;
-
     bool answer(const InspectRequest& request);
     bool list(const InspectRequest& request);
     bool counters();
@@ -47,10 +36,10 @@ private:
     bool kept_stories(uint16_t core, const SocketFilter& filter, std::vector<Story>& stories);
     bool tell(uint16_t core, const Story& story);
     bool follow(const InspectRequest& request);
+    bool capture(const InspectRequest& request);
     /// Runs `step` once a turn of the core until it answers true. False: the client has been told
-    /// that the core does not turn, or nobody wants to know any more.
-    bool on_core(uint16_t core, Step step);
-    bool is_stopped() const;
+    /// why it did not.
+    bool on_core(uint16_t core, std::function<bool(stack::Stack&)> step);
     bool fail(const std::string& why);
     /// In parts of whole units.
     bool say(InspectReply::Kind kind, const void* data, size_t size, size_t unit = 1);

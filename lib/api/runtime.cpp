@@ -14,6 +14,7 @@
 #include "api/context.h"
 #include "api/core_loop.h"
 #include "api/inspector.h"
+#include "runtime/adopt.h"
 #include "runtime/eal.h"
 #include "runtime/sleep.h"
 #include "runtime/world.h"
@@ -56,6 +57,8 @@ Started<void> pin(const CoreConfig& config, std::thread& thread) {
 
 }  // namespace
 
+Started<void> adopt_interfaces(Config& config) { return runtime::adopt(config); }
+
 std::vector<uint16_t> usable_cpus() { return runtime::usable_cpus(); }
 
 uint64_t memory_needed_mb(const Config& config) {
@@ -83,14 +86,20 @@ Started<std::unique_ptr<Runtime>> Runtime::create(const Config& config) {
 /// A program runs as well without: nothing is said where it cannot be.
 void Runtime::start_inspector() {
     runtime::World& world = *parts_->world;
+    std::vector<api::InspectedPort> ports;
+    for (size_t i = 0; i < world.ports(); ++i)
+        ports.push_back({.device = world.config().ports[i].device,
+                         .id = world.port(i).id(),
+                         .mtu = world.port(i).mtu()});
     auto inspector = api::Inspector::start(
         {.cores = world.cores(),
          .ask =
-             [&world](uint16_t core, std::function<void(stack::Stack&)> what) {
+             [&world](uint16_t core, std::function<void(runtime::Core&)> what) {
                  return world.core(core).mailbox().post(runtime::Letter(std::function<void()>(
-                     [&world, core, what = std::move(what)] { what(world.core(core).stack()); })));
+                     [&world, core, what = std::move(what)] { what(world.core(core)); })));
              },
-         .ports = [this] { return port_descriptions(); }});
+         .descriptions = [this] { return port_descriptions(); },
+         .ports = std::move(ports)});
     if (inspector) parts_->inspector = std::move(*inspector);
 }
 

@@ -129,6 +129,8 @@ public:
     /// For drivers: the raw array. `filled(n)` after a receive; `to_be_sent()` before, `sent(n)`
     /// after a transmit.
     rte_mbuf** raw() { return mbufs_.data(); }
+    /// To be looked at.
+    std::span<rte_mbuf* const> frames() const { return {mbufs_.data(), size_}; }
     void filled(size_t n) {
         size_ = n;
         for (size_t i = 0; i < n; ++i) {

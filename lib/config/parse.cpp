@@ -2,6 +2,7 @@
 // it was asked for, so that what nobody asked for is an error and not a silent default.
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -158,8 +159,30 @@ std::string read_route(const toml::node& node, std::vector<Route>& out) {
     const std::string destination = text->substr(0, via);
     const auto prefix = destination == "default" ? Prefix{Address::any(gateway->family()), 0}
                                                  : Prefix::parse(destination);
-    if (!prefix || prefix->address.family() != gateway->family()) return std::string(wanted);
+    if (!prefix || prefix->address.family() != gateway->family() || gateway->is_unspecified())
+        return std::string(wanted);
     out.push_back({*prefix, *gateway});
+    return {};
+}
+
+/// "192.0.2.9 at 02:00:00:00:00:09".
+std::string read_neighbour(const toml::node& node, std::vector<NeighbourConfig>& out) {
+    constexpr std::string_view wanted =
+        "a neighbour is written \"192.0.2.9 at 02:00:00:00:00:09\"";
+    const auto text = node.value<std::string>();
+    const size_t at = text ? text->find(" at ") : std::string::npos;
+    if (at == std::string::npos) return std::string(wanted);
+    const auto address = Address::parse(std::string_view(*text).substr(0, at));
+    if (!address) return std::string(wanted);
+    NeighbourConfig neighbour{.address = *address};
+    const char* from = text->c_str() + at + 4;
+    for (size_t i = 0; i < neighbour.mac.size(); ++i) {
+        const auto [end, status] = std::from_chars(from, from + 2, neighbour.mac[i], 16);
+        if (status != std::errc() || end != from + 2 || *end != (i < 5 ? ':' : '\0'))
+            return std::string(wanted);
+        from = end + 1;
+    }
+    out.push_back(neighbour);
     return {};
 }
 
@@ -168,6 +191,11 @@ void read_port(Reader& reader, PortConfig& port) {
     reader.list("addresses",
                 [&](const toml::node& node) { return read_address(node, port.addresses); });
     reader.list("routes", [&](const toml::node& node) { return read_route(node, port.routes); });
+    reader.list("neighbours",
+                [&](const toml::node& node) { return read_neighbour(node, port.neighbours); });
+    reader.text("adopt", port.adopt);
+    if (const toml::node* mtu = reader.get("mtu"); mtu != nullptr && !port.adopt.empty())
+        reader.fail(reader.refuse("mtu", mtu, "comes with adopt: leave one of them out"));
     reader.text("mac", port.mac);
     reader.integer("mtu", port.mtu, 576, 16000);
     reader.integer("vlan", port.vlan, 0, 4094);
@@ -201,6 +229,8 @@ void read_core(Reader& reader, CoreConfig& core) {
 void read_eal(Reader& reader, EalConfig& eal) {
     reader.integer("memory_mb", eal.memory_mb, 0, 1'048'576);
     reader.boolean("huge_pages", eal.huge_pages);
+    reader.boolean("shared", eal.shared);
+    reader.text("file_prefix", eal.file_prefix);
     reader.list("arguments", [&](const toml::node& node) -> std::string {
         const auto text = node.value_exact<std::string>();
         if (!text) return "an EAL argument is a string";

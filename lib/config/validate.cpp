@@ -1,6 +1,8 @@
 // What the fields of a configuration must be by themselves and to each other.
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -25,6 +27,56 @@ Started<void> check(std::span<const config::Field<Struct>> fields, const Struct&
     return {};
 }
 
+/// What is adopted must not be given as well: which of the two counts would be anybody's guess.
+Started<void> check_adoption(const PortConfig& port, size_t index) {
+    constexpr size_t name_max = 15;  // IFNAMSIZ
+    if (port.adopt.empty()) return {};
+    if (port.adopt.size() > name_max)
+        return failure(fmt::format("port[{}].adopt: {} is no name of an interface: it has more "
+                                   "than {} bytes",
+                                   index, port.adopt, name_max),
+                       EINVAL);
+    const std::array given{std::pair("addresses", !port.addresses.empty()),
+                           std::pair("routes", !port.routes.empty()),
+                           std::pair("neighbours", !port.neighbours.empty()),
+                           std::pair("mac", !port.mac.empty()),
+                           std::pair("mtu", port.mtu != PortConfig().mtu)};
+    for (const auto& [field, is_given] : given)
+        if (is_given)
+            return failure(fmt::format("port[{}].{}: comes with adopt: leave one of them out",
+                                       index, field),
+                           EINVAL);
+    return {};
+}
+
+Started<void> check_neighbours(const PortConfig& port, size_t index, uint32_t neighbour_max) {
+    for (const NeighbourConfig& neighbour : port.neighbours) {
+        const std::string name = neighbour.address.to_string();
+        const auto within = [&](const Prefix& network) {
+            return network.contains(neighbour.address);
+        };
+        const bool on_link =
+            std::ranges::any_of(port.addresses, within) ||
+            std::ranges::any_of(port.routes, [&](const Route& route) {
+                return route.gateway.is_unspecified() && within(route.destination);
+            });
+        if ((neighbour.mac[0] & 1) != 0 || neighbour.mac == decltype(neighbour.mac){})
+            return failure(fmt::format("port[{}].neighbours: {} is at no unicast address", index,
+                                       name),
+                           EINVAL);
+        if (!on_link)
+            return failure(fmt::format("port[{}].neighbours: {} is in no subnet of this port",
+                                       index, name),
+                           EINVAL);
+    }
+    if (port.neighbours.size() >= neighbour_max)
+        return failure(fmt::format("port[{}].neighbours: {} are more than ip.neighbour_max ({}) "
+                                   "has room for",
+                                   index, port.neighbours.size(), neighbour_max),
+                       EINVAL);
+    return {};
+}
+
 Started<void> check_port(const PortConfig& port, size_t index, size_t cores) {
     const auto refuse = [&](std::string_view field, std::string why) {
         return failure(fmt::format("port[{}].{}: {}", index, field, why), EINVAL);
@@ -36,6 +88,7 @@ Started<void> check_port(const PortConfig& port, size_t index, size_t cores) {
             prefix.address.is_limited_broadcast())
             return refuse("addresses", prefix.to_string() + " cannot be a host's address");
     for (const Route& route : port.routes) {
+        if (route.gateway.is_unspecified()) continue;
         const bool on_link = std::ranges::any_of(port.addresses, [&](const Prefix& prefix) {
             return prefix.contains(route.gateway);
         });
@@ -58,6 +111,33 @@ Started<void> check_port(const PortConfig& port, size_t index, size_t cores) {
     return {};
 }
 
+Started<void> check_eal(const EalConfig& eal) {
+    constexpr size_t prefix_max = 32;
+    constexpr std::string_view others = "_-.";
+    const bool named = std::ranges::all_of(eal.file_prefix, [&](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               others.contains(c);
+    });
+    if (!named || eal.file_prefix.size() > prefix_max || eal.file_prefix.starts_with('.'))
+        return failure(fmt::format("eal.file_prefix: \"{}\" is not at most {} letters, digits, "
+                                   "'_', '-' and '.'",
+                                   eal.file_prefix, prefix_max),
+                       EINVAL);
+    if (!eal.shared) return {};
+    if (!eal.huge_pages)
+        return failure("eal.shared: only huge pages can be shared, and eal.huge_pages is false",
+                       EINVAL);
+    for (const std::string& argument : eal.arguments)
+        for (const std::string_view private_memory :
+             {"--in-memory", "--no-huge", "--no-shconf", "--huge-unlink"})
+            if (argument.starts_with(private_memory))
+                return failure(fmt::format("eal.shared: eal.arguments has {}, with which nothing "
+                                           "is shared",
+                                           argument),
+                               EINVAL);
+    return {};
+}
+
 }  // namespace
 
 Started<void> validate(const Config& config) {
@@ -66,6 +146,7 @@ Started<void> validate(const Config& config) {
     if (auto valid = check(config::pool_fields(), config.pools, "pools"); !valid) return valid;
     if (auto valid = check(config::recorder_fields(), config.recorder, "recorder"); !valid)
         return valid;
+    if (auto valid = check_eal(config.eal); !valid) return valid;
     if (!std::has_single_bit(config.recorder.events))
         return failure(fmt::format("recorder.events: {} is not a power of two",
                                    config.recorder.events),
@@ -93,8 +174,12 @@ Started<void> validate(const Config& config) {
                                        "descriptors of {} and leave any",
                                        config.pools.receive, port.receive_descriptors, port.device),
                            EINVAL);
-    for (size_t i = 0; i < config.ports.size(); ++i)
+    for (size_t i = 0; i < config.ports.size(); ++i) {
+        if (auto valid = check_adoption(config.ports[i], i); !valid) return valid;
         if (auto valid = check_port(config.ports[i], i, config.cores.size()); !valid) return valid;
+        if (auto valid = check_neighbours(config.ports[i], i, config.ip.neighbour_max); !valid)
+            return valid;
+    }
     return {};
 }
 

@@ -26,6 +26,7 @@ struct Interface {
     bool loopback = false;  ///< frames to our own addresses; never reaches a port
     std::vector<Prefix> addresses;
     std::vector<Route> routes;
+    std::vector<NeighbourConfig> neighbours;
     Offloads offloads;
 };
 

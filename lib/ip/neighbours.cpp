@@ -43,7 +43,7 @@ Neighbour* Neighbours::recycle() {
     for (size_t i = 0; i < 2 * entries_.size(); ++i) {
         Neighbour& entry = entries_[victim_];
         victim_ = (victim_ + 1) % entries_.size();
-        if (!entry.waiting.empty()) continue;
+        if (!entry.waiting.empty() || entry.state == NeighbourState::permanent) continue;
         if (entry.usable() && std::exchange(entry.wanted, false)) continue;
         time::Wheel::cancel(entry.timer);
         table_.erase(entry);
@@ -126,6 +126,7 @@ void Neighbours::on_timer(time::WheelEntry& timer, Instant now) {
                 fail(entry);
             return;
         case NeighbourState::stale:
+        case NeighbourState::permanent:
         case NeighbourState::failed: return;
     }
 }
@@ -142,11 +143,18 @@ void Neighbours::fail(Neighbour& neighbour) {
     actions_.unreachable(neighbour);
 }
 
+void Neighbours::place(uint16_t interface, const NeighbourConfig& neighbour, Instant now) {
+    Neighbour* entry = get(interface, neighbour.address, now);
+    if (entry == nullptr) return;
+    entry->mac.bytes = neighbour.mac;
+    entry->state = neighbour.permanent ? NeighbourState::permanent : NeighbourState::stale;
+}
+
 bool Neighbours::learn(uint16_t interface, const Address& address, const wire::MacAddress& mac,
                        bool confirmed, bool create, Instant now, bool override) {
     Neighbour* entry = find(interface, address);
     if (entry == nullptr && create) entry = get(interface, address, now);
-    if (entry == nullptr) return false;
+    if (entry == nullptr || entry->state == NeighbourState::permanent) return false;
     const bool changed = !entry->usable() || entry->mac != mac;
     if (!override && entry->usable() && entry->mac != mac) {
         doubt(*entry);  // RFC 4861 section 7.2.5: a proxy, say

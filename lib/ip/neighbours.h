@@ -22,6 +22,7 @@ enum class NeighbourState : uint8_t {
     stale,       ///< known, but not confirmed lately; used, and asked again when used
     probe,       ///< used while being asked again
     failed,      ///< no answer; the next frame starts anew
+    permanent,   ///< said to be there by the configuration: never asked, never changed
 };
 
 struct Neighbour : HashNode {
@@ -89,6 +90,8 @@ public:
     /// link address that is known stays, though in doubt. True if that changed anything.
     bool learn(uint16_t interface, const Address& address, const wire::MacAddress& mac,
                bool confirmed, bool create, Instant now, bool override = true);
+    /// Somebody is there from the start, for good or until he is asked. Before any traffic.
+    void place(uint16_t interface, const NeighbourConfig& neighbour, Instant now);
     /// An entry's timer fired.
     void on_timer(time::WheelEntry& entry, Instant now);
 

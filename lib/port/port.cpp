@@ -163,6 +163,10 @@ Started<void> Port::choose_mac(const PortConfig& config) {
                            EINVAL);
         mac_ = *mac;
         rte_ether_addr address{};
+        // Some interfaces refuse even their own address while they are up.
+        if (rte_eth_macaddr_get(id_, &address) == 0 &&
+            std::ranges::equal(mac_.bytes, address.addr_bytes))
+            return {};
         std::ranges::copy(mac_.bytes, address.addr_bytes);
         // A port that cannot take it receives for it all the same.
         if (rte_eth_dev_default_mac_addr_set(id_, &address) != 0) rte_eth_promiscuous_enable(id_);

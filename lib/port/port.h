@@ -47,6 +47,8 @@ public:
     /// cannot send frames in pieces.
     void transmit(uint16_t queue, buf::FrameBatch& batch, buf::Pools& pools) const;
 
+    /// As DPDK numbers them.
+    uint16_t id() const { return id_; }
     uint16_t receive_queues() const { return receive_queues_; }
     uint16_t transmit_queues() const { return transmit_queues_; }
     const wire::MacAddress& mac() const { return mac_; }

@@ -21,7 +21,9 @@ constexpr uint16_t interface_mask = 0x3fff;
 }  // namespace
 
 Core::Core(World& world, uint16_t index, buf::Pools pools, std::unique_ptr<Mailbox> mailbox)
-    : world_(world), index_(index), pools_(std::move(pools)), mailbox_(std::move(mailbox)) {}
+    : world_(world), index_(index), pools_(std::move(pools)), mailbox_(std::move(mailbox)) {
+    taps_.reserve(taps_max);
+}
 
 Core::~Core() = default;
 
@@ -83,6 +85,8 @@ bool Core::receive(uint32_t bursts) {
             if (any) ended(&Counters::ingress_cycles);
             if (!queue.port->receive(queue.queue, batch_)) break;
             any = true;
+            if (!taps_.empty()) [[unlikely]]
+                capture(queue.interface, queue.queue, Direction::received, batch_.frames());
             ended(&Counters::receive_cycles);
             const bool full = batch_.full();
             stack_->receive(queue.interface, batch_);
@@ -95,6 +99,8 @@ bool Core::receive(uint32_t bursts) {
 void Core::transmit(uint16_t interface, buf::FrameBatch& batch) {
     const auto began = static_cast<uint32_t>(rte_rdtsc());
     Outlet& outlet = outlets_[interface];
+    if (!taps_.empty() && outlet.port != nullptr) [[unlikely]]
+        capture(interface, outlet.queue, Direction::sent, batch.frames());
     if (outlet.port != nullptr && outlet.waiting.empty())
         outlet.port->transmit(outlet.queue, batch, pools_);
     for (size_t i = 0; i < batch.size(); ++i) {
@@ -119,10 +125,37 @@ void Core::send_via(uint16_t interface, uint16_t core, buf::Frame frame) {
 
 void Core::send_for_another(uint16_t interface, buf::Frame frame) {
     Outlet& outlet = outlets_[interface];
+    if (!taps_.empty()) [[unlikely]] {
+        rte_mbuf* const one = frame.get();
+        capture(interface, outlet.queue, Direction::sent, {&one, 1});
+    }
     if (outlet.waiting.size() < waiting_max)
         outlet.waiting.push_back(std::move(frame));
     else
         ++transmit_dropped_;
+}
+
+/// Once a frame, when it gets into line for its queue: a full transmit ring may send it later, and
+/// a line that is full may lose it.
+void Core::capture(uint16_t interface, uint16_t queue, Direction direction,
+                   std::span<rte_mbuf* const> frames) {
+    const uint64_t now = rte_rdtsc();
+    for (const auto& tap : taps_) tap->take(interface, queue, direction, frames, now);
+}
+
+bool Core::attach(std::shared_ptr<Tap> tap, std::vector<std::shared_ptr<Tap>>& gone) {
+    for (auto& old : taps_)
+        if (old->closed()) gone.push_back(std::move(old));
+    std::erase(taps_, nullptr);
+    if (taps_.size() == taps_max) return false;
+    taps_.push_back(std::move(tap));
+    return true;
+}
+
+void Core::detach(const Tap& tap, std::vector<std::shared_ptr<Tap>>& gone) {
+    for (auto& one : taps_)
+        if (one.get() == &tap) gone.push_back(std::move(one));
+    std::erase(taps_, nullptr);
 }
 
 bool Core::congested() const {

@@ -10,6 +10,7 @@
 #include "port/port.h"
 #include "runtime/clock.h"
 #include "runtime/mailbox.h"
+#include "runtime/tap.h"
 #include "stack/stack.h"
 
 namespace millrace::runtime {
@@ -21,6 +22,8 @@ class Core final : public stack::Host {
 public:
     /// Frames that may wait behind a full transmit ring.
     static constexpr size_t waiting_max = 4096;
+    /// Captures at a time.
+    static constexpr size_t taps_max = 4;
 
     Core(World& world, uint16_t index, buf::Pools pools, std::unique_ptr<Mailbox> mailbox);
     ~Core();
@@ -35,6 +38,12 @@ public:
     Mailbox& mailbox() { return *mailbox_; }
     buf::Pools& pools() { return pools_; }
     uint16_t index() const { return index_; }
+    /// From now on the tap is given copies of the frames that pass this core's queues. False where
+    /// there are `taps_max` already. Taps that were closed go to `gone`, which has room for them:
+    /// what they held is freed by whoever owns that.
+    bool attach(std::shared_ptr<Tap> tap, std::vector<std::shared_ptr<Tap>>& gone);
+    /// No longer; it is moved to `gone`.
+    void detach(const Tap& tap, std::vector<std::shared_ptr<Tap>>& gone);
     /// Frames that the ports' transmit rings had no room for.
     /// Any thread.
     uint64_t transmit_dropped() const { return transmit_dropped_.load(std::memory_order_relaxed); }
@@ -70,6 +79,9 @@ private:
         stack_->account(&observe::Counters::transmit_cycles, took);
         phase_began_ += took;
     }
+    /// Somebody captures: copies for each tap.
+    void capture(uint16_t interface, uint16_t queue, Direction direction,
+                 std::span<rte_mbuf* const> frames);
     bool read_mailbox();
     bool receive(uint32_t bursts);
     void send_waiting(Outlet& outlet);
@@ -89,6 +101,7 @@ private:
     std::unique_ptr<stack::Stack> stack_;
     std::vector<ReceiveQueue> receive_queues_;
     std::vector<Outlet> outlets_;  // by interface
+    std::vector<std::shared_ptr<Tap>> taps_;  // nearly always none
     buf::FrameBatch batch_;
     uint32_t phase_began_ = 0;  ///< the lower half of the TSC
     bool turning_ = false;

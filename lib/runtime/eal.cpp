@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -19,7 +20,10 @@
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mempool.h>
+#include <rte_pdump.h>
 #include <rte_version.h>
+
+#include "runtime/pcapng.h"
 
 namespace millrace::runtime {
 
@@ -27,6 +31,7 @@ namespace {
 
 std::mutex mutex;
 bool started = false;
+std::atomic<bool> others_may_attach{false};
 bool verbose_log = false;
 
 /// EAL writes its messages to a stream; a library prints nothing.
@@ -52,15 +57,66 @@ uint64_t available_memory_mb() {
     return std::max(kib / 1024, free_huge_pages_mb());
 }
 
+/// Where hugetlbfs is mounted; empty: nowhere.
+std::string hugetlbfs() {
+    std::ifstream mounts("/proc/mounts");
+    std::string device, folder, type, rest;
+    while (mounts >> device >> folder >> type && std::getline(mounts, rest))
+        if (type == "hugetlbfs") return folder;
+    return {};
+}
+
+/// Whether this machine has what other processes can attach to.
+Started<void> check_shared(const EalConfig& config, uint64_t memory_mb) {
+    if (const uint64_t free = free_huge_pages_mb(); free < memory_mb)
+        return failure(fmt::format("eal.shared needs {} MiB of huge pages, {} MiB are free: echo "
+                                   "{} > /proc/sys/vm/nr_hugepages, or lower [pools]",
+                                   memory_mb, free, (memory_mb + 1) / 2),
+                       ENOMEM);
+    const bool given = std::ranges::any_of(config.arguments, [](const std::string& argument) {
+        return argument.starts_with("--huge-dir");
+    });
+    const std::string folder = hugetlbfs();
+    if (folder.empty() && !given)
+        return failure("eal.shared needs hugetlbfs, which is not mounted: mount -t hugetlbfs none "
+                       "/dev/hugepages",
+                       ENODEV);
+    if (!given && access(folder.c_str(), W_OK) != 0)
+        return failure(fmt::format("eal.shared: {} cannot be written by this user: mount hugetlbfs "
+                                   "with uid=, or name another with --huge-dir in eal.arguments",
+                                   folder),
+                       EACCES);
+    return {};
+}
+
+/// Files of huge pages outlive the process, and keep the pages: those that it has mapped.
+void remove_huge_files(const std::string& prefix) {
+    std::ifstream maps("/proc/self/maps");
+    std::string line;
+    while (std::getline(maps, line)) {
+        const size_t at = line.find('/');
+        if (at == std::string::npos) continue;
+        const std::filesystem::path path = line.substr(at);
+        if (path.filename().string().starts_with(prefix + "map_")) unlink(path.c_str());
+    }
+}
+
+std::string prefix_of(const EalConfig& config) {
+    constexpr std::string_view option = "--file-prefix=";
+    for (const std::string& argument : config.arguments)
+        if (argument.starts_with(option)) return argument.substr(option.size());
+    return config.file_prefix.empty() ? fmt::format("millrace{}", getpid()) : config.file_prefix;
+}
+
 std::vector<std::string> arguments(const EalConfig& config, uint64_t memory_mb) {
     const bool huge = config.huge_pages && free_huge_pages_mb() >= memory_mb;
     std::vector<std::string> args{"millrace", "--no-telemetry",
-                                  fmt::format("--file-prefix=millrace{}", getpid())};
+                                  fmt::format("--file-prefix={}", prefix_of(config))};
     // The main thread keeps the affinity that it has; loops pin themselves.
     args.push_back(fmt::format("--lcores=0@({})", fmt::join(usable_cpus(), ",")));
-    if (huge) {
+    if (huge && !config.shared) {
         args.emplace_back("--in-memory");
-    } else {
+    } else if (!huge) {
         // EAL refuses --in-memory beside --no-huge (which implies --legacy-mem); --no-shconf is
         // what is left of it there: no files are shared.
         args.insert(args.end(), {"--no-huge", "--no-shconf", "-m", std::to_string(memory_mb)});
@@ -74,6 +130,27 @@ std::vector<std::string> arguments(const EalConfig& config, uint64_t memory_mb) 
     }
     args.insert(args.end(), config.arguments.begin(), config.arguments.end());
     return args;
+}
+
+/// EAL leaves its folder behind, whatever it was told, and shared memory.
+void leave_nothing_behind(const EalConfig& config) {
+    static const std::string folder = rte_eal_get_runtime_dir();
+    static const std::string shared = config.shared ? prefix_of(config) : std::string();
+    std::atexit([] {
+        std::error_code ignored;
+        std::filesystem::remove_all(folder, ignored);
+        if (!shared.empty()) remove_huge_files(shared);
+    });
+}
+
+/// Others may ask for copies of frames.
+Started<void> admit_others() {
+    others_may_attach = true;
+    set_pcapng_clock();
+    if (rte_pdump_init() == 0) return {};
+    return failure(fmt::format("eal.shared: DPDK's packet capture did not start: {}",
+                               rte_strerror(rte_errno)),
+                   rte_errno);
 }
 
 }  // namespace
@@ -114,6 +191,8 @@ Started<void> start_eal(const EalConfig& config, uint64_t memory_mb) {
                                          "lower [pools] in the configuration, or free some",
                                          memory, available),
                        ENOMEM);
+    if (config.shared)
+        if (auto can = check_shared(config, memory); !can) return can;
     auto args = arguments(config, memory);
     std::vector<char*> argv;
     for (std::string& arg : args) argv.push_back(arg.data());
@@ -127,17 +206,14 @@ Started<void> start_eal(const EalConfig& config, uint64_t memory_mb) {
                        rte_errno);
     }
     started = true;
-    // EAL leaves its folder behind, whatever it was told.
-    static const std::string folder = rte_eal_get_runtime_dir();
-    std::atexit([] {
-        std::error_code ignored;
-        std::filesystem::remove_all(folder, ignored);
-    });
-    return {};
+    leave_nothing_behind(config);
+    return config.shared ? admit_others() : Started<void>();
 }
 
 Started<ThreadIdentity> ThreadIdentity::take() {
-    if (rte_lcore_id() != LCORE_ID_ANY) return ThreadIdentity(false);
+    // The first thread that is registered shuts other processes out, for good (DPDK 22.11): where
+    // they are to come in, loops go without caches in the pools.
+    if (rte_lcore_id() != LCORE_ID_ANY || others_may_attach) return ThreadIdentity(false);
     if (rte_thread_register() < 0)
         return failure(fmt::format("no EAL identity is left for another thread ({}): at most {} "
                                    "loops can run in a process",

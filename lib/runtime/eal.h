@@ -16,7 +16,8 @@ namespace millrace::runtime {
 Started<void> start_eal(const EalConfig& config, uint64_t memory_mb);
 
 /// The calling thread's EAL identity, with which it has caches in the pools; given back when this
-/// dies, on the same thread, with what the caches hold.
+/// dies, on the same thread, with what the caches hold. None, and no caches, where other processes
+/// may attach (`eal.shared`).
 class ThreadIdentity {
 public:
     static Started<ThreadIdentity> take();

@@ -1,11 +1,11 @@
 #include "runtime/world.h"
 
 #include <algorithm>
-#include <mutex>
 
 #include <fmt/format.h>
 #include <rte_ethdev.h>
 
+#include "runtime/adopt.h"
 #include "runtime/eal.h"
 
 namespace millrace::runtime {
@@ -13,12 +13,6 @@ namespace millrace::runtime {
 namespace {
 
 constexpr uint64_t mib = 1 << 20;
-
-/// EAL's lists of devices know nothing of threads; worlds may be made and ended on several.
-std::mutex& devices() {
-    static std::mutex mutex;
-    return mutex;
-}
 
 /// Which cores poll a port.
 std::vector<uint16_t> cores_of(const Config& config, const PortConfig& port) {
@@ -29,6 +23,11 @@ std::vector<uint16_t> cores_of(const Config& config, const PortConfig& port) {
 }
 
 }  // namespace
+
+std::mutex& devices() {
+    static std::mutex mutex;
+    return mutex;
+}
 
 buf::PoolSizes pool_sizes(const Config& config, uint16_t core) {
     uint32_t ports = 0;
@@ -58,8 +57,13 @@ uint64_t memory_needed_mb(const Config& config) {
     return memory * 5 / 4 / mib + 64 + 16 * config.ports.size();
 }
 
-Started<std::unique_ptr<World>> World::create(const Config& config) {
-    if (auto valid = validate(config); !valid) return std::unexpected(valid.error());
+Started<std::unique_ptr<World>> World::create(const Config& given) {
+    if (auto valid = validate(given); !valid) return std::unexpected(valid.error());
+    Config config = given;
+    if (auto adopted = adopt(config); !adopted) return std::unexpected(adopted.error());
+    // The kernel allows more than a port does.
+    if (auto valid = validate(config); !valid)
+        return failure(fmt::format("{} (as adopted)", valid.error().what), valid.error().code);
     if (auto eal = start_eal(config.eal, memory_needed_mb(config)); !eal)
         return std::unexpected(eal.error());
     std::unique_ptr<World> world(new World(config));
@@ -139,6 +143,7 @@ void World::make_stacks() {
         interface.vlan = config.vlan;
         interface.addresses = config.addresses;
         interface.routes = config.routes;
+        interface.neighbours = config.neighbours;
         interface.offloads = ports_[p]->offloads();
         interfaces.push_back(std::move(interface));
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "runtime/core.h"
@@ -12,6 +13,9 @@ namespace millrace::runtime {
 buf::PoolSizes pool_sizes(const Config& config, uint16_t core);
 /// What all of them and EAL take, in MiB.
 uint64_t memory_needed_mb(const Config& config);
+
+/// Held by whoever walks or changes EAL's lists of devices, which know nothing of threads.
+std::mutex& devices();
 
 /// Made and destroyed by one thread while no core runs. Several may live in one process.
 class World {

@@ -50,6 +50,7 @@ std::vector<ip::Interface> with_loopback(std::vector<ip::Interface> interfaces) 
     return interfaces;
 }
 
+/// Long because a stack has so many parts.
 Stack::Stack(Options options, buf::Pools& pools, Host& host)
     : config_(options.config),
       interfaces_(std::move(options.interfaces)),
@@ -119,6 +120,9 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       forwards_(options.cores > 1 ? forwards_max(config_) : 1) {
     for (size_t i = 0; i < interfaces_.size(); ++i)
         outputs_.push_back(std::make_unique<buf::FrameBatch>());
+    for (size_t i = 0; i < interfaces_.size(); ++i)
+        for (const NeighbourConfig& neighbour : interfaces_[i].neighbours)
+            neighbours_.place(static_cast<uint16_t>(i), neighbour, options.now);
     next_fragment_sweep_ = options.now + fragment_sweep;
 }
 

@@ -47,7 +47,7 @@ class Install(unittest.TestCase):
             for name in ("libmillrace.a", "libmillrace.so"):
                 self.assertTrue(os.path.exists(os.path.join(library, name)), name)
             for name in ("millrace-httpd", "millrace-load", "millrace-echo", "millrace-doctor",
-                         "millrace-ss", "millrace-nstat"):
+                         "millrace-ss", "millrace-nstat", "millrace-dump"):
                 self.assertTrue(os.path.exists(os.path.join(root, "bin", name)), name)
             source = os.path.join(prefix, "outside.cpp")
             with open(source, "w") as file:

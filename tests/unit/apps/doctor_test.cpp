@@ -312,6 +312,34 @@ TEST(Doctor, huge_pages_that_are_missing) {
     EXPECT_TRUE(has(the_trouble(machine, small, Severity::warning).what, "20 MiB are free"));
 }
 
+TEST(Doctor, memory_that_is_shared_wants_huge_pages_and_their_file_system) {
+    const Config config = with_port("net_null0", "[eal]\nshared = true\n");
+    Machine machine = healthy();
+    Finding found = the_trouble(machine, config);
+    EXPECT_EQ(found.topic, "huge pages");
+    EXPECT_TRUE(has(found.what, "hugetlbfs is not mounted")) << found.what;
+    EXPECT_TRUE(has(found.remedy, "mount -t hugetlbfs"));
+    machine.huge_mounts = {"/dev/hugepages"};
+    EXPECT_LE(worst(judge(machine, &config)), Severity::note);
+    machine.huge_pages[0].free = 0;
+    found = the_trouble(machine, config);
+    EXPECT_TRUE(has(found.cause, "eal.shared is true")) << found.cause;
+}
+
+TEST(Doctor, an_adopted_address_is_the_kernels_and_it_should_be_quiet) {
+    const Config config = with_port("net_af_packet0,iface=eth0");
+    Machine machine = healthy();
+    machine.interfaces[0].addresses = {Address::v4(10, 0, 0, 1)};
+    EXPECT_EQ(the_trouble(machine, config).topic, "address");
+    machine.adopted = {"eth0"};
+    const Findings findings = judge(machine, &config);
+    EXPECT_EQ(worst(findings), Severity::note) << findings_text(findings);
+    const auto quiet = std::ranges::find(findings, "address", &Finding::topic);
+    ASSERT_NE(quiet, findings.end());
+    EXPECT_TRUE(has(quiet->what, "10.0.0.1 is taken over from eth0")) << quiet->what;
+    EXPECT_TRUE(has(quiet->remedy, "hook ingress device eth0"));
+}
+
 TEST(Doctor, a_node_that_there_is_not) {
     const Config config =
         with_port("net_null0", "[eal]\narguments = [\"--socket-mem=0,512\"]\n");

@@ -1,3 +1,4 @@
+#include <array>
 #include <fstream>
 
 #include <gtest/gtest.h>
@@ -24,6 +25,7 @@ TEST(Config, reads_everything_that_it_documents) {
 device = "net_tap0,iface=x"
 addresses = ["10.0.0.1/24", "fd00::1/64"]
 routes = ["default via 10.0.0.254", "2001:db8::/32 via fd00::2"]
+neighbours = ["10.0.0.254 at 02:00:00:00:00:fe"]
 mac = "02:00:00:00:00:01"
 mtu = 9000
 vlan = 5
@@ -54,6 +56,7 @@ ip_default_ttl = 9
 [eal]
 memory_mb = 128
 huge_pages = false
+file_prefix = "web-1"
 arguments = ["--log-level=debug"]
 )",
                                      "t.toml");
@@ -62,6 +65,10 @@ arguments = ["--log-level=debug"]
     EXPECT_EQ(port.addresses.at(1).to_string(), "fd00::1/64");
     EXPECT_EQ(port.routes.at(0).destination.to_string(), "0.0.0.0/0");
     EXPECT_EQ(port.routes.at(1).gateway.to_string(), "fd00::2");
+    ASSERT_EQ(port.neighbours.size(), 1U);
+    EXPECT_EQ(port.neighbours[0].address.to_string(), "10.0.0.254");
+    EXPECT_EQ(port.neighbours[0].mac, (std::array<uint8_t, 6>{2, 0, 0, 0, 0, 0xfe}));
+    EXPECT_TRUE(port.neighbours[0].permanent);
     EXPECT_EQ(port.mtu, 9000);
     EXPECT_EQ(port.vlan, 5);
     EXPECT_EQ(port.receive_descriptors, 256);
@@ -80,6 +87,8 @@ arguments = ["--log-level=debug"]
     EXPECT_EQ(config->ip.ip_default_ttl, 9U);
     EXPECT_EQ(config->eal.memory_mb, 128U);
     EXPECT_FALSE(config->eal.huge_pages);
+    EXPECT_FALSE(config->eal.shared);
+    EXPECT_EQ(config->eal.file_prefix, "web-1");
     EXPECT_EQ(config->eal.arguments.size(), 1U);
 }
 
@@ -145,6 +154,47 @@ TEST(Config, fields_are_held_against_each_other) {
                    {"mtu", "1280"});
     expect_refused("[tcp]\nip_local_port_range_min = 2000\nip_local_port_range_max = 1999\n",
                    {"ip_local_port_range_min"});
+}
+
+TEST(Config, memory_is_shared_where_it_can_be) {
+    EXPECT_TRUE(parse_config("[eal]\nshared = true\n", "t.toml")->eal.shared);
+    expect_refused("[eal]\nshared = 1\n", {"eal.shared", "neither true nor false"});
+    expect_refused("[eal]\nshared = true\nhuge_pages = false\n", {"eal.shared", "huge_pages"});
+    for (const char* argument : {"--in-memory", "--no-huge", "--no-shconf", "--huge-unlink=always"})
+        expect_refused("[eal]\nshared = true\narguments = [\"" + std::string(argument) + "\"]\n",
+                       {"eal.shared", argument, "nothing is shared"});
+    expect_refused("[eal]\nfile_prefix = \"a/b\"\n", {"eal.file_prefix", "a/b", "letters"});
+    expect_refused("[eal]\nfile_prefix = \"..\"\n", {"eal.file_prefix"});
+    expect_refused("[eal]\nfile_prefix = \"" + std::string(33, 'a') + "\"\n", {"eal.file_prefix"});
+}
+
+TEST(Config, what_is_adopted_must_not_be_given_as_well) {
+    const std::string port = "[[port]]\ndevice = \"x\"\nadopt = \"eth0\"\n";
+    EXPECT_EQ(parse_config(port, "t.toml")->ports.at(0).adopt, "eth0");
+    EXPECT_TRUE(parse_config(port + "vlan = 5\n", "t.toml"));
+    expect_refused(port + "addresses = [\"10.0.0.1/24\"]\n", {"port[0].addresses", "adopt"});
+    expect_refused(port + "mac = \"02:00:00:00:00:01\"\n", {"port[0].mac", "adopt"});
+    expect_refused(port + "mtu = 1500\n", {"t.toml", "port[0].mtu", "adopt"});
+    expect_refused(port + "mtu = 9000\n", {"port[0].mtu", "adopt"});
+    expect_refused("[[port]]\ndevice = \"x\"\nadopt = \"sixteen_and_more\"\n", {"15 bytes"});
+}
+
+TEST(Config, neighbours_are_of_the_link_and_of_one_station) {
+    const auto with = [](const std::string& neighbour) {
+        return "[[port]]\ndevice = \"x\"\naddresses = [\"10.0.0.1/24\"]\nneighbours = [\"" +
+               neighbour + "\"]\n";
+    };
+    EXPECT_TRUE(parse_config(with("10.0.0.9 at 02:00:00:00:00:09"), "t.toml"));
+    for (const char* wrong : {"10.0.0.9", "10.0.0.9 at 02:00:00:00:00", "x at 02:00:00:00:00:09",
+                              "10.0.0.9 at 02:00:00:00:00:0g", "10.0.0.9 at 02:00:00:00:00:09:0a",
+                              "10.0.0.9 at 02-00-00-00-00-09", "10.0.0.9 at "})
+        expect_refused(with(wrong), {"t.toml:4", "port[0].neighbours", "is written"});
+    expect_refused(with("10.0.1.9 at 02:00:00:00:00:09"), {"neighbours", "10.0.1.9", "no subnet"});
+    expect_refused(with("10.0.0.9 at 01:00:00:00:00:09"), {"neighbours", "no unicast"});
+    expect_refused(with("10.0.0.9 at 00:00:00:00:00:00"), {"neighbours", "no unicast"});
+    expect_refused("[[port]]\ndevice = \"x\"\naddresses = [\"10.0.0.1/24\"]\n"
+                   "routes = [\"10.1.0.0/16 via 0.0.0.0\"]\n",
+                   {"routes", "is written"});
 }
 
 TEST(Config, a_missing_file_is_named) {

@@ -350,6 +350,40 @@ TEST_F(NeighbourTable, frames_wait_for_the_answer_and_go_out_with_it) {
     EXPECT_EQ(asked_.forwarded.size(), 4U);
 }
 
+TEST_F(NeighbourTable, who_is_there_for_good_is_neither_asked_nor_moved_nor_pushed_out) {
+    table_.place(0, {.address = hop_, .mac = mac_.bytes}, now_);
+    Neighbour& n = *table_.find(0, hop_);
+    table_.send(n, frame(), now_);
+    ASSERT_EQ(asked_.forwarded.size(), 1U);
+    EXPECT_EQ(0, std::memcmp(asked_.forwarded[0].head().data(), mac_.bytes.data(), 6));
+    const wire::MacAddress other{{2, 0, 0, 0, 0, 7}};
+    EXPECT_FALSE(table_.learn(0, hop_, other, true, true, now_));
+    Neighbours::doubt(n);
+    pass(3600_s);
+    table_.send(n, frame(), now_);
+    EXPECT_EQ(asked_.forwarded.size(), 2U);
+    EXPECT_EQ(n.mac, mac_);
+    EXPECT_EQ(asked_.solicited, 0);
+    for (uint32_t i = 0; i < 2 * tunables_.neighbour_max; ++i) {
+        const Address stranger = Address::v4(10, 1, static_cast<uint8_t>(i >> 8),
+                                             static_cast<uint8_t>(i));
+        ASSERT_NE(table_.get(0, stranger, now_), nullptr);
+    }
+    EXPECT_EQ(table_.find(0, hop_), &n);
+}
+
+TEST_F(NeighbourTable, who_was_there_when_we_came_is_used_at_once_and_asked) {
+    table_.place(0, {.address = hop_, .mac = mac_.bytes, .permanent = false}, now_);
+    Neighbour& n = *table_.find(0, hop_);
+    table_.send(n, frame(), now_);
+    EXPECT_EQ(asked_.forwarded.size(), 1U);
+    EXPECT_EQ(n.state, NeighbourState::probe);
+    EXPECT_EQ(asked_.solicited, 1);
+    const wire::MacAddress other{{2, 0, 0, 0, 0, 7}};
+    EXPECT_TRUE(table_.learn(0, hop_, other, true, false, now_));
+    EXPECT_EQ(n.mac, other);
+}
+
 TEST_F(NeighbourTable, silence_is_told_only_where_a_connection_would_hear_it) {
     Neighbour& n = *table_.get(0, hop_, now_);
     table_.send(n, frame(), now_);

@@ -1,0 +1,46 @@
+// What those who look into a runtime may ask it for.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/core.h"
+
+namespace millrace::api {
+
+struct InspectedPort {
+    std::string device;  ///< as the configuration names it
+    uint16_t id = 0;     ///< as DPDK numbers it
+    uint16_t mtu = 1500;
+
+    /// By its device, by that without arguments, by the kernel's interface below it.
+    bool is_called(std::string_view name) const;
+};
+
+/// Any thread, while the cores' mailboxes stand.
+struct Inspected {
+    /// A part of an answer, taken on a core; false: once more in its next turn.
+    using Step = std::function<bool(runtime::Core&)>;
+    /// How a question has ended.
+    enum class Outcome : uint8_t {
+        answered,
+        silent,    ///< the core has not turned for seconds
+        busy,      ///< it had no memory for us, or its mailbox was full
+        unwanted,  ///< nobody wants to know any more
+    };
+
+    uint16_t cores = 0;
+    /// Runs a function on a core, in its next turn. False where its mailbox is full.
+    std::function<bool(uint16_t core, std::function<void(runtime::Core&)>)> ask;
+    std::function<std::vector<std::string>()> descriptions;  ///< of the ports, a line each
+    std::vector<InspectedPort> ports;
+
+    /// Runs `step` once a turn of the core until it answers true, or `stop` becomes readable. When
+    /// this returns, no step runs or will run.
+    Outcome on_core(uint16_t core, Step step, int stop) const;
+};
+
+}  // namespace millrace::api

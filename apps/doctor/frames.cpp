@@ -210,6 +210,7 @@ Outcome wait_for_answers(Runtime& runtime, const Config& config, const FrameOpti
 Findings frames_of(const Config& given, const FrameOptions& options) {
     Config config = given;
     config.inspect.enabled = false;
+    config.ip.arp_notify = 0;  // the addresses may be in use by a program that runs elsewhere
     const auto peers = ring_peers(config);
     uint64_t memory_mb = memory_needed_mb(config);
     for (const Config& peer : peers) memory_mb += memory_needed_mb(peer);

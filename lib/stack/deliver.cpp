@@ -403,7 +403,9 @@ void Stack::reply_reset(Classified& in) {
         reset.flags = wire::TcpFlags::rst | wire::TcpFlags::ack;
     }
     ++counters_.tcp_out_rsts;
-    emit({in.ip.destination, in.ip.source}, reset, turn_round(in), nullptr);
+    Outgoing way{in.ip.destination, in.ip.source};
+    way.answered = &in;
+    emit(way, reset, turn_round(in), nullptr);
 }
 
 }  // namespace millrace::stack

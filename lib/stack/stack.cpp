@@ -80,8 +80,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       bbrs_(config_.tcp.max_connections),
       mtu_probings_(config_.tcp.max_connections),
       recorder_(config_.recorder.events, config_.recorder.ends),
-      env_{.now = options.now,
-           .recorder = recorder_,
+      env_{.now = options.now, .recorder = recorder_,
            .tunables = config_.tcp,
            .counters = counters_,
            .wheel = wheel_,
@@ -116,8 +115,9 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       udp_table_(hash_, config_.ip.max_udp_sockets),
       port_maps_(options.secrets.table),
       forward_pool_(options.cores > 1 ? forwards_max(config_) : 0),
-      forwards_(options.cores > 1 ? forwards_max(config_) : 1) {
-    for (size_t i = 0; i < interfaces_.size(); ++i)
+      forwards_(options.cores > 1 ? forwards_max(config_) : 1),
+      next_announcement_(options.announces ? options.now : Instant::never()) {
+    while (outputs_.size() < interfaces_.size())
         outputs_.push_back(std::make_unique<buf::FrameBatch>());
     next_fragment_sweep_ = options.now + fragment_sweep;
 }
@@ -127,7 +127,8 @@ Stack::~Stack() {
     // the RST that the next segment meets.
     env_.dirty.clear();
     env_.ready.clear();
-    listeners_.for_each([](tcp::Listener& listener) { listener.accept_queue.clear(); });
+    listener_pool_.for_each_in_use(
+        [](tcp::Listener& listener) { listener.accept_queue.clear(); });
     connections_.for_each_in_use([&](tcp::Connection& c) {
         tcp::release(env_, c);
         connections_.give_back(&c);
@@ -153,6 +154,7 @@ bool Stack::run_timers() {
     if (env_.now >= next_housekeeping_) {
         next_housekeeping_ = env_.now + housekeeping;
         count_receive_buffers();
+        if (env_.now >= next_announcement_) announce();
     }
     if (env_.now >= groups_.next_deadline()) groups_.run(env_.now, *this);
     if (env_.now >= next_fragment_sweep_) {
@@ -265,6 +267,7 @@ Instant Stack::next_deadline() {
     Instant deadline = wheel_.next_deadline();
     deadline = std::min(deadline, env_.retry_starved_at);
     deadline = std::min(deadline, groups_.next_deadline());
+    deadline = std::min(deadline, next_announcement_);
     deadline = std::min(deadline, time_wait_queue_.next_deadline(time_waits_.in_use()));
     if (fragments_.size() > 0) deadline = std::min(deadline, next_fragment_sweep_);
     if (failure_walk_at_ != 0) return env_.now;
@@ -276,7 +279,7 @@ Stack::Population Stack::population() const {
     return {.connections = connections_.in_use(),
             .half_open = half_opens_.in_use(),
             .time_wait = time_wait_count_,
-            .listeners = listeners_.size(),
+            .listeners = listener_pool_.in_use(),
             .neighbours = neighbours_.size(),
             .forwards = forward_pool_.in_use(),
             .fragments = fragments_.size(),

@@ -54,6 +54,7 @@ Started<std::unique_ptr<World>> make_world() {
     config.ports.push_back(port);
     config.pools = {.receive = 2048, .header = 512, .attach = 512, .payload = 512};
     config.tcp.max_connections = 1024;
+    config.ip.arp_notify = 0;  // a core that has nothing to do of its own accord
     return World::create(config);
 }
 

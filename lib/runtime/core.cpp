@@ -159,7 +159,7 @@ bool Core::hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool s
 void Core::tell(uint16_t core, const stack::Message& message) {
     // A full mailbox loses news. Neighbours are learned again; what a lost claim costs is a
     // connection that times out; both need 16384 unread letters.
-    world_.core(core).mailbox().post(Letter(message));
+    if (!world_.core(core).mailbox().post(Letter(message))) stack_->count_lost_letter();
 }
 
 Instant Core::next_deadline() {

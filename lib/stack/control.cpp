@@ -51,7 +51,7 @@ void Stack::on_arp(Classified& in) {
 }
 
 void Stack::send_arp(uint16_t interface, const wire::Arp& arp, const wire::MacAddress& to) {
-    buf::Frame frame = pools_.frame();
+    buf::Frame frame = pools_.control_frame();
     if (!frame) return counters_.drop(Drop::no_buffer);
     arp.emit(frame.put(wire::Arp::size));
     put_ethernet(frame, interfaces_[interface], wire::EtherType::arp, to);
@@ -112,7 +112,10 @@ void Stack::on_claim(const ForwardNews& news) {
         return host_.tell(news.core, ClaimRefused{news.key});
     if (known != nullptr) return;
     known = forward_pool_.take();
-    if (known == nullptr) return counters_.drop(Drop::no_connection);
+    if (known == nullptr) {
+        ++counters_.pool_dry_connections;
+        return counters_.drop(Drop::no_connection);
+    }
     known->key = news.key;
     known->core = news.core;
     forwards_.insert(*known, hash);
@@ -156,7 +159,7 @@ void Stack::solicit(const ip::Neighbour& neighbour, bool unicast) {
 
 void Stack::send_ndp(uint16_t interface, const wire::Ndp& ndp, const Address& source,
                      const Address& destination, const wire::MacAddress& to) {
-    buf::Frame frame = pools_.frame();
+    buf::Frame frame = pools_.control_frame();
     if (!frame) return counters_.drop(Drop::no_buffer);
     wire::Ip ip;
     ip.source = source;
@@ -292,7 +295,7 @@ void Stack::answer_echo(Classified& in) {
     received.copy_out(in.upper_at, header);
     received.trim_front(in.upper_at + wire::Icmp::size);
     // Payload by reference behind a header of our own: it is never looked at.
-    buf::Frame frame = pools_.frame();
+    buf::Frame frame = pools_.reply_frame();
     if (!frame) return counters_.drop(Drop::no_buffer);
     header[0] = v4 ? wire::icmp4::echo_reply : wire::icmp6::echo_reply;
     header[2] = header[3] = 0;

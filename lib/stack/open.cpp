@@ -99,6 +99,7 @@ Result<tcp::Listener*> Stack::listen(Binding& binding, uint32_t backlog, void* o
         return std::unexpected(allowed.error());
     tcp::Listener* listener = listener_pool_.take();
     if (listener == nullptr) {
+        ++counters_.pool_dry_sockets;
         binding.listening = false;
         return error(ENOBUFS);
     }
@@ -152,8 +153,8 @@ void Stack::reset_half_open(tcp::Listener& listener) {
         reset.ack = entry.irs + 1;
         reset.flags = wire::TcpFlags::rst | wire::TcpFlags::ack;
         ++counters_.tcp_out_rsts;
-        emit({addresses_[entry.key.local].address, entry.key.remote}, reset, pools_.frame(),
-             nullptr);
+        emit({addresses_[entry.key.local].address, entry.key.remote}, reset,
+             pools_.control_frame(), nullptr);
         remove_half_open(entry);
     }
 }
@@ -335,6 +336,7 @@ tcp::Connection* Stack::add_connection(const tcp::FlowKey& key, uint32_t hash,
                                        const BindOptions& options) {
     tcp::Connection* c = connections_.take(key);
     if (c == nullptr) {
+        ++counters_.pool_dry_connections;
         counters_.drop(Drop::no_connection);
         return nullptr;
     }

@@ -35,6 +35,15 @@ constexpr size_t bindings_max = size_t{1} << 20;
 // UDP's ports are drawn apart from TCP's, which everybody gets to see.
 constexpr uint32_t udp_series = 1U << 16;
 
+buf::DryCounters dry_counters(observe::Counters& counters) {
+    return {.header = &counters.pool_dry_header,
+            .attach = &counters.pool_dry_attach,
+            .payload = &counters.pool_dry_payload,
+            .region = &counters.pool_dry_region,
+            .reserve_used = &counters.control_reserve_used,
+            .control = &counters.pool_dry_control};
+}
+
 constexpr Duration housekeeping = Duration::from_ms(1);
 constexpr Duration fragment_sweep = Duration::from_s(1);
 
@@ -81,8 +90,7 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       mtu_probings_(config_.tcp.max_connections),
       recorder_(config_.recorder.events, config_.recorder.ends),
       env_{.now = options.now, .recorder = recorder_,
-           .tunables = config_.tcp,
-           .counters = counters_,
+           .tunables = config_.tcp, .counters = counters_,
            .wheel = wheel_,
            .neighbours = neighbours_,
            .buffers = pools_,
@@ -120,11 +128,13 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
     while (outputs_.size() < interfaces_.size())
         outputs_.push_back(std::make_unique<buf::FrameBatch>());
     next_fragment_sweep_ = options.now + fragment_sweep;
+    pools_.count_dry_in(dry_counters(counters_));
 }
 
 Stack::~Stack() {
     // What is still there dies without a word: the host has decided to be gone. Peers learn from
     // the RST that the next segment meets.
+    pools_.count_dry_in({});
     env_.dirty.clear();
     env_.ready.clear();
     listener_pool_.for_each_in_use(
@@ -167,6 +177,7 @@ bool Stack::run_timers() {
 void Stack::count_receive_buffers() {
     frames_unchecked_ = 0;
     env_.receive_low = pools_.receive_is_low();
+    if (env_.receive_low) ++counters_.pool_low_receive;
     env_.payload_low = pools_.payload_is_low();
     if (env_.receive_low && env_.payload_low) tcp::relieve(env_);
 }
@@ -243,6 +254,7 @@ bool Stack::run_application(Application& application) {
 
 void Stack::end_turn() {
     flush();
+    pools_.refill_reserve();
     ++turns_;
     recorder_.end_turn();
     wake_senders();

@@ -207,6 +207,8 @@ public:
         counters_.busy_cycles += cycles;
         counters_.egress_cycles += rest;
     }
+    /// The host had no room for what this core has told another.
+    void count_lost_letter() { ++counters_.letters_lost; }
     buf::Pools& pools() { return pools_; }
     const std::vector<ip::Interface>& interfaces() const { return interfaces_; }
     SocketAddress local_address(const tcp::FlowKey& key) const {

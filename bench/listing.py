@@ -27,6 +27,13 @@ class Held(Programs):
         self.held = held
 
     def __enter__(self):
+        try:
+            return self.begin()
+        except BaseException:
+            self.end_all()
+            raise
+
+    def begin(self):
         room = f"[tcp]\nmax_connections = {self.held + 4096}\n"
         self.server = self.start("millrace-httpd", "server", (0, 1), 0, room, "-q", "-b", BODY)
         self.wait(lambda: "listening" in self.output(self.server), self.server)

@@ -135,7 +135,9 @@ if [ $quick = 0 ]; then
     python "impaired wire" python3 -W ignore "$MILLRACE_TOP/tests/interop/impaired.py" "$optimised"
     python "demo link" python3 -W ignore "$MILLRACE_TOP/tests/interop/demo.py" "$optimised"
     python "load" python3 -W ignore "$MILLRACE_TOP/tests/interop/load.py" "$optimised"
+    python "last" python3 -W ignore "$MILLRACE_TOP/tests/interop/last.py" "$optimised"
     python "doctor" python3 -W ignore "$MILLRACE_TOP/tests/interop/doctor.py" "$optimised"
+    python "seen from both ends" python3 -W ignore "$MILLRACE_TOP/tests/interop/seen.py" "$optimised"
     python "capture" python3 -W ignore "$MILLRACE_TOP/tests/interop/capture.py" "$optimised"
     python "adopt" python3 -W ignore "$MILLRACE_TOP/tests/interop/adopt.py" "$optimised"
     # Each target for a minute, two at a time; what it takes to build them: tests/fuzz/README.md.

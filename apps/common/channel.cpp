@@ -103,6 +103,11 @@ void Channel::used(size_t bytes) {
     record_ = {};
 }
 
+bool Channel::has_input() const {
+    return !chain_.empty() || plain_used_ < plain_.size() ||
+           (tls_ != nullptr && tls_->holds_input()) || connection_.info().receive_queued > 0;
+}
+
 size_t Channel::discard() {
     size_t dropped = chain_.size();
     chain_.clear();

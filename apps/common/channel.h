@@ -34,6 +34,8 @@ public:
     Result<std::span<const std::byte>> input();
     /// So much of the piece is done with; the window may open.
     void used(size_t bytes);
+    /// Something has come that was not used, be it a part of a record.
+    bool has_input() const;
     /// Drops what has come, unread; answers how much.
     size_t discard();
     /// The peer has ended, by FIN or close_notify, and everything before that has been used.

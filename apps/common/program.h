@@ -26,8 +26,23 @@ struct CommonOptions {
 class Signals {
 public:
     Signals();
-    /// Waits at most `seconds`; true if a signal asked for the end.
-    bool wait(double seconds) const;
+    /// Waits at most `seconds`; the signal that asked for the end, 0 if none did.
+    int wait(double seconds) const;
+};
+
+/// How servers end. SIGTERM: gracefully, in `--drain` seconds at the most; SIGINT: at once, as by
+/// `--drain 0`. A second signal of either kind ends the wait.
+struct DrainOption {
+    /// Exit status where connections had to be reset, though they were to have had time.
+    static constexpr int status_reset = 3;
+
+    double seconds = 10;
+
+    void add_to(CLI::App& app);
+    /// Ends what `runtime` serves, `by` a signal; `begin` is told on each core. Progress goes to
+    /// standard error. The exit status: 0, or `status_reset`.
+    int end(Runtime& runtime, const Signals& signals, int by,
+            std::function<void(Stack&)> begin) const;
 };
 
 /// Prints cause and remedy on standard error; answers the exit status.

@@ -22,6 +22,11 @@ public:
         return session;
     }
     void give_back(Session* session) { idle_.push_back(session); }
+    /// Calls `visit(Session&)` for each, used or not; `visit` may give it back.
+    template <typename Visit>
+    void for_each(Visit&& visit) {
+        for (const auto& session : sessions_) visit(*session);
+    }
 
 private:
     std::vector<std::unique_ptr<Session>> sessions_;

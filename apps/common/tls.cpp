@@ -232,6 +232,10 @@ TlsStream::~TlsStream() {
     SSL_SESSION_free(offered_);
 }
 
+bool TlsStream::holds_input() const {
+    return ssl_ != nullptr && (BIO_pending(in_) != 0 || SSL_has_pending(ssl_) == 1);
+}
+
 bool TlsStream::was_resumed() const { return ssl_ != nullptr && SSL_session_reused(ssl_) == 1; }
 
 /// Goes on with the handshake as far as it can.

@@ -106,6 +106,8 @@ public:
     /// A piece of what the peer says, at most a record: good until any stream of the context reads
     /// again. Empty: nothing before more is received. Nothing at all: as `receive`'s false.
     std::optional<std::span<const std::byte>> read();
+    /// Something was received that `read` has not answered, be it a part of a record.
+    bool holds_input() const;
     /// The handshake is over.
     bool is_established() const { return established_; }
     /// ... and was one of a session that had been before.

@@ -212,6 +212,7 @@ Findings frames_of(const Config& given, const FrameOptions& options) {
     config.inspect.enabled = false;
     config.eal.shared = false;  // for a moment, with nobody else, and no files left behind
     config.eal.file_prefix.clear();
+    config.ip.arp_notify = 0;  // the addresses may be in use by a program that runs elsewhere
     const auto peers = ring_peers(config);
     uint64_t memory_mb = memory_needed_mb(config);
     for (const Config& peer : peers) memory_mb += memory_needed_mb(peer);

@@ -216,11 +216,14 @@ void judge_memif(Judged& on) {
         return on.add(trouble(topic, fmt::format("{}: {} is in use", on.name(), path),
                               "another process serves there already",
                               "end it, choose another socket=, or role=client"));
-    if (is_server && place.exists)
-        return on.add(trouble(topic, fmt::format("{}: {} is left behind", on.name(), path),
-                              "a program that was killed could not remove its socket, and the "
-                              "driver makes none where one is",
+    if (is_server && place.exists && !place.is_socket)
+        return on.add(trouble(topic, fmt::format("{}: {} is no socket", on.name(), path),
+                              "the server makes its socket there, and no file may be in its place",
                               "rm " + path));
+    if (is_server && place.exists)
+        return on.add(note(topic, fmt::format("{}: {} is left behind", on.name(), path),
+                           "a program that was killed could not remove its socket",
+                           "none is needed: the next one does at its start"));
     if (!is_server && !place.bound)
         return on.add(note(topic, fmt::format("{}: nobody listens at {} yet", on.name(), path),
                            "the client tries again until its server comes",

@@ -202,8 +202,10 @@ void look_at_meeting_places(const std::string& root, const Config& config, Machi
         const std::string path = memif_socket(device);
         const bool is_abstract = path.starts_with('@');
         MeetingPlace place;
+        std::error_code ignored;
         place.bound = bound.contains(path);
         place.exists = is_abstract ? place.bound : access((root + path).c_str(), F_OK) == 0;
+        place.is_socket = is_abstract || std::filesystem::is_socket(root + path, ignored);
         const std::string folder = std::filesystem::path(root + path).parent_path();
         place.folder_exists = is_abstract || std::filesystem::is_directory(folder);
         place.folder_writable = is_abstract || is_writable(folder);

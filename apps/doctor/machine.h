@@ -70,6 +70,7 @@ struct MeetingPlace {
     bool folder_exists = false;
     bool folder_writable = false;
     bool exists = false;
+    bool is_socket = false;
     bool bound = false;  ///< a process of this machine has the socket
 };
 

@@ -16,6 +16,8 @@ int main(int argc, char** argv) {
     app.add_option("-p,--port", port, "TCP and UDP port")->capture_default_str();
     std::vector<std::string> names;
     app.add_option("-g,--group", names, "multicast groups to join on the first port");
+    apps::DrainOption drain;
+    drain.add_to(app);
     CLI11_PARSE(app, argc, argv);
 
     std::vector<Address> groups;
@@ -41,9 +43,13 @@ int main(int argc, char** argv) {
     apps::ask_cores<int>(**runtime, [](Stack&) { return 0; });
     if (failed == 0) fmt::print("listening on port {}\n", port);
     std::fflush(stdout);
-    while (failed == 0 && !signals.wait(0.5)) {
-    }
+    int by = 0;
+    while (failed == 0 && by == 0) by = signals.wait(0.5);
+    int status = 0;
+    if (failed == 0)
+        status = drain.end(**runtime, signals, by,
+                           [&](Stack& stack) { servers[stack.core()]->drain(); });
     runtime->reset();
-    if (failed == 0) return 0;
+    if (failed == 0) return status;
     return apps::fail({fmt::format("port {}: {}", port, Errno{failed}.message()), failed});
 }

@@ -63,6 +63,7 @@ struct Arguments {
                        "which a connection ends; 0: never")
             ->capture_default_str()
             ->check(CLI::Range(0.0, 1e6));
+        drain.add_to(app);
         app.add_flag("-q,--quiet", quiet, "no access counters every ten seconds");
     }
 
@@ -89,6 +90,7 @@ struct Arguments {
     apps::TlsIdentity identity;
     std::unique_ptr<apps::TlsContext> tls;
     double idle_timeout = 75;
+    apps::DrainOption drain;
     bool quiet = false;
 };
 
@@ -129,12 +131,18 @@ int main(int argc, char** argv) {
             total += counters;
         return total;
     };
-    while (!failed && !signals.wait(10))
+    int by = 0;
+    while (!failed && (by = signals.wait(10)) == 0)
         if (!arguments.quiet) print_counters(collect());
+    int status = 1;
+    if (!failed)
+        status = arguments.drain.end(**runtime, signals, by, [&servers](Stack& stack) {
+            servers[stack.core()]->drain();
+        });
     print_counters(collect());
     print_cores(**runtime, servers);
     (*runtime)->stop();
     (*runtime)->join();
     runtime->reset();
-    return failed ? 1 : 0;
+    return status;
 }

@@ -51,6 +51,11 @@ Started<void> HttpServer::listen() {
     return {};
 }
 
+void HttpServer::drain() {
+    draining_ = true;
+    sessions_.for_each([](HttpSession& session) { session.begin_drain(); });
+}
+
 void HttpServer::on_acceptable(Listener listener) {
     const bool secure = options_.tls_port != 0 && listener.local().port == options_.tls_port;
     while (true) {

@@ -54,6 +54,9 @@ public:
     /// On the ports of the options. An error names the port, or the file that is wrong.
     Started<void> listen();
     void on_acceptable(Listener listener) override;
+    /// A graceful end begins: connections on which nothing is under way are closed, and the others
+    /// when they have been answered. Who has just connected has a second to ask.
+    void drain();
     const HttpCounters& counters() const { return counters_; }
 
 private:
@@ -68,6 +71,7 @@ private:
     HeadWriter heads_;
     std::string spare_;  ///< lent to who has an answer to send, empty
     SessionPool<HttpSession> sessions_;
+    bool draining_ = false;
 };
 
 }  // namespace millrace::apps

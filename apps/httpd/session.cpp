@@ -25,7 +25,7 @@ void HttpSession::start(Connection connection, TlsContext* tls) {
     head_size_ = body_size_ = file_offset_ = drained_ = 0;
     delivered_ = 0;
     refused_ = 0;
-    request_ready_ = close_after_ = draining_ = handshake_counted_ = false;
+    request_ready_ = close_after_ = draining_ = handshake_counted_ = served_ = false;
     file_.reset();
     progress_ = server_.stack_.now();
     watch();
@@ -62,10 +62,22 @@ void HttpSession::go_on() {
         } else if (request_ready_) {
             answer();
         } else if (!parse()) {
-            if (channel_.at_end()) finish();
+            if (channel_.at_end() || (server_.draining_ && served_ && is_idle())) finish();
             return;
         }
     }
+}
+
+/// Nothing of a request has come, and nothing is left to be said.
+bool HttpSession::is_idle() const {
+    return !request_ready_ && !close_after_ && !draining_ && pending_.empty() &&
+           file_ == nullptr && head_size_ + body_size_ == 0 && !channel_.has_input();
+}
+
+void HttpSession::begin_drain() {
+    if (!channel_) return;
+    if (!served_) return watch();
+    if (is_idle()) finish();
 }
 
 /// Parses up to the end of one request. False where more input is needed.
@@ -121,7 +133,12 @@ void HttpSession::count_bytes() {
 
 void HttpSession::answer() {
     request_ready_ = false;
+    served_ = true;
     close_after_ = llhttp_should_keep_alive(&parser_) == 0;
+    // What has come behind it was acknowledged: it is answered, too. What comes from now on is
+    // thrown away, since a reset could take the answer along.
+    if (server_.draining_ && !close_after_ && !channel_.has_input())
+        close_after_ = draining_ = true;
     const bool get = parser_.method == HTTP_GET;
     if (!get && parser_.method != HTTP_HEAD) {
         answer_with(405, nullptr, "Allow: GET, HEAD\r\n");
@@ -255,12 +272,15 @@ void HttpSession::over() {
 
 /// The timer is not moved by each request: when it expires, it looks how long nothing has happened.
 void HttpSession::watch() {
-    const Duration limit = server_.options_.idle_timeout;
+    const Duration limit =
+        server_.draining_ && !served_ ? first_request_max : server_.options_.idle_timeout;
     if (limit > Duration()) (void)timer_.start(server_.stack_, limit);
 }
 
 void HttpSession::expired() {
+    if (server_.draining_ && is_idle()) return finish();
     const Duration limit = server_.options_.idle_timeout;
+    if (limit == Duration()) return;
     const Duration idle = server_.stack_.now() - progress_;
     if (idle < limit) return (void)timer_.start(server_.stack_, limit - idle);
     const ConnectionInfo info = channel_.connection().info();

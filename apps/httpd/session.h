@@ -19,6 +19,8 @@ public:
     static constexpr size_t framing_max = 8;  ///< bytes around each of a body that comes in chunks
     static constexpr size_t body_max = 1 << 20;
     static constexpr size_t drain_max = 4 << 20;
+    /// For who has connected and asked nothing yet, when the server ends.
+    static constexpr Duration first_request_max = Duration::from_s(1);
 
     explicit HttpSession(HttpServer& server);
 
@@ -27,8 +29,11 @@ public:
     void on_readable(Connection c) override;
     void on_writable(Connection c) override;
     void on_closed(Connection c, CloseReason reason) override;
+    /// The server ends gracefully: this session does as soon as it can.
+    void begin_drain();
 
 private:
+    bool is_idle() const;
     void work();
     void go_on();
     bool parse();
@@ -67,6 +72,7 @@ private:
     bool close_after_ = false;
     bool draining_ = false;         ///< refused: what still comes is thrown away
     bool handshake_counted_ = false;
+    bool served_ = false;           ///< it has been answered once
     size_t drained_ = 0;
     std::shared_ptr<const MappedFile> file_;  ///< its rest is still to be sent
     size_t file_offset_ = 0;

@@ -95,6 +95,9 @@ struct IpTunables {
     uint32_t neighbour_reachable_s = 30;    ///< before an entry in use is asked again; 1..3600
     uint32_t neighbour_max = 4096;          ///< entries per core; 16..1000000
     uint32_t neighbour_queue = 64;          ///< frames that wait for one next hop; 1..64
+    /// 1: a runtime tells its links at start where its addresses are now, three times, a second
+    /// apart, since it may have another link address than the program before it; 0..1
+    uint32_t arp_notify = 1;
     uint32_t ipfrag_time = 30;              ///< seconds a datagram may take to arrive; 1..300
     uint32_t ipfrag_max = 256;              ///< datagrams in reassembly per core; 0..65536
     uint32_t mtu_expires = 600;             ///< s that ICMP's word on a path counts; 1..86400

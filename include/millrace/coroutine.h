@@ -16,6 +16,11 @@
 //         while (auto c = co_await listener.accept()) scope.spawn(echo(std::move(*c)));
 //     }
 //
+// A graceful end: `listener.stop()`, then a `Cancellation` that the reads name in which connections
+// wait for their next request (they end with ECANCELED, and the coroutine closes), then
+// `co_await scope.join(stack).within(10_s)`, for those that are still at work; what is left behind
+// that, `Stack::abort_all` resets. `Runtime::drain` does the same for all cores.
+//
 // Owner: everything here belongs to the thread of its stack. A coroutine goes on within the
 // application's turn of the loop. One operation of a kind (a read, a write, an accept) at a time;
 // a second one answers EALREADY.
@@ -434,6 +439,9 @@ public:
     Result<void> listen(Stack& stack, const SocketAddress& local, uint32_t backlog = 4096);
     /// The connection that has waited longest. EBADF where nobody listens (any more).
     Accept accept();
+    /// `millrace::Listener::stop`, for a graceful end: `accept` still answers what was under way.
+    /// EBADF.
+    Result<void> stop() { return listener_.stop(); }
     /// Connections that nobody has accepted are reset.
     void close();
     /// For options and its address; null where nobody listens.

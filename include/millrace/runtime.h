@@ -18,8 +18,27 @@
 #include <millrace/config.h>
 #include <millrace/error.h>
 #include <millrace/stack.h>
+#include <millrace/time.h>
 
 namespace millrace {
+
+/// How far a graceful end has come.
+struct Draining {
+    size_t connections = 0;  ///< not over yet, of all cores
+    size_t half_open = 0;    ///< handshakes under way, for which nobody waits
+    Duration passed;         ///< since it began
+};
+
+/// What `Runtime::drain` is to do.
+struct DrainOptions {
+    Duration within = Duration::from_s(10);  ///< then what is left is reset; zero: at once
+    /// Called on each core's thread, once its listeners have stopped: the application closes what
+    /// is idle, answers what it has been asked and closes behind that. None: it closes nothing.
+    std::function<void(Stack&)> begin;
+    /// Called on the calling thread each `Runtime::drain_interval`: false ends the wait, what is
+    /// left is reset. None: nobody asks.
+    std::function<bool(const Draining&)> go_on;
+};
 
 /// Ports, cores and the threads that run them.
 class Runtime {
@@ -40,6 +59,16 @@ public:
     /// Starts a thread per core, pinned where the configuration says so; `setup` runs on each
     /// before its first turn. Once.
     Started<void> run(std::function<void(Stack&)> setup);
+    /// How often `drain` looks.
+    static constexpr Duration drain_interval = Duration::from_ms(20);
+    /// A graceful end, before `stop`. Listeners take no more (`Listener::stop`), the application is
+    /// told to finish, and this waits until every connection is over: what was sent has been
+    /// acknowledged, FIN included. What is left behind `within` is reset, and so are handshakes
+    /// that are still under way; answers how many connections that were. A program keeps its word
+    /// to whoever has sent it something if it answers all that it could receive before it closes,
+    /// and closes in the same turn: what arrives behind that is answered by a reset, and never
+    /// acknowledged. EINVAL where `run` has not started the loops. The runtime's owner only.
+    Result<size_t> drain(const DrainOptions& options);
     /// Asks the loops to end after their turn. Any thread, also a signal handler.
     void stop();
     /// Waits until they have. The runtime's owner only.

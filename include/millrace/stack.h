@@ -232,6 +232,10 @@ public:
     /// The connection that has waited longest, or nothing (also on a thread that does not own the
     /// stack). It has been established and may have data, or have ended since: `on_closed` follows.
     std::optional<Connection> accept(ConnectionHandler& handler);
+    /// Takes no more, for a graceful end: a SYN is answered as where nobody listens, by a reset.
+    /// Handshakes under way go on, but for those that a SYN cookie remembers, and `accept` answers
+    /// what they lead to; the port stays taken until `close`. EBADF, EPERM.
+    Result<void> stop();
     /// Stops listening; connections that nobody has accepted are reset. The handle is dead.
     Result<void> close();
     /// What `listen` was given.
@@ -348,6 +352,13 @@ public:
     /// next. One for a destination without a known next hop may be dropped. EAGAIN while the port
     /// takes no more, ENOBUFS, ENETUNREACH, EINVAL (two families), EPERM.
     Result<void> send_raw(const RawSegment& segment);
+    /// `Listener::stop` for every listener that there is, those of sockets among them: how a
+    /// graceful end begins (`Runtime::drain` does the whole of it). EPERM.
+    Result<void> stop_listening();
+    /// How it ends: connections that are left are reset, handlers are told by `on_closed`
+    /// (`unreachable`, ECONNABORTED), and what is half open is reset, too, all in this turn or the
+    /// next. Answers how many connections there were. EPERM. Cost: a walk over all of them.
+    Result<size_t> abort_all();
     /// Asked in every turn from now on; null: nobody is. EPERM.
     Result<void> set_turn_handler(TurnHandler* handler);
     /// A buffer that refers to a region's memory, at most `Buffer::max_size` bytes. EINVAL,

@@ -207,6 +207,13 @@ std::optional<Connection> Listener::accept(ConnectionHandler& handler) {
     return Connection(context_, connection);
 }
 
+Result<void> Listener::stop() {
+    if (listener_ == nullptr) return error(EBADF);
+    if (const int wrong = context_->check_thread()) return error(wrong);
+    context_->stack().stop(*listener_);
+    return {};
+}
+
 Result<void> Listener::close() {
     if (listener_ == nullptr) return error(EBADF);
     if (const int wrong = context_->check_thread()) return error(wrong);

@@ -114,6 +114,17 @@ Result<void> Stack::send_raw(const RawSegment& raw) {
     return context_.stack().send_raw(raw.source.address, raw.destination.address, header);
 }
 
+Result<void> Stack::stop_listening() {
+    if (const int wrong = context_.check_thread()) return error(wrong);
+    context_.stack().stop_listening();
+    return {};
+}
+
+Result<size_t> Stack::abort_all() {
+    if (const int wrong = context_.check_thread()) return error(wrong);
+    return context_.stack().abort_all();
+}
+
 Result<void> Stack::set_turn_handler(TurnHandler* handler) {
     if (const int wrong = context_.check_thread()) return error(wrong);
     context_.set_turn_handler(handler);

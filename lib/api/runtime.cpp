@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <thread>
 
@@ -159,6 +160,77 @@ Started<void> Runtime::run(std::function<void(Stack&)> setup) {
     gate->notify_all();
     if (!status) join();
     return status;
+}
+
+namespace {
+
+/// What the cores answer, each for itself; kept by those that answer late.
+struct Census {
+    std::atomic<size_t> connections{0}, half_open{0};
+    std::atomic<uint32_t> answers{0};
+};
+
+using SteadyClock = std::chrono::steady_clock;
+
+Duration since(SteadyClock::time_point begin) {
+    return Duration::from_ns(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(SteadyClock::now() - begin).count());
+}
+
+/// Asks every core, and waits until all have answered or have had their time.
+std::shared_ptr<const Census> ask_all(Runtime& runtime,
+                                      const std::function<void(Stack&, Census&)>& question) {
+    constexpr Duration patience = Duration::from_s(1);  // a handler may hold a core up
+    const auto begin = SteadyClock::now();
+    auto census = std::make_shared<Census>();
+    for (uint16_t core = 0; core < runtime.cores(); ++core) {
+        const auto ask = [census, question](Stack& stack) {
+            question(stack, *census);
+            ++census->answers;
+        };
+        // A full mailbox is read in the core's next turn.
+        while (!runtime.submit(core, ask) && since(begin) < patience) std::this_thread::yield();
+    }
+    while (census->answers < runtime.cores() && since(begin) < patience)
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+    return census;
+}
+
+std::shared_ptr<const Census> count_all(Runtime& runtime) {
+    return ask_all(runtime, [](Stack& stack, Census& census) {
+        const Stack::Population population = stack.population();
+        census.connections += population.connections;
+        census.half_open += population.half_open;
+    });
+}
+
+}  // namespace
+
+Result<size_t> Runtime::drain(const DrainOptions& options) {
+    if (parts_->threads.empty()) return error(EINVAL);
+    const auto began = SteadyClock::now();
+    const auto pause = std::chrono::nanoseconds(drain_interval.ns());
+    ask_all(*this, [begin = options.begin](Stack& stack, Census&) {
+        static_cast<void>(stack.stop_listening());
+        if (begin) begin(stack);
+    });
+    while (true) {
+        const auto census = count_all(*this);
+        const Draining draining{census->connections, census->half_open, since(began)};
+        if (options.go_on && !options.go_on(draining)) break;
+        const bool all_answered = census->answers == cores();
+        if ((all_answered && draining.connections == 0) || draining.passed >= options.within)
+            break;
+        std::this_thread::sleep_for(pause);
+    }
+    const auto aborted = ask_all(*this, [](Stack& stack, Census& census) {
+        census.connections += stack.abort_all().value_or(0);
+    });
+    // The resets leave in their cores' turns, or later where a port takes no more.
+    constexpr int looks = 10;
+    for (int i = 0; i < looks && count_all(*this)->connections > 0; ++i)
+        std::this_thread::sleep_for(pause);
+    return aborted->connections.load();
 }
 
 void Runtime::stop() { parts_->stopping.store(true, std::memory_order_relaxed); }

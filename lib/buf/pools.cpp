@@ -163,6 +163,7 @@ Started<Pools> Pools::try_create(const std::string& name, const PoolSizes& sizes
                                       nullptr, nullptr, socket, 0);
     if (pools.holds_ == nullptr) return failed("region", sizes.region);
     pools.capacity_ = pools.available();
+    pools.begin_reserve(sizes.header);
     return pools;
 }
 
@@ -173,11 +174,62 @@ Pools::Pools(Pools&& other) noexcept
       payload_(std::exchange(other.payload_, nullptr)),
       region_(std::exchange(other.region_, nullptr)),
       holds_(std::exchange(other.holds_, nullptr)),
-      capacity_(other.capacity_) {}
+      capacity_(other.capacity_),
+      reserve_size_(std::exchange(other.reserve_size_, 0)),
+      reserve_(std::exchange(other.reserve_, {})),
+      dry_(other.dry_) {}
 
 Pools::~Pools() {
+    empty_reserve();
     for (rte_mempool* pool : {receive_, header_, attach_, payload_, region_, holds_})
         if (pool != nullptr) retired().add(pool);
+}
+
+rte_mbuf* Pools::from_reserve(size_t left_at_least) {
+    count(dry_.header);
+    if (reserve_.size() <= left_at_least) {
+        count(dry_.control);
+        return nullptr;
+    }
+    count(dry_.reserve_used);
+    rte_mbuf* mbuf = reserve_.back();
+    reserve_.pop_back();
+    return mbuf;
+}
+
+/// Past the cache of this thread, which need not be the one that will allocate.
+void Pools::begin_reserve(uint32_t header) {
+    reserve_size_ = std::min<size_t>(reserve_max, header / 8);  // a pool of a test's may be small
+    std::vector<void*> elements(reserve_size_);
+    if (rte_mempool_generic_get(header_, elements.data(), static_cast<unsigned>(reserve_size_),
+                                nullptr) != 0)
+        return;
+    happens_after(header_);
+    reserve_.reserve(reserve_size_);
+    for (void* element : elements) {
+        unpoison(element, element_size(header_));
+        reserve_.push_back(static_cast<rte_mbuf*>(element));
+        rte_pktmbuf_reset(reserve_.back());
+    }
+}
+
+void Pools::fill_reserve() {
+    while (reserve_.size() < reserve_size_) {
+        rte_mbuf* mbuf = allocate(header_);
+        if (mbuf == nullptr) return;
+        reserve_.push_back(mbuf);
+    }
+}
+
+void Pools::empty_reserve() {
+    for (rte_mbuf* mbuf : reserve_) free_segment(mbuf);
+    reserve_.clear();
+}
+
+rte_mbuf* Pools::take_payload() {
+    rte_mbuf* mbuf = allocate(payload_);
+    if (mbuf == nullptr) count(dry_.payload);
+    return mbuf;
 }
 
 Frame Pools::received(std::span<const uint8_t> bytes) {
@@ -258,7 +310,7 @@ uint32_t Pools::size_by_reference(const Cursor& cursor, size_t size) {
 /// needs (jumbo frames).
 bool Pools::append_in_one(Frame& frame, Cursor& cursor, size_t size) {
     while (size > 0) {
-        Frame whole(allocate(payload_));
+        Frame whole(take_payload());
         if (!whole) return false;
         // A piece may be larger than a buffer: it is cut where the room ends.
         size_t room = std::min<size_t>(size, rte_pktmbuf_tailroom(whole.get()));
@@ -277,10 +329,36 @@ bool Pools::append_in_one(Frame& frame, Cursor& cursor, size_t size) {
     return true;
 }
 
+uint32_t Pools::append_copied(Frame& frame, Cursor& cursor, uint32_t size) {
+    if (!frame) return 0;
+    Cursor next = cursor;
+    if (append_in_one(frame, next, size)) {
+        cursor = next;
+        return size;
+    }
+    // Part of it may hang there already.
+    frame.trim_to(0);
+    size_t left = std::min<size_t>(size, copy_max);
+    const auto done = static_cast<uint32_t>(left);
+    while (left > 0) {
+        const rte_mbuf* payload = mbuf_of(cursor.storage);
+        const size_t piece = std::min<size_t>(payload->data_len - cursor.offset, left);
+        if (piece > 0)
+            std::memcpy(frame.put(piece),
+                        rte_pktmbuf_mtod_offset(payload, const void*, cursor.offset), piece);
+        left -= piece;
+        advance(cursor, piece);
+    }
+    return done;
+}
+
 /// Behind the frame, a buffer that refers to a piece of another's memory.
 bool Pools::append_reference(Frame& frame, rte_mbuf* payload, size_t offset, size_t size) {
     rte_mbuf* mbuf = allocate(attach_);
-    if (mbuf == nullptr) return false;
+    if (mbuf == nullptr) {
+        count(dry_.attach);
+        return false;
+    }
     rte_pktmbuf_attach(mbuf, payload);
     // attach() copies what the kept buffer says of itself; the copy is a piece of its own.
     mbuf->next = nullptr;
@@ -323,7 +401,7 @@ size_t Pools::append_copy(BufferChain& chain, std::span<const std::byte> bytes) 
         copied = n;
     }
     while (copied < bytes.size()) {
-        rte_mbuf* mbuf = allocate(payload_);
+        rte_mbuf* mbuf = take_payload();
         if (mbuf == nullptr) break;
         mbuf->data_off = 0;  // kept payload needs no headroom
         const size_t n = std::min<size_t>(bytes.size() - copied, mbuf->buf_len);
@@ -341,11 +419,15 @@ Result<Buffer> Pools::region_buffer(const Region& region, size_t offset, size_t 
         size > memory.size() - offset)
         return error(EINVAL);
     void* element = nullptr;
-    if (rte_mempool_get(holds_, &element) != 0) return error(ENOBUFS);
+    if (rte_mempool_get(holds_, &element) != 0) {
+        count(dry_.region);
+        return error(ENOBUFS);
+    }
     happens_after(holds_);
     rte_mbuf* mbuf = allocate(region_);
     if (mbuf == nullptr) {
         give_back(holds_, element);
+        count(dry_.region);
         return error(ENOBUFS);
     }
     auto* hold = static_cast<Hold*>(element);
@@ -366,7 +448,7 @@ Result<Buffer> Pools::region_buffer(const Region& region, size_t offset, size_t 
 size_t Pools::available() const {
     return rte_mempool_avail_count(receive_) + rte_mempool_avail_count(header_) +
            rte_mempool_avail_count(attach_) + rte_mempool_avail_count(payload_) +
-           rte_mempool_avail_count(region_) + rte_mempool_avail_count(holds_);
+           rte_mempool_avail_count(region_) + rte_mempool_avail_count(holds_) + reserve_.size();
 }
 
 size_t Pools::receive_buffers() const { return receive_->size; }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "buf/frame.h"
 
@@ -28,10 +29,22 @@ struct Cursor {
     uint32_t offset = 0;
 };
 
+/// Where a core counts what it did not find; null: nowhere. They outlive the counting.
+struct DryCounters {
+    uint64_t* header = nullptr;
+    uint64_t* attach = nullptr;
+    uint64_t* payload = nullptr;
+    uint64_t* region = nullptr;
+    uint64_t* reserve_used = nullptr;  ///< frames of the control reserve
+    uint64_t* control = nullptr;       ///< not even the reserve had one
+};
+
 /// Owned by one core, which allocates; buffers may be freed anywhere. The memory outlives the
-/// object until the last buffer is back. Running dry is answered by null and counted by the caller.
+/// object until the last buffer is back. Running dry is answered by null, and counted.
 class Pools {
 public:
+    /// Frames that are kept for what carries no payload: ACKs, resets, FINs, link addresses, ICMP.
+    static constexpr size_t reserve_max = 64;
     /// The most copied-in payload that is copied behind the headers instead of referred to (DESIGN:
     /// a copy of a few cache lines is cheaper than another buffer).
     static constexpr size_t copy_max = 256;
@@ -47,7 +60,30 @@ public:
     rte_mempool* receive_pool() const { return receive_; }
 
     /// An empty frame with room for all headers in front.
-    Frame frame() { return Frame(allocate(header_)); }
+    Frame frame() {
+        rte_mbuf* mbuf = allocate(header_);
+        if (mbuf == nullptr) count(dry_.header);
+        return Frame(mbuf);
+    }
+    /// The same for what carries no payload: where the pool is dry, one of the reserve. Who makes
+    /// room is not held up by those who wait for it.
+    Frame control_frame() {
+        rte_mbuf* mbuf = allocate(header_);
+        return Frame(mbuf != nullptr ? mbuf : from_reserve(0));
+    }
+    /// The same for what strangers may ask for as often as they like (SYN-ACKs, echo replies): half
+    /// of the reserve is not theirs.
+    Frame reply_frame() {
+        rte_mbuf* mbuf = allocate(header_);
+        return Frame(mbuf != nullptr ? mbuf : from_reserve(reserve_max / 2));
+    }
+    /// Once a turn: what was taken from the reserve is put back, as far as there is anything.
+    void refill_reserve() {
+        if (reserve_.size() < reserve_size_) [[unlikely]] fill_reserve();
+    }
+    size_t reserve() const { return reserve_.size(); }
+    /// From now on what is not there is counted there.
+    void count_dry_in(const DryCounters& counters) { dry_ = counters; }
     /// A received frame, as a test or a wire makes it. Null where the pool is dry or `bytes` exceed
     /// what one chain may hold.
     Frame received(std::span<const uint8_t> bytes);
@@ -57,6 +93,10 @@ public:
     /// copied; nothing where a pool is dry: some of it may be there, the frame is to be dropped and
     /// the cursor forgotten.
     std::optional<size_t> append_payload(Frame& frame, Cursor& cursor, size_t size);
+
+    /// The same where no reference is left: by copy, into buffers of the payload pool, or as much
+    /// as the frame itself has room for. Answers how much, 0 where `frame` is null.
+    uint32_t append_copied(Frame& frame, Cursor& cursor, uint32_t size);
 
     /// Another frame of the same bytes, by reference, with what the port has said of them. Null
     /// where a pool is dry.
@@ -108,6 +148,14 @@ private:
     bool is_copied_in(const Cursor& cursor, size_t size) const;
     bool append_in_one(Frame& frame, Cursor& cursor, size_t size);
     bool append_reference(Frame& frame, rte_mbuf* payload, size_t offset, size_t size);
+    static void count(uint64_t* counter) {
+        if (counter != nullptr) ++*counter;
+    }
+    rte_mbuf* take_payload();
+    rte_mbuf* from_reserve(size_t left_at_least);
+    void begin_reserve(uint32_t header);
+    void fill_reserve();
+    void empty_reserve();
 
     rte_mempool* receive_ = nullptr;
     rte_mempool* header_ = nullptr;
@@ -116,6 +164,9 @@ private:
     rte_mempool* region_ = nullptr;  // apart from attach_: what is queued must not starve sending
     rte_mempool* holds_ = nullptr;  // what keeps a region alive, one per buffer cut from it
     size_t capacity_ = 0;
+    size_t reserve_size_ = 0;          ///< how many it holds when it is full
+    std::vector<rte_mbuf*> reserve_;   ///< of the header pool
+    DryCounters dry_;
 };
 
 /// Walking kept payload without naming its storage.

@@ -71,6 +71,7 @@ constexpr std::array ip{
     FIELD(IpTunables, neighbour_reachable_s, 1, 3600),
     FIELD(IpTunables, neighbour_max, 16, 1'000'000),
     FIELD(IpTunables, neighbour_queue, 1, 64),
+    FIELD(IpTunables, arp_notify, 0, 1),
     FIELD(IpTunables, ipfrag_time, 1, 300),
     FIELD(IpTunables, ipfrag_max, 0, 65536),
     FIELD(IpTunables, mtu_expires, 1, 86'400),

@@ -25,7 +25,10 @@ Neighbour* Neighbours::find(uint16_t interface, const Address& address) const {
 Neighbour* Neighbours::get(uint16_t interface, const Address& address, Instant) {
     if (Neighbour* known = find(interface, address)) return known;
     Neighbour* entry = used_ < entries_.size() ? &entries_[used_++] : recycle();
-    if (entry == nullptr) return nullptr;
+    if (entry == nullptr) {
+        ++counters_.pool_dry_neighbours;
+        return nullptr;
+    }
     entry->address = address;
     entry->interface = interface;
     entry->state = NeighbourState::failed;  // nobody has asked yet

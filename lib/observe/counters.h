@@ -111,7 +111,23 @@ namespace millrace::observe {
     X(egress_cycles, "CoreEgressCycles")                            \
     X(transmit_cycles, "CoreTransmitCycles")                        \
     X(neighbour_solicitations, "NeighbourSolicitations")            \
-    X(neighbour_failures, "NeighbourFailures")
+    X(neighbour_failures, "NeighbourFailures")                      \
+    X(pool_low_receive, "PoolLowReceive")                           \
+    X(pool_dry_header, "PoolDryHeader")                             \
+    X(pool_dry_attach, "PoolDryAttach")                             \
+    X(pool_dry_payload, "PoolDryPayload")                           \
+    X(pool_dry_region, "PoolDryRegion")                             \
+    X(control_reserve_used, "ControlReserveUsed")                   \
+    X(pool_dry_control, "PoolDryControl")                           \
+    X(pool_dry_connections, "PoolDryConnections")                   \
+    X(pool_dry_half_open, "PoolDryHalfOpen")                        \
+    X(pool_dry_reassembly, "PoolDryReassembly")                     \
+    X(pool_dry_sent_ranges, "PoolDrySentRanges")                    \
+    X(pool_dry_snapshots, "PoolDrySnapshots")                       \
+    X(pool_dry_datagrams, "PoolDryDatagrams")                       \
+    X(pool_dry_sockets, "PoolDrySockets")                           \
+    X(pool_dry_neighbours, "PoolDryNeighbours")                     \
+    X(letters_lost, "LettersLost")
 
 struct Counters {
 #define X(member, name) uint64_t member = 0;

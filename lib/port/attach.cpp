@@ -2,11 +2,16 @@
 
 #include <linux/capability.h>
 #include <net/if.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -220,10 +225,36 @@ OpenDevices& open_devices() {
     return instance;
 }
 
+/// Nobody listens at this Unix socket any more.
+bool is_left_behind(const std::string& path) {
+    struct stat file {};
+    if (lstat(path.c_str(), &file) != 0 || !S_ISSOCK(file.st_mode)) return false;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof(address.sun_path)) return false;
+    std::memcpy(address.sun_path, path.c_str(), path.size());
+    const int probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (probe < 0) return false;
+    const bool refused =
+        connect(probe, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
+        errno == ECONNREFUSED;
+    close(probe);
+    return refused;
+}
+
+/// net_memif makes no socket where a file is: a server that was killed would keep the next from
+/// starting.
+void make_room_for_memif(const std::string& device) {
+    if (argument(device, "role") != "server" || argument(device, "socket-abstract") != "no") return;
+    const auto path = argument(device, "socket");
+    if (path && is_left_behind(*path)) unlink(path->c_str());
+}
+
 Started<uint16_t> attach_device(const std::string& device) {
     uint16_t port = 0;
     const std::string name = name_of(device);
     if (rte_eth_dev_get_port_by_name(name.c_str(), &port) == 0) return port;
+    if (name.starts_with("net_memif")) make_room_for_memif(device);
     const int status = rte_dev_probe(device.c_str());
     if (status == 0 && rte_eth_dev_get_port_by_name(name.c_str(), &port) == 0) return port;
     return failure(fmt::format("cannot open the port {}: {}", device, cause_and_remedy(device)),

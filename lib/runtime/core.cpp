@@ -110,7 +110,7 @@ void Core::transmit(uint16_t interface, buf::FrameBatch& batch) {
         else if (outlet.waiting.size() < waiting_max)
             outlet.waiting.push_back(std::move(frame));
         else
-            ++transmit_dropped_;
+            drop_unsent();
     }
     batch.shrink(0);
     transmitted_ = true;
@@ -120,7 +120,7 @@ void Core::transmit(uint16_t interface, buf::FrameBatch& batch) {
 /// This core has no transmit queue of the port's: one that has sends for it.
 void Core::send_via(uint16_t interface, uint16_t core, buf::Frame frame) {
     frame.set_tag(interface | send_bit);
-    if (!world_.core(core).mailbox().post(std::move(frame))) ++transmit_dropped_;
+    if (!world_.core(core).mailbox().post(std::move(frame))) drop_unsent();
 }
 
 void Core::send_for_another(uint16_t interface, buf::Frame frame) {
@@ -132,7 +132,13 @@ void Core::send_for_another(uint16_t interface, buf::Frame frame) {
     if (outlet.waiting.size() < waiting_max)
         outlet.waiting.push_back(std::move(frame));
     else
-        ++transmit_dropped_;
+        drop_unsent();
+}
+
+/// The frame that is in hand is dropped: for its port's losses, and for who asks this core.
+void Core::drop_unsent() {
+    ++transmit_dropped_;
+    stack_->env().counters.drop(observe::Drop::transmit_full);
 }
 
 /// Once a frame, when it gets into line for its queue: a full transmit ring may send it later, and
@@ -191,7 +197,7 @@ bool Core::hand_over(uint16_t core, uint16_t interface, buf::Frame frame, bool s
 void Core::tell(uint16_t core, const stack::Message& message) {
     // A full mailbox loses news. Neighbours are learned again; what a lost claim costs is a
     // connection that times out; both need 16384 unread letters.
-    world_.core(core).mailbox().post(Letter(message));
+    if (!world_.core(core).mailbox().post(Letter(message))) stack_->count_lost_letter();
 }
 
 Instant Core::next_deadline() {

@@ -87,6 +87,7 @@ private:
     void send_waiting(Outlet& outlet);
     void send_via(uint16_t interface, uint16_t core, buf::Frame frame);
     void send_for_another(uint16_t interface, buf::Frame frame);
+    void drop_unsent();
 
     void transmit(uint16_t interface, buf::FrameBatch& batch) override;
     bool congested() const override;

@@ -156,7 +156,8 @@ void World::make_stacks() {
                            .secrets = secrets,
                            .core = i,
                            .cores = cores(),
-                           .now = cores_[i]->now()},
+                           .now = cores_[i]->now(),
+                           .announces = i == 0 && config_.ip.arp_notify != 0},
             cores_[i]->pools_, *cores_[i]);
 }
 

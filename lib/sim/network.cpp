@@ -95,7 +95,8 @@ Started<Node*> Network::try_add_node(NodeOptions options) {
                            .secrets = secrets(seed_, index),
                            .core = core,
                            .cores = options.cores,
-                           .now = now_},
+                           .now = now_,
+                           .announces = options.announces && core == 0},
             at.pools, at);
     }
     return &node;

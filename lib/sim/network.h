@@ -27,6 +27,7 @@ struct NodeOptions {
     std::vector<Route> routes;
     Config config;  ///< tunables and pools; ports are not looked at
     buf::PoolSizes pools{.receive = 4096, .header = 4096, .attach = 4096, .payload = 2048};
+    bool announces = false;  ///< it tells the wire of its addresses at start
     /// One for each core, in the place of its own: who plays thousands of networks makes them once.
     /// They outlive the network. Empty: the node has its own, of these sizes.
     std::vector<buf::Pools*> lent_pools;

@@ -16,6 +16,15 @@ namespace {
 // A walk over a million flows takes some 0.1 s.
 constexpr Duration failure_walk_interval = Duration::from_ms(100);
 constexpr size_t failure_walk_buckets = 1024;  // a turn: some 100 us where nothing is cached
+// RFC 4861 section 7.2.6 has three at most, as far apart; RFC 5227 section 2.3 two of ARP's.
+constexpr Duration announcement_interval = Duration::from_s(1);
+// Addresses that are announced in a millisecond: a load generator has thousands.
+constexpr size_t announcements_a_step = 32;
+
+Address all_nodes_group() {
+    const std::array<uint8_t, 16> bytes{0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+    return Address::v6(bytes.data());
+}
 
 }  // namespace
 
@@ -42,7 +51,7 @@ void Stack::on_arp(Classified& in) {
 }
 
 void Stack::send_arp(uint16_t interface, const wire::Arp& arp, const wire::MacAddress& to) {
-    buf::Frame frame = pools_.frame();
+    buf::Frame frame = pools_.control_frame();
     if (!frame) return counters_.drop(Drop::no_buffer);
     arp.emit(frame.put(wire::Arp::size));
     put_ethernet(frame, interfaces_[interface], wire::EtherType::arp, to);
@@ -103,7 +112,10 @@ void Stack::on_claim(const ForwardNews& news) {
         return host_.tell(news.core, ClaimRefused{news.key});
     if (known != nullptr) return;
     known = forward_pool_.take();
-    if (known == nullptr) return counters_.drop(Drop::no_connection);
+    if (known == nullptr) {
+        ++counters_.pool_dry_connections;
+        return counters_.drop(Drop::no_connection);
+    }
     known->key = news.key;
     known->core = news.core;
     forwards_.insert(*known, hash);
@@ -147,7 +159,7 @@ void Stack::solicit(const ip::Neighbour& neighbour, bool unicast) {
 
 void Stack::send_ndp(uint16_t interface, const wire::Ndp& ndp, const Address& source,
                      const Address& destination, const wire::MacAddress& to) {
-    buf::Frame frame = pools_.frame();
+    buf::Frame frame = pools_.control_frame();
     if (!frame) return counters_.drop(Drop::no_buffer);
     wire::Ip ip;
     ip.source = source;
@@ -160,6 +172,34 @@ void Stack::send_ndp(uint16_t interface, const wire::Ndp& ndp, const Address& so
     ip.emit(frame.push(wire::Ip::v6_size), true);
     put_ethernet(frame, interfaces_[interface], wire::EtherType::ipv6, to);
     output(interface, std::move(frame));
+}
+
+/// Where our addresses are now. Who still has the link address of the program before this one would
+/// send to nobody, and never get the reset that his connection has earned.
+void Stack::announce() {
+    const size_t end = std::min(announced_ + announcements_a_step, addresses_.size());
+    for (; announced_ < end; ++announced_) announce(addresses_[announced_]);
+    if (announced_ < addresses_.size()) return;
+    announced_ = 0;
+    next_announcement_ =
+        --announcements_left_ > 0 ? env_.now + announcement_interval : Instant::never();
+}
+
+void Stack::announce(const ip::LocalAddresses::Entry& own) {
+    const ip::Interface& interface = interfaces_[own.interface];
+    if (own.is_group || interface.loopback) return;
+    if (own.address.is_v4())
+        return send_arp(own.interface,
+                        {wire::Arp::Operation::request, interface.mac, own.address, {},
+                         own.address},
+                        wire::MacAddress::broadcast());
+    wire::Ndp ndp;
+    ndp.is_advertisement = true;
+    ndp.target = own.address;
+    ndp.link_address = interface.mac;
+    ndp.flags = wire::Ndp::flag_override;
+    const Address group = all_nodes_group();
+    send_ndp(own.interface, ndp, own.address, group, wire::multicast_mac(group));
 }
 
 /// What waited for a next hop goes out.
@@ -255,7 +295,7 @@ void Stack::answer_echo(Classified& in) {
     received.copy_out(in.upper_at, header);
     received.trim_front(in.upper_at + wire::Icmp::size);
     // Payload by reference behind a header of our own: it is never looked at.
-    buf::Frame frame = pools_.frame();
+    buf::Frame frame = pools_.reply_frame();
     if (!frame) return counters_.drop(Drop::no_buffer);
     header[0] = v4 ? wire::icmp4::echo_reply : wire::icmp6::echo_reply;
     header[2] = header[3] = 0;
@@ -312,8 +352,7 @@ void Stack::on_neighbour_message(Classified& in) {
     answer.target = ndp->target;
     answer.link_address = interfaces_[in.interface].mac;
     answer.flags = wire::Ndp::flag_override | (anonymous ? 0 : wire::Ndp::flag_solicited);
-    const std::array<uint8_t, 16> all_nodes{0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
-    const Address to = anonymous ? Address::v6(all_nodes.data()) : in.ip.source;
+    const Address to = anonymous ? all_nodes_group() : in.ip.source;
     send_ndp(in.interface, answer, ndp->target, to,
              anonymous ? wire::multicast_mac(to) : in.source_mac);
 }

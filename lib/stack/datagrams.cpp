@@ -113,7 +113,7 @@ void Stack::reply_port_unreachable(Classified& in) {
         ++counters_.icmp_out_rate_limited;
         return;
     }
-    buf::Frame frame = pools_.frame();
+    buf::Frame frame = pools_.reply_frame();
     if (!frame) return counters_.drop(Drop::no_buffer);
     const bool v4 = in.ip.source.is_v4();
     const wire::Icmp header =
@@ -201,7 +201,10 @@ std::optional<uint32_t> Stack::learn_path_mtu(const wire::Ip& quoted, uint32_t t
 
 Result<udp::Endpoint*> Stack::open_datagrams(Family family, void* owner) {
     udp::Endpoint* e = endpoints_.take(family, owner);
-    if (e == nullptr) return error(ENOBUFS);
+    if (e == nullptr) {
+        ++counters_.pool_dry_sockets;
+        return error(ENOBUFS);
+    }
     e->local.address = Address::any(family);
     e->settings.receive_buffer = config_.ip.rmem_default;
     e->settings.send_buffer = config_.ip.wmem_default;

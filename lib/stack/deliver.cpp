@@ -176,7 +176,7 @@ void Stack::deliver_time_wait(tcp::TimeWait& entry, Classified& in) {
         remove_time_wait(entry);
     }
     tcp::trace::out(env_, &entry, answer, false, 1, 0);
-    emit(way, answer, pools_.frame(), nullptr);
+    emit(way, answer, pools_.control_frame(), nullptr);
 }
 
 /// True if the tuple is half open and the segment is dealt with.
@@ -335,6 +335,7 @@ void Stack::deliver_syn(tcp::Listener& listener, Classified& in, std::optional<S
     tcp::HalfOpen* entry =
         only_cookies || full ? nullptr : half_opens_.take(in.key, listener);
     if (entry == nullptr) {
+        if (!only_cookies && !full) ++counters_.pool_dry_half_open;
         if (config_.tcp.tcp_syncookies != 0 && !isn_floor && answer_by_cookie(listener, in)) return;
         counters_.drop(Drop::tcp_backlog_full);
         ++counters_.tcp_req_q_full_drop;
@@ -387,7 +388,7 @@ bool Stack::deliver_cookie(tcp::Listener& listener, Classified& in) {
 /// without an allocation.
 buf::Frame Stack::turn_round(Classified& in) {
     buf::Frame frame = std::move(in.frame);
-    if (!frame || !frame.recycle()) frame = pools_.frame();
+    if (!frame || !frame.recycle()) frame = pools_.reply_frame();
     return frame;
 }
 
@@ -410,7 +411,9 @@ void Stack::reply_reset(Classified& in) {
         reset.flags = wire::TcpFlags::rst | wire::TcpFlags::ack;
     }
     ++counters_.tcp_out_rsts;
-    emit({in.ip.destination, in.ip.source}, reset, turn_round(in), nullptr);
+    Outgoing way{in.ip.destination, in.ip.source};
+    way.answered = &in;
+    emit(way, reset, turn_round(in), nullptr);
 }
 
 }  // namespace millrace::stack

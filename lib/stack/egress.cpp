@@ -42,8 +42,14 @@ void Stack::egress_connection(tcp::Connection& c) {
 
 /// A frame with the next `size` bytes of payload. Many small pieces take a buffer of the payload
 /// pool, and the queue itself may hold all of those: then as many as go without, or nothing would
-/// ever go. Null where not even that is there; else `cursor` and `size` say what it holds.
+/// ever go; where no reference is left, what can be copied. Null where not even that is there; else
+/// `cursor` and `size` say what it holds.
 buf::Frame Stack::payload_frame(buf::Cursor& cursor, uint32_t& size) {
+    if (size == 0) {
+        buf::Frame frame = pools_.control_frame();
+        if (!frame) counters_.drop(observe::Drop::no_buffer);
+        return frame;
+    }
     const auto fill = [&](uint32_t bytes) {
         buf::Frame frame = pools_.frame();
         buf::Cursor next = cursor;
@@ -57,6 +63,10 @@ buf::Frame Stack::payload_frame(buf::Cursor& cursor, uint32_t& size) {
     };
     buf::Frame frame = fill(size);
     if (!frame) frame = fill(buf::Pools::size_by_reference(cursor, size));
+    if (!frame && (frame = pools_.frame())) {
+        size = pools_.append_copied(frame, cursor, size);
+        counters_.payload_copied += size;
+    }
     if (!frame) counters_.drop(observe::Drop::no_buffer);
     return frame;
 }
@@ -123,8 +133,8 @@ void Stack::answer_half_open(tcp::HalfOpen& entry) {
     const auto& marks = entry.listener->marks(entry.key.remote);
     way.tos = static_cast<uint8_t>(marks.dscp << 2);
     way.ttl = marks.ttl;
-    emit(way, tcp::syn_ack(env_, entry, local, link_mss(entry.key.remote)), pools_.frame(),
-         nullptr);
+    emit(way, tcp::syn_ack(env_, entry, local, link_mss(entry.key.remote)),
+         pools_.reply_frame(), nullptr);
 }
 
 }  // namespace millrace::stack

@@ -1,5 +1,6 @@
 // Headers in front of payload, and the way out of the stack.
 #include <cerrno>
+#include <cstring>
 
 #include "stack/stack.h"
 #include "wire/checksum.h"
@@ -7,6 +8,18 @@
 namespace millrace::stack {
 
 using observe::Drop;
+
+namespace {
+
+/// The link address to which an answer may go though its next hop's is not known yet: a program
+/// that has just been started owes a thousand peers a reset, and few frames may wait for ARP.
+const wire::MacAddress* link_back(const Classified* answered, const ip::NextHop& hop,
+                                  const ip::Neighbour* neighbour) {
+    if (answered == nullptr || neighbour == nullptr || neighbour->usable()) return nullptr;
+    return hop.interface == answered->interface ? &answered->source_mac : nullptr;
+}
+
+}  // namespace
 
 /// One segment: `frame` holds its payload (or nothing). `cached` remembers the next hop from one
 /// segment of a connection to the next. False where it could not be sent for want of a buffer.
@@ -37,7 +50,7 @@ bool Stack::emit(const Outgoing& way, const wire::Segment& header, buf::Frame fr
     put_transport_checksum(frame, ip, wire::tcp_checksum_offset, out.offloads.tcp_checksum,
                            header_size, sum);
     ++counters_.tcp_out_segs;
-    emit_datagram(ip, std::move(frame), hop, neighbour);
+    emit_datagram(ip, std::move(frame), hop, neighbour, link_back(way.answered, hop, neighbour));
     return true;
 }
 
@@ -108,9 +121,10 @@ wire::MacAddress Stack::group_mac(const Address& group) {
 }
 
 /// `frame` starts at the upper layer's header; of an IPv6 fragment, at its fragment header. No
-/// `neighbour`: it goes to a group, or to ourselves.
+/// `neighbour`: it goes to a group, or to ourselves. `direct`: the link address, where it is not
+/// the neighbour's.
 void Stack::emit_datagram(const wire::Ip& ip, buf::Frame frame, const ip::NextHop& hop,
-                          ip::Neighbour* neighbour) {
+                          ip::Neighbour* neighbour, const wire::MacAddress* direct) {
     const ip::Interface& out = interfaces_[hop.interface];
     const bool v4 = ip.source.is_v4();
     const size_t ip_size = wire::Ip::size_for(ip.source.family());
@@ -135,6 +149,10 @@ void Stack::emit_datagram(const wire::Ip& ip, buf::Frame frame, const ip::NextHo
                                  .tcp = tcp,
                                  .udp = udp});
     if (neighbour == nullptr) return output(hop.interface, std::move(frame));
+    if (direct != nullptr) {
+        std::memcpy(frame.head().data(), direct->bytes.data(), direct->bytes.size());
+        return output(hop.interface, std::move(frame));
+    }
     neighbours_.send(*neighbour, std::move(frame), env_.now);
 }
 

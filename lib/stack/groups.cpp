@@ -89,7 +89,7 @@ void Stack::send_report(uint16_t interface, const wire::MembershipReport& report
     constexpr uint8_t internetwork_control = 0xc0;
     const Family family = report.group.family();
     const bool v4 = family == Family::ipv4;
-    buf::Frame frame = pools_.frame();
+    buf::Frame frame = pools_.control_frame();
     if (!frame) return counters_.drop(Drop::no_buffer);
     wire::Ip ip;
     ip.source = Address::any(family);

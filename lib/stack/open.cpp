@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <utility>
 
 #include "stack/stack.h"
 #include "tcp/limits.h"
@@ -98,6 +99,7 @@ Result<tcp::Listener*> Stack::listen(Binding& binding, uint32_t backlog, void* o
         return std::unexpected(allowed.error());
     tcp::Listener* listener = listener_pool_.take();
     if (listener == nullptr) {
+        ++counters_.pool_dry_sockets;
         binding.listening = false;
         return error(ENOBUFS);
     }
@@ -122,8 +124,26 @@ void Stack::tell_listening(const tcp::Listener& listener, bool listening) {
                                           listening});
 }
 
-void Stack::close_listener(tcp::Listener& listener) {
-    // Every child is reset (attack case 28): nobody will ever serve it.
+void Stack::leave_table(tcp::Listener& listener) {
+    if (std::exchange(listener.stopped, true)) return;
+    listeners_.erase(listener);
+    if (listeners_.find(GroupKey(listener), listener.hash) == nullptr)
+        tell_listening(listener, false);
+}
+
+void Stack::stop(tcp::Listener& listener) { leave_table(listener); }
+
+void Stack::stop_listening() {
+    listeners_.for_each([this](tcp::Listener& listener) { leave_table(listener); });
+}
+
+size_t Stack::abort_all() {
+    listener_pool_.for_each_in_use([this](tcp::Listener& listener) { reset_half_open(listener); });
+    SocketCursor cursor;
+    return abort_matching(cursor, {}, SIZE_MAX / 2);
+}
+
+void Stack::reset_half_open(tcp::Listener& listener) {
     while (!listener.half_open.empty()) {
         tcp::HalfOpen& entry = listener.half_open.front();
         wire::Segment reset;
@@ -133,19 +153,22 @@ void Stack::close_listener(tcp::Listener& listener) {
         reset.ack = entry.irs + 1;
         reset.flags = wire::TcpFlags::rst | wire::TcpFlags::ack;
         ++counters_.tcp_out_rsts;
-        emit({addresses_[entry.key.local].address, entry.key.remote}, reset, pools_.frame(),
-             nullptr);
+        emit({addresses_[entry.key.local].address, entry.key.remote}, reset,
+             pools_.control_frame(), nullptr);
         remove_half_open(entry);
     }
+}
+
+void Stack::close_listener(tcp::Listener& listener) {
+    // Every child is reset (attack case 28): nobody will ever serve it.
+    reset_half_open(listener);
     while (!listener.accept_queue.empty()) {
         tcp::Connection& c = listener.accept_queue.front();
         listener.accept_queue.pop_front();
         tcp::abort(env_, c);
     }
     std::erase(acceptable_, &listener);
-    listeners_.erase(listener);
-    if (listeners_.find(GroupKey(listener), listener.hash) == nullptr)
-        tell_listening(listener, false);
+    leave_table(listener);
     if (listener.own_binding != nullptr) release(*listener.own_binding);
     listener_pool_.give_back(&listener);
 }
@@ -313,6 +336,7 @@ tcp::Connection* Stack::add_connection(const tcp::FlowKey& key, uint32_t hash,
                                        const BindOptions& options) {
     tcp::Connection* c = connections_.take(key);
     if (c == nullptr) {
+        ++counters_.pool_dry_connections;
         counters_.drop(Drop::no_connection);
         return nullptr;
     }

@@ -35,6 +35,15 @@ constexpr size_t bindings_max = size_t{1} << 20;
 // UDP's ports are drawn apart from TCP's, which everybody gets to see.
 constexpr uint32_t udp_series = 1U << 16;
 
+buf::DryCounters dry_counters(observe::Counters& counters) {
+    return {.header = &counters.pool_dry_header,
+            .attach = &counters.pool_dry_attach,
+            .payload = &counters.pool_dry_payload,
+            .region = &counters.pool_dry_region,
+            .reserve_used = &counters.control_reserve_used,
+            .control = &counters.pool_dry_control};
+}
+
 constexpr Duration housekeeping = Duration::from_ms(1);
 constexpr Duration fragment_sweep = Duration::from_s(1);
 
@@ -81,10 +90,8 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       bbrs_(config_.tcp.max_connections),
       mtu_probings_(config_.tcp.max_connections),
       recorder_(config_.recorder.events, config_.recorder.ends),
-      env_{.now = options.now,
-           .recorder = recorder_,
-           .tunables = config_.tcp,
-           .counters = counters_,
+      env_{.now = options.now, .recorder = recorder_,
+           .tunables = config_.tcp, .counters = counters_,
            .wheel = wheel_,
            .neighbours = neighbours_,
            .buffers = pools_,
@@ -117,21 +124,25 @@ Stack::Stack(Options options, buf::Pools& pools, Host& host)
       udp_table_(hash_, config_.ip.max_udp_sockets),
       port_maps_(options.secrets.table),
       forward_pool_(options.cores > 1 ? forwards_max(config_) : 0),
-      forwards_(options.cores > 1 ? forwards_max(config_) : 1) {
-    for (size_t i = 0; i < interfaces_.size(); ++i)
+      forwards_(options.cores > 1 ? forwards_max(config_) : 1),
+      next_announcement_(options.announces ? options.now : Instant::never()) {
+    while (outputs_.size() < interfaces_.size())
         outputs_.push_back(std::make_unique<buf::FrameBatch>());
     for (size_t i = 0; i < interfaces_.size(); ++i)
         for (const NeighbourConfig& neighbour : interfaces_[i].neighbours)
             neighbours_.place(static_cast<uint16_t>(i), neighbour, options.now);
     next_fragment_sweep_ = options.now + fragment_sweep;
+    pools_.count_dry_in(dry_counters(counters_));
 }
 
 Stack::~Stack() {
     // What is still there dies without a word: the host has decided to be gone. Peers learn from
     // the RST that the next segment meets.
+    pools_.count_dry_in({});
     env_.dirty.clear();
     env_.ready.clear();
-    listeners_.for_each([](tcp::Listener& listener) { listener.accept_queue.clear(); });
+    listener_pool_.for_each_in_use(
+        [](tcp::Listener& listener) { listener.accept_queue.clear(); });
     connections_.for_each_in_use([&](tcp::Connection& c) {
         tcp::release(env_, c);
         connections_.give_back(&c);
@@ -157,6 +168,7 @@ bool Stack::run_timers() {
     if (env_.now >= next_housekeeping_) {
         next_housekeeping_ = env_.now + housekeeping;
         count_receive_buffers();
+        if (env_.now >= next_announcement_) announce();
     }
     if (env_.now >= groups_.next_deadline()) groups_.run(env_.now, *this);
     if (env_.now >= next_fragment_sweep_) {
@@ -169,6 +181,7 @@ bool Stack::run_timers() {
 void Stack::count_receive_buffers() {
     frames_unchecked_ = 0;
     env_.receive_low = pools_.receive_is_low();
+    if (env_.receive_low) ++counters_.pool_low_receive;
     env_.payload_low = pools_.payload_is_low();
     if (env_.receive_low && env_.payload_low) tcp::relieve(env_);
 }
@@ -245,6 +258,7 @@ bool Stack::run_application(Application& application) {
 
 void Stack::end_turn() {
     flush();
+    pools_.refill_reserve();
     ++turns_;
     recorder_.end_turn();
     wake_senders();
@@ -269,6 +283,7 @@ Instant Stack::next_deadline() {
     Instant deadline = wheel_.next_deadline();
     deadline = std::min(deadline, env_.retry_starved_at);
     deadline = std::min(deadline, groups_.next_deadline());
+    deadline = std::min(deadline, next_announcement_);
     deadline = std::min(deadline, time_wait_queue_.next_deadline(time_waits_.in_use()));
     if (fragments_.size() > 0) deadline = std::min(deadline, next_fragment_sweep_);
     if (failure_walk_at_ != 0) return env_.now;
@@ -280,7 +295,7 @@ Stack::Population Stack::population() const {
     return {.connections = connections_.in_use(),
             .half_open = half_opens_.in_use(),
             .time_wait = time_wait_count_,
-            .listeners = listeners_.size(),
+            .listeners = listener_pool_.in_use(),
             .neighbours = neighbours_.size(),
             .forwards = forward_pool_.in_use(),
             .fragments = fragments_.size(),

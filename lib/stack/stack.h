@@ -39,6 +39,7 @@ struct Options {
     uint16_t core = 0;
     uint16_t cores = 1;
     Instant now;
+    bool announces = false;  ///< it tells the links of our addresses at start (`arp_notify`)
 };
 
 /// The interfaces with the loopback behind them, which carries connections to our own addresses.
@@ -125,6 +126,15 @@ public:
         listener.backlog = std::min(backlog, config_.tcp.somaxconn);
     }
     void close_listener(tcp::Listener& listener);
+    /// It takes no more: a SYN is answered as where nobody listens. Handshakes under way go on, but
+    /// for those that a cookie remembers.
+    void stop(tcp::Listener& listener);
+    /// All of this core's.
+    void stop_listening();
+    /// Connections that are left are reset, whoever has them, and half-open entries, too; the
+    /// applications are told ECONNABORTED. Answers how many connections that were. Cost: a walk
+    /// over all of them.
+    size_t abort_all();
     /// Null where nobody waits.
     tcp::Connection* accept(tcp::Listener& listener);
     /// EADDRNOTAVAIL, ENETUNREACH, EINVAL, ENOBUFS. A local port of 0 is chosen. `options`: what
@@ -197,6 +207,8 @@ public:
         counters_.busy_cycles += cycles;
         counters_.egress_cycles += rest;
     }
+    /// The host had no room for what this core has told another.
+    void count_lost_letter() { ++counters_.letters_lost; }
     buf::Pools& pools() { return pools_; }
     const std::vector<ip::Interface>& interfaces() const { return interfaces_; }
     SocketAddress local_address(const tcp::FlowKey& key) const {
@@ -320,6 +332,8 @@ private:
     void forward(uint16_t interface, buf::Frame frame) override;
     void unreachable(const ip::Neighbour& neighbour) override;
     void fail_attempts();
+    void announce();
+    void announce(const ip::LocalAddresses::Entry& own);
     void send_arp(uint16_t interface, const wire::Arp& arp, const wire::MacAddress& to);
     void send_ndp(uint16_t interface, const wire::Ndp& ndp, const Address& source,
                   const Address& destination, const wire::MacAddress& to);
@@ -344,12 +358,13 @@ private:
         uint8_t tos = 0;
         uint8_t ttl = 0;  ///< 0: `ip_default_ttl`
         std::optional<uint32_t> flow_label;  ///< none: it follows from the tuple
+        const Classified* answered = nullptr;  ///< it goes back to where this came from
     };
     bool emit(const Outgoing& way, const wire::Segment& header, buf::Frame frame,
               ip::NeighbourRef* cached);
     uint32_t flow_label(const Outgoing& way, const wire::Segment& header) const;
     void emit_datagram(const wire::Ip& ip, buf::Frame frame, const ip::NextHop& hop,
-                       ip::Neighbour* neighbour);
+                       ip::Neighbour* neighbour, const wire::MacAddress* direct = nullptr);
     void put_transport_checksum(buf::Frame& frame, const wire::Ip& ip, size_t field, bool offload,
                                 size_t summed = 0, wire::Checksum sum = {});
     ip::Neighbour* next_hop(const Address& destination, ip::NeighbourRef* cached,
@@ -389,6 +404,8 @@ private:
     void to_time_wait(tcp::Connection& c);
     void leave_table(tcp::Connection& c);
     void tell_listening(const tcp::Listener& listener, bool listening);
+    void leave_table(tcp::Listener& listener);
+    void reset_half_open(tcp::Listener& listener);
     void retire(tcp::Connection& c);
     void leave_time_wait(tcp::TimeWait& entry);
     void remove_time_wait(tcp::TimeWait& entry);
@@ -498,6 +515,9 @@ private:
     Instant next_housekeeping_;
     size_t frames_unchecked_ = 0;  ///< received since the receive buffers were last counted
     Instant next_fragment_sweep_;
+    Instant next_announcement_;
+    ip::LocalIndex announced_ = 0;     ///< addresses, in this round
+    uint32_t announcements_left_ = 3;  ///< rounds, where there are any at all
 };
 
 }  // namespace millrace::stack

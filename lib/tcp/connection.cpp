@@ -144,6 +144,7 @@ void acknowledge_at_once(Env& env, Connection& c, const wire::SackBlock& dsack) 
     env.mark_dirty(c);
     AckSnapshot* snapshot = env.snapshots.take();
     if (snapshot == nullptr) {
+        ++env.counters.pool_dry_snapshots;
         c.ack_now = true;
         return;
     }

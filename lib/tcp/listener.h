@@ -80,6 +80,7 @@ struct Listener : HashNode {
     bool reuse_port = false;    ///< SO_REUSEPORT, likewise: others may share what arrives
     stack::Binding* own_binding = nullptr;  ///< released with it, where nobody else has it
     bool accept_event = false;  ///< the owner is to be told of the queue
+    bool stopped = false;       ///< takes no more: it has left the table, its children live on
     Instant cookies_until;      ///< until then a SYN cookie may come back
 
     /// What goes to this peer.

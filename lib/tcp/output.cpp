@@ -179,6 +179,7 @@ bool plan_data(Env& env, Connection& c, TransmitPlan& plan, uint32_t pace) {
     const bool fin = last && c.fin_queued && window_left(c, c.snd_nxt) > size;
     if (size == 0 && !fin) return false;
     if (!c.sending->sent.can_append()) {
+        ++env.counters.pool_dry_sent_ranges;
         env.counters.drop(observe::Drop::no_buffer);
         env.starve(c);
         return false;
@@ -435,7 +436,8 @@ void note_transmission(Env& env, Connection& c, const TransmitPlan& plan, uint32
             s.first_retransmit_ts = plan.header.options.ts_value;
         }
     } else {
-        s.sent.append(begin, begin + length, env.now, buf::place_of(plan.payload), stamp);
+        if (!s.sent.append(begin, begin + length, env.now, buf::place_of(plan.payload), stamp))
+            ++env.counters.pool_dry_sent_ranges;
         c.snd_nxt = begin + length;
         if (length % c.snd_mss != 0) s.small_end = c.snd_nxt;
         if (plan.header.has(TcpFlags::cwr)) {  // on the first segment of the plan

@@ -26,13 +26,13 @@ bool SentRanges::can_append() const {
     return !set_.empty() && !set_.rbegin()->sacked && !set_.rbegin()->lost;
 }
 
-void SentRanges::append(Seq begin, Seq end, Instant now, const buf::Place& place,
+bool SentRanges::append(Seq begin, Seq end, Instant now, const buf::Place& place,
                         const RateStamp& stamp) {
     if (!set_.empty() && extends(*set_.rbegin(), end, now)) {
         SentRange& last = *set_.rbegin();
         last.end = end;
         last.stamp.in_flight = stamp.in_flight;
-        return;
+        return true;
     }
     const bool joins = set_.size() >= share() && !set_.rbegin()->sacked && !set_.rbegin()->lost;
     SentRange* range = joins ? nullptr : pool_.take();
@@ -45,7 +45,7 @@ void SentRanges::append(Seq begin, Seq end, Instant now, const buf::Place& place
         last.retransmitted = false;
         last.stamp = stamp;
         by_time_.splice(by_time_.end(), by_time_, by_time_.iterator_to(last));
-        return;
+        return joins;
     }
     range->begin = begin;
     range->end = end;
@@ -54,6 +54,7 @@ void SentRanges::append(Seq begin, Seq end, Instant now, const buf::Place& place
     range->stamp = stamp;
     set_.insert_before(set_.end(), *range);
     by_time_.push_back(*range);
+    return true;
 }
 
 SentRanges::Set::iterator SentRanges::containing(Seq seq) {

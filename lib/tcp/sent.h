@@ -78,8 +78,9 @@ public:
 
     /// There is room to remember another transmission of new data.
     bool can_append() const;
-    /// [begin, end) has been sent for the first time. `can_append()` was true.
-    void append(Seq begin, Seq end, Instant now, const buf::Place& place, const RateStamp& stamp);
+    /// [begin, end) has been sent for the first time. `can_append()` was true. False: the pool is
+    /// dry, and it is told of in the range before it.
+    bool append(Seq begin, Seq end, Instant now, const buf::Place& place, const RateStamp& stamp);
 
     /// Everything before `ack` leaves. Calls `visit(range, bytes)` for each range or part of one
     /// before it goes, `bytes` of it.

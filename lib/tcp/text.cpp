@@ -69,6 +69,7 @@ void keep_out_of_order(Env& env, Connection& c, Seq seq, BufferChain payload) {
         case Reassembly::Outcome::kept: ++env.counters.tcp_ofo_queue; break;
         case Reassembly::Outcome::duplicate: break;
         case Reassembly::Outcome::dropped:
+            if (env.ranges.in_use() == env.ranges.limit()) ++env.counters.pool_dry_reassembly;
             env.counters.drop(Drop::tcp_reassembly_full);
             ++env.counters.tcp_ofo_drop;
             break;

@@ -33,10 +33,10 @@ void discharge(Env& env, Endpoint& endpoint, uint32_t bytes, uint32_t buffers) {
 
 void deliver(Env& env, Endpoint& endpoint, Datagram datagram, uint32_t buffers) {
     const uint32_t bytes = charge_of(datagram.data);
-    Queued* queued = has_room(env, endpoint, buffers)
-                         ? env.queued.take(std::move(datagram), buffers)
-                         : nullptr;
+    const bool room = has_room(env, endpoint, buffers);
+    Queued* queued = room ? env.queued.take(std::move(datagram), buffers) : nullptr;
     if (queued == nullptr) {
+        if (room || env.buffers + buffers > env.buffers_max) ++env.counters.pool_dry_datagrams;
         ++env.counters.udp_rcvbuf_errors;
         ++env.counters.udp_in_errors;
         return env.counters.drop(Drop::udp_receive_full);

@@ -369,6 +369,59 @@ TEST_F(Coroutines, values_and_exceptions_reach_who_awaits) {
     EXPECT_EQ(sum, 20);
 }
 
+/// Answers word by word, and waits for the next one as long as nobody ends that.
+Task<> answer(coro::Connection c, coro::Cancellation& no_more) {
+    while (true) {
+        auto word = co_await c.read().unless(no_more);
+        if (!word || word->empty()) co_return;
+        if (!co_await c.write(std::move(*word))) co_return;
+    }
+}
+
+/// As millrace/coroutine.h describes it.
+TEST_F(Coroutines, a_server_ends_gracefully) {
+    coro::Cancellation no_more;
+    coro::Scope served;
+    coro::Listener listener;
+    bool ended = false;
+    const auto serve = [&]() -> Task<> {
+        EXPECT_TRUE(listener.listen(b_, {Address(), 7}));
+        while (auto c = co_await listener.accept()) served.spawn(answer(std::move(*c), no_more));
+    };
+    const auto end = [&]() -> Task<> {
+        EXPECT_TRUE(listener.stop());
+        no_more.cancel();
+        EXPECT_TRUE(co_await served.join(b_).within(10_s));
+        listener.close();
+        ended = true;
+    };
+    bool told = false;
+    const auto ask = [&]() -> Task<> {
+        auto c = co_await coro::connect(a_, there_);
+        EXPECT_TRUE(c);
+        EXPECT_TRUE(co_await c->write("word"));
+        EXPECT_EQ(co_await read_exactly(*c, 4), "word");
+        const auto rest = co_await c->read();
+        told = rest && rest->empty();
+    };
+    const auto come_late = [&]() -> Task<> {
+        const auto c = co_await coro::connect(a_, there_);
+        EXPECT_EQ(c.error(), ECONNREFUSED);
+    };
+    scope_.spawn(serve());
+    scope_.spawn(ask());
+    network_.advance(1_s);
+    EXPECT_EQ(served.size(), 1);
+    EXPECT_FALSE(told);
+    scope_.spawn(end());
+    scope_.spawn(come_late());
+    network_.advance(1_s);
+    EXPECT_TRUE(ended);
+    EXPECT_TRUE(told);
+    EXPECT_EQ(scope_.size(), 0);
+    EXPECT_EQ(listener.stop().error(), EBADF);
+}
+
 TEST_F(Coroutines, frames_are_used_again) {
     const auto run = [&]() -> Task<> { EXPECT_TRUE(co_await coro::sleep(a_, 1_ms)); };
     for (int i = 0; i < 10; ++i) scope_.spawn(run());

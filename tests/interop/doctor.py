@@ -288,9 +288,19 @@ class Doctor(unittest.TestCase):
                     "while ! [ -S /run/m.sock ]; do sleep 0.05; done; sleep 0.2")
 
     def test_a_memif_socket_of_a_program_that_was_killed(self):
+        """Told, and no trouble: it starts, and finds nobody at the other end."""
         leave = "import socket; socket.socket(socket.AF_UNIX, 5).bind('/run/m.sock')"
-        self.broken(self.memif("/run/m.sock"), "memif", "/run/m.sock is left behind", "killed",
-                    "rm /run/m.sock", before=f'python3 -c "{leave}"')
+        status, findings = self.examine(self.memif("/run/m.sock"), before=f'python3 -c "{leave}"')
+        bad = [f["topic"] for f in findings if f["severity"] in ("warning", "failure")]
+        self.assertEqual((status, bad), (0, ["frames"]), findings)
+        notes = [f for f in findings if (f["severity"], f["topic"]) == ("note", "memif")]
+        self.assertEqual(len(notes), 1, findings)
+        self.assertRegex(notes[0]["what"], "/run/m.sock is left behind")
+        self.assertRegex(notes[0]["cause"], "killed")
+
+    def test_a_file_in_the_place_of_a_memif_socket(self):
+        self.broken(self.memif("/run/m.sock"), "memif", "/run/m.sock is no socket", "its socket",
+                    "rm /run/m.sock", before="touch /run/m.sock")
 
     def test_a_memif_link_without_a_peer(self):
         self.broken(self.memif("/run/m.sock"), "frames", "0 frames out, 0 in", "nobody is at the",

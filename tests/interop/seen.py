@@ -19,9 +19,9 @@ BUILD = os.path.abspath(sys.argv.pop(1))
 WORK = tempfile.mkdtemp(prefix="millrace-seen-")
 SIZE = 3_000_000
 DELAY_MS = 20
-# Echoes so many bytes, says so, and keeps the connection until it is told to go.
+# Has so many bytes echoed, says so, and keeps the connection until it is killed.
 CLIENT = """
-import os, socket, sys, threading
+import os, socket, sys, threading, time
 size = int(sys.argv[2])
 said = os.urandom(size)
 link = socket.create_connection((sys.argv[1], 7), timeout=60)
@@ -31,7 +31,7 @@ heard = bytearray()
 while len(heard) < size and (part := link.recv(65536)):
     heard += part
 print("same" if heard == said else "different", flush=True)
-sys.stdin.read()
+time.sleep(120)
 """
 
 

@@ -153,6 +153,18 @@ class Tidy(unittest.TestCase):
                not (lines(f)[0].startswith("// ") and "#pragma once" in lines(f)[:60])]
         self.assertEqual(bad, [])
 
+    def test_every_drop_reason_is_counted_and_provoked(self):
+        reasons = re.findall(r"^ +X\((\w+), \"", "\n".join(lines("lib/observe/drop_reasons.h")), re.M)
+        self.assertGreater(len(reasons), 40)
+        counted = "\n".join("\n".join(lines(f)) for f in sources("lib"))
+        # Who only looks at names, or expects none of them, provokes nothing.
+        tests = "\n".join(l for f in sources("tests", suffixes=(".cpp", ".h"))
+                          if not f.startswith(("tests/fuzz", "tests/unit/observe"))
+                          for l in lines(f) if not re.search(r"_EQ\(.*, 0U?\)", l))
+        bad = [r for r in reasons if not re.search(rf"Drop::{r}\b", counted) or
+               not re.search(rf"Drop::{r}\b|\"{r}\"", tests)]
+        self.assertEqual(bad, [])
+
     def test_no_leftovers(self):
         words = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b(?!\()|#if 0")
         code = re.compile(r"^\s*//\s*(\w+(\.|->)?\w*\(.*\);|(if|for|while) \(.*\) ?\{|return .*;)\s*$")

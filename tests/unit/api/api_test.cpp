@@ -366,6 +366,118 @@ TEST(Runtimes, an_idle_loop_sleeps_where_it_is_to) {
     (*runtime)->join();
 }
 
+/// A server whose loop runs by itself, and a client that the test turns.
+class RuntimeDrain : public ::testing::Test {
+protected:
+    /// Says nothing of its own accord; keeps its connections until it is told to end.
+    struct Keeper final : ConnectionHandler, ListenHandler {
+        void on_acceptable(Listener listener) override {
+            while (auto c = listener.accept(*this)) {
+                kept.push_back(*c);
+                if (ending) close_all();  // its handshake was under way
+            }
+        }
+        void on_closed(Connection c, CloseReason) override { std::erase(kept, c); }
+        void close_all() {
+            ending = true;
+            for (Connection c : std::exchange(kept, {})) EXPECT_TRUE(c.close());
+        }
+        std::vector<Connection> kept;
+        bool ending = false;
+    };
+    static std::unique_ptr<Runtime> make(const std::string& name, unsigned end) {
+        auto runtime = Runtime::create(end_of_link(name, end));
+        EXPECT_TRUE(runtime) << runtime.error().what;
+        return std::move(*runtime);
+    }
+    void start(const std::string& name) {
+        server_ = make(name, 0);
+        client_ = make(name, 1);
+        EXPECT_EQ(server_->drain({}).error(), EINVAL);  // its loops do not run
+        ASSERT_TRUE(server_->run(
+            [this](Stack& stack) { ASSERT_TRUE(stack.listen(target_, keeper_)); }));
+        for (Probe& probe : probes_) {
+            ASSERT_TRUE(client_->core(0).connect(target_, probe));
+        }
+        ASSERT_TRUE(turn_until([&] { return probes_[0].connected + probes_[1].connected == 2; }));
+    }
+    template <typename Done>
+    bool turn_until(Done&& done) {
+        const Instant end = client_->core(0).now() + 5_s;
+        while (!done()) {
+            client_->core(0).poll_once();
+            if (client_->core(0).now() > end) return false;
+            std::this_thread::yield();
+        }
+        return true;
+    }
+    /// `drain` waits; the client goes on meanwhile.
+    Result<size_t> drain(const DrainOptions& options) {
+        auto done = std::async(std::launch::async, [&] { return server_->drain(options); });
+        EXPECT_TRUE(turn_until([&] {
+            return done.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+        }));
+        return done.get();
+    }
+    void TearDown() override {
+        server_->stop();
+        server_->join();
+    }
+
+    const SocketAddress target_{Address::v4(10, 5, 0, 1), 7};
+    Keeper keeper_;
+    Probe probes_[2];
+    std::unique_ptr<Runtime> server_, client_;
+};
+
+TEST_F(RuntimeDrain, ends_when_every_connection_has) {
+    start("drain");
+    DrainOptions options;
+    options.begin = [this](Stack&) { keeper_.close_all(); };
+    std::vector<Draining> seen;
+    options.go_on = [&](const Draining& now) {
+        seen.push_back(now);
+        return true;
+    };
+    // The peers close when they see the end.
+    const auto reset = drain(options);
+    ASSERT_TRUE(reset);
+    EXPECT_EQ(*reset, 0U);
+    EXPECT_EQ(seen.back().connections, 0U);
+    EXPECT_LT(seen.back().passed, 5_s);
+    for (const Probe& probe : probes_) EXPECT_EQ(probe.closed, 0);  // at_end, and they have closed
+    auto late = client_->core(0).connect(target_, probes_[0]);
+    ASSERT_TRUE(turn_until([&] { return probes_[0].closed == 1; }));
+    EXPECT_EQ(probes_[0].reason, CloseReason::refused);
+}
+
+TEST_F(RuntimeDrain, resets_what_is_left_at_the_deadline) {
+    start("drain_late");
+    DrainOptions options;
+    options.within = 100_ms;
+    const auto reset = drain(options);
+    ASSERT_TRUE(reset);
+    EXPECT_EQ(*reset, 2U);
+    ASSERT_TRUE(turn_until([&] { return probes_[0].closed + probes_[1].closed == 2; }));
+    EXPECT_EQ(probes_[0].reason, CloseReason::reset);
+}
+
+TEST_F(RuntimeDrain, ends_early_where_it_is_told_to) {
+    start("drain_now");
+    DrainOptions options;
+    options.within = 3600_s;
+    int calls = 0;
+    options.go_on = [&](const Draining& now) {
+        EXPECT_EQ(now.connections, 2U);
+        return ++calls < 3;
+    };
+    const auto reset = drain(options);
+    ASSERT_TRUE(reset);
+    EXPECT_EQ(*reset, 2U);
+    EXPECT_EQ(calls, 3);
+    ASSERT_TRUE(turn_until([&] { return probes_[0].closed + probes_[1].closed == 2; }));
+}
+
 TEST(Runtimes, refuse_to_open_a_device_twice_and_say_so) {
     Config config = end_of_link("twice", 0);
     auto first = Runtime::create(config);

@@ -492,6 +492,9 @@ TEST(Doctor, ports_on_memif) {
     EXPECT_LT(worst(judge(machine, &client)), Severity::warning);
     place.exists = true;
     EXPECT_EQ(the_trouble(machine, config("server")).remedy, "rm " + socket);
+    place.is_socket = true;  // the library takes that one away itself
+    const Config server = config("server");
+    EXPECT_EQ(worst(judge_ports(machine, server)), Severity::note);
     place.bound = true;
     EXPECT_TRUE(has(the_trouble(machine, config("server")).what, "is in use"));
     EXPECT_LT(worst(judge_ports(machine, client)), Severity::note);

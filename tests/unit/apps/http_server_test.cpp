@@ -244,6 +244,142 @@ TEST_P(HttpServerTest, who_takes_no_answer_is_cut_off) {
     EXPECT_EQ(client_.reason, CloseReason::reset);
 }
 
+/// A server that ends gracefully.
+class HttpServerDrain : public HttpServerTest {
+protected:
+    static size_t count(const std::string& text, const std::string& what) {
+        size_t found = 0;
+        for (size_t at = 0; (at = text.find(what, at)) != std::string::npos; ++at) ++found;
+        return found;
+    }
+    void drain() {
+        EXPECT_TRUE(server_stack_.stop_listening());
+        server_.drain();
+    }
+    /// It has ended in good order, both sides.
+    void expect_gone(Client& client) {
+        EXPECT_FALSE(client.reason) << to_string(*client.reason);
+        EXPECT_TRUE(is_over(client));
+        network_.advance(1_s);
+        EXPECT_EQ(connections(), 0U);
+    }
+    const std::string get_ = "GET /nowhere HTTP/1.1\r\n\r\n";
+};
+INSTANTIATE_TEST_SUITE_P(Each, HttpServerDrain, ::testing::Bool(),
+                         [](const auto& i) { return i.param ? "tls" : "plain"; });
+
+TEST_P(HttpServerDrain, who_is_kept_alive_and_asks_nothing_is_let_go_at_once) {
+    client_.text = get_;
+    connect(client_);
+    network_.advance(1_s);
+    EXPECT_EQ(count(client_.got, "404 Not Found"), 1U);
+    EXPECT_EQ(count(client_.got, "Connection: close"), 0U);
+    drain();
+    network_.advance(1_ms);
+    expect_gone(client_);
+}
+
+TEST_P(HttpServerDrain, nobody_can_connect_any_more) {
+    drain();
+    connect(client_);
+    network_.advance(1_s);
+    EXPECT_EQ(client_.reason, CloseReason::refused);
+}
+
+TEST_P(HttpServerDrain, half_a_request_is_waited_for_and_answered) {
+    client_.text = get_.substr(0, 10);
+    connect(client_);
+    network_.advance(1_s);
+    drain();
+    network_.advance(5_s);
+    EXPECT_EQ(connections(), 1U);
+    client_.text = get_.substr(10);
+    client_.say();
+    network_.advance(1_s);
+    EXPECT_EQ(count(client_.got, "404 Not Found"), 1U);
+    EXPECT_EQ(count(client_.got, "Connection: close"), 1U);
+    expect_gone(client_);
+}
+
+TEST_P(HttpServerDrain, an_answer_under_way_arrives_whole) {
+    client_.text = "GET /body HTTP/1.1\r\n\r\n";
+    client_.most = 1000;
+    connect(client_);
+    network_.advance(1_s);
+    drain();
+    network_.advance(1_s);
+    EXPECT_EQ(connections(), 1U);
+    client_.most = SIZE_MAX;
+    client_.read();
+    network_.advance(20_s);
+    EXPECT_EQ(client_.got.size() - client_.got.find("\r\n\r\n") - 4, body_size);
+    expect_gone(client_);
+}
+
+/// All of them were acknowledged before the server knew that it was to end.
+TEST_P(HttpServerDrain, every_request_that_has_come_is_answered_and_the_last_says_so) {
+    client_.text = "GET /body HTTP/1.1\r\n\r\n" + get_ + get_ + get_;
+    client_.most = 1000;
+    connect(client_);
+    network_.advance(1_s);
+    drain();
+    client_.most = SIZE_MAX;
+    client_.read();
+    network_.advance(20_s);
+    EXPECT_EQ(count(client_.got, "404 Not Found"), 3U);
+    EXPECT_EQ(count(client_.got, "Connection: close"), 1U);
+    EXPECT_GT(client_.got.find("Connection: close"), client_.got.rfind("404 Not Found"));
+    expect_gone(client_);
+}
+
+/// What comes behind the end that was announced is not answered, nor does it reset the answer.
+TEST_P(HttpServerDrain, who_asks_on_behind_the_last_answer_has_it_all_the_same) {
+    client_.text = get_.substr(0, 10);
+    connect(client_);
+    network_.advance(1_s);
+    drain();
+    client_.text = get_.substr(10);
+    client_.say();
+    network_.advance(120_us);  // the answer is under way
+    client_.text = get_;
+    client_.say();
+    network_.advance(1_s);
+    EXPECT_EQ(count(client_.got, "404 Not Found"), 1U);
+    EXPECT_EQ(server_.counters().requests, 1U);
+    expect_gone(client_);
+}
+
+TEST_P(HttpServerDrain, who_has_just_connected_has_a_second_to_ask) {
+    Client silent;
+    silent.tls = client_.tls;
+    connect(silent);
+    connect(client_);
+    network_.advance(10_ms);
+    drain();
+    network_.advance(500_ms);
+    client_.text = get_;
+    client_.say();
+    network_.advance(400_ms);
+    EXPECT_EQ(count(client_.got, "404 Not Found"), 1U);
+    EXPECT_EQ(count(client_.got, "Connection: close"), 1U);
+    EXPECT_FALSE(silent.channel.at_end());
+    network_.advance(200_ms);
+    EXPECT_TRUE(is_over(silent));
+    expect_gone(client_);
+}
+
+/// The SYN-ACK was under way when the server was told.
+TEST_P(HttpServerDrain, a_handshake_under_way_is_served) {
+    client_.text = get_;
+    connect(client_);
+    network_.advance(60_us);
+    drain();
+    network_.advance(1_s);
+    EXPECT_EQ(count(client_.got, "404 Not Found"), 1U);
+    EXPECT_EQ(count(client_.got, "Connection: close"), 1U);
+    expect_gone(client_);
+}
+
 TEST(HttpHead, says_what_it_is_told_whatever_was_before) {
     HeadWriter writer;
     const Head found{.status = 200, .size = 5, .content_type = "text/plain", .extra = {}};

@@ -187,10 +187,64 @@ TEST(Pools, running_dry_is_answered_by_null) {
     std::vector<Frame> frames;
     for (Frame frame = pools.frame(); frame; frame = pools.frame())
         frames.push_back(std::move(frame));
-    EXPECT_EQ(frames.size(), 512U);
+    EXPECT_EQ(frames.size(), 512U - Pools::reserve_max);
     EXPECT_FALSE(pools.frame());
     frames.clear();
     EXPECT_TRUE(pools.frame());
+}
+
+TEST(Pools, what_carries_no_payload_has_a_reserve_of_which_strangers_get_half) {
+    Pools pools = make("reserve");
+    uint64_t header = 0, used = 0, control = 0;
+    pools.count_dry_in({.header = &header, .reserve_used = &used, .control = &control});
+    const size_t capacity = pools.available();
+    EXPECT_EQ(capacity, pools.capacity());
+    std::vector<Frame> frames;
+    const auto take_all = [&](auto&& take) {
+        const size_t before = frames.size();
+        for (Frame frame = take(); frame; frame = take()) frames.push_back(std::move(frame));
+        return frames.size() - before;
+    };
+    EXPECT_EQ(take_all([&] { return pools.frame(); }), 512U - Pools::reserve_max);
+    EXPECT_EQ(header, 1U);
+    EXPECT_EQ(take_all([&] { return pools.reply_frame(); }), Pools::reserve_max / 2);
+    EXPECT_EQ(take_all([&] { return pools.control_frame(); }), Pools::reserve_max / 2);
+    EXPECT_EQ(used, Pools::reserve_max);
+    EXPECT_EQ(control, 2U);
+    EXPECT_EQ(pools.reserve(), 0U);
+    pools.refill_reserve();  // of nothing
+    EXPECT_EQ(pools.reserve(), 0U);
+    frames.resize(frames.size() - 10);
+    pools.refill_reserve();
+    EXPECT_EQ(pools.reserve(), 10U);
+    EXPECT_FALSE(pools.frame()) << "the reserve comes first";
+    frames.clear();
+    pools.refill_reserve();
+    EXPECT_EQ(pools.reserve(), Pools::reserve_max);
+    EXPECT_EQ(pools.available(), capacity);
+}
+
+TEST(Pools, without_references_payload_is_copied_as_far_as_there_is_room) {
+    Pools pools = make("copied");
+    const auto bytes = numbers(5000);
+    const Region region(std::as_bytes(std::span(bytes)), [] {});
+    BufferChain kept;
+    kept.append(std::move(*pools.region_buffer(region, 0, 2000)));
+    kept.append(std::move(*pools.region_buffer(region, 2000, 3000)));
+    Cursor cursor = begin_of(kept);
+    Frame whole = pools.frame();
+    EXPECT_EQ(pools.append_copied(whole, cursor, 4000), 4000U);
+    EXPECT_EQ(contents(whole), std::vector(bytes.begin(), bytes.begin() + 4000));
+    BufferChain all;  // of the payload pool
+    while (pools.append_copy(all, std::as_bytes(std::span(bytes))) > 0) {
+    }
+    Frame part = pools.frame();
+    EXPECT_EQ(pools.append_copied(part, cursor, 1000), Pools::copy_max);
+    EXPECT_EQ(contents(part), std::vector(bytes.begin() + 4000,
+                                          bytes.begin() + 4000 + Pools::copy_max));
+    EXPECT_EQ(cursor.offset, 2000U + Pools::copy_max);
+    Frame none;
+    EXPECT_EQ(pools.append_copied(none, cursor, 100), 0U);
 }
 
 TEST(Pools, memory_of_those_that_are_gone_is_there_for_the_next) {

@@ -1,8 +1,14 @@
 // Every way in which a port cannot be had names its cause and its remedy.
 #include "port/attach.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <rte_ethdev.h>
 #include <rte_ring.h>
@@ -71,6 +77,58 @@ TEST(Attach, a_tap_names_what_is_in_its_way) {
 TEST(Attach, a_memif_names_its_socket_and_its_role) {
     expect_cause("net_memif0,role=server,socket=/no/such/folder/memif.sock,socket-abstract=no",
                  "the socket may be in use or its folder missing: check socket= and role=");
+}
+
+/// A socket at a path of its own; one that somebody listens at, if asked to.
+class SocketFile {
+public:
+    explicit SocketFile(bool listens) {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::memcpy(address.sun_path, path_.c_str(), path_.size());
+        unlink(path_.c_str());
+        EXPECT_EQ(bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+        if (listens) {
+            EXPECT_EQ(listen(fd_, 8), 0);
+        } else {
+            close(std::exchange(fd_, -1));
+        }
+    }
+    ~SocketFile() {
+        if (fd_ >= 0) close(fd_);
+        unlink(path_.c_str());
+    }
+    SocketFile(const SocketFile&) = delete;
+    SocketFile& operator=(const SocketFile&) = delete;
+    std::string device(const char* role) const {
+        return fmt::format("net_memif8,role={},socket={},socket-abstract=no", role, path_);
+    }
+    bool exists() const { return access(path_.c_str(), F_OK) == 0; }
+
+private:
+    const std::string path_ = fmt::format("/tmp/millrace-attach-{}.sock", getpid());
+    int fd_ = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+};
+
+TEST(Attach, a_memif_server_takes_the_place_of_one_that_was_killed) {
+    const SocketFile left(false);
+    const auto port = attach(left.device("server"));
+    ASSERT_TRUE(port) << port.error().what;
+    EXPECT_TRUE(left.exists());
+    detach(left.device("server"), *port);
+}
+
+TEST(Attach, a_memif_socket_that_is_in_use_is_left_alone) {
+    const SocketFile used(true);
+    for (int i = 0; i < 2; ++i) EXPECT_FALSE(attach(used.device("server")));
+    EXPECT_TRUE(used.exists());
+}
+
+TEST(Attach, a_memif_client_removes_nothing) {
+    const SocketFile left(false);
+    const auto port = attach(left.device("client"));
+    EXPECT_TRUE(left.exists());
+    if (port) detach(left.device("client"), *port);
 }
 
 TEST(Attach, a_device_is_opened_once_and_can_be_opened_again_after_it_was_closed) {

@@ -54,6 +54,7 @@ Started<std::unique_ptr<World>> make_world() {
     config.ports.push_back(port);
     config.pools = {.receive = 2048, .header = 512, .attach = 512, .payload = 512};
     config.tcp.max_connections = 1024;
+    config.ip.arp_notify = 0;  // a core that has nothing to do of its own accord
     return World::create(config);
 }
 
@@ -143,6 +144,75 @@ TEST(Core, the_phases_of_busy_turns_are_all_that_they_cost) {
     EXPECT_EQ(counters.transmit_cycles, transmit);
     while (core.turn(nobody)) continue;
     EXPECT_EQ(of_phases(counters), counters.busy_cycles);
+}
+
+TEST(Core, frames_for_a_core_whose_mailbox_is_full_are_dropped_and_counted) {
+    Config config;
+    PortConfig port;
+    port.device = "ring:core_mail:0,queues=2";
+    port.addresses = {*Prefix::parse("10.6.0.1/24")};
+    config.ports.push_back(port);
+    config.cores.resize(2);
+    config.ip.arp_notify = 0;
+    config.pools = {.receive = 2 * Mailbox::frames_max, .header = 512, .attach = 512,
+                    .payload = 512};
+    config.tcp.tcp_rst_ratelimit = 1;  // answers would wait for the port in frames that are received
+    config.tcp.max_connections = 16;
+    config.eal.huge_pages = false;
+    auto world = World::create(config);
+    ASSERT_TRUE(world) << world.error().what;
+    Core& core = (*world)->core(0);
+    Nobody nobody;
+    // The other core does not turn; every second tuple or so is its.
+    const auto frame = syn((*world)->port(0).mac());
+    const observe::Counters& counters = core.stack().counters();
+    const size_t most = 2 * size_t{Mailbox::frames_max};
+    for (size_t i = 0; i < 4 * most && counters.drops(Drop::handover_full) < 5; ++i) {
+        auto bytes = frame;
+        wire::store16(&bytes[34], static_cast<uint16_t>(1024 + i % 60000));
+        std::memset(&bytes[34 + wire::tcp_checksum_offset], 0, 2);
+        const uint16_t checksum = wire::Checksum()
+                                      .add_pseudo_header(Address::v4(10, 6, 0, 2),
+                                                         Address::v4(10, 6, 0, 1), 6, 20)
+                                      .add(&bytes[34], 20)
+                                      .finish();
+        std::memcpy(&bytes[34 + wire::tcp_checksum_offset], &checksum, 2);
+        buf::Frame received = core.pools().received(bytes);
+        ASSERT_TRUE(received);
+        received.set_tag(0);
+        ASSERT_TRUE(core.mailbox().post(std::move(received)));
+        core.turn(nobody);
+    }
+    EXPECT_EQ(counters.drops(Drop::handover_full), 5U);
+    EXPECT_GE(counters.frames_handed_over, Mailbox::frames_max - 1U);
+}
+
+TEST(Core, a_frame_for_which_the_port_has_no_room_is_dropped_and_counted) {
+    Config config;
+    PortConfig port;
+    port.device = "ring:core_full:0";
+    port.addresses = {*Prefix::parse("10.9.0.1/24")};
+    config.ports.push_back(port);
+    config.ip.arp_notify = 0;
+    config.pools = {.receive = 2048, .header = 8192, .attach = 512, .payload = 512};
+    config.tcp.max_connections = 16;
+    config.eal.huge_pages = false;
+    auto world = World::create(config);
+    ASSERT_TRUE(world) << world.error().what;
+    Core& core = (*world)->core(0);
+    // Nobody is at the other end: the ring fills, then what waits behind it.
+    const uint64_t sent = 1024 + Core::waiting_max + 256;
+    for (uint64_t i = 0; i < sent; ++i) {
+        buf::FrameBatch batch;
+        batch.push(core.pools().frame());
+        ASSERT_TRUE(batch.raw()[0] != nullptr);
+        static_cast<stack::Host&>(core).transmit(0, batch);
+    }
+    const uint64_t dropped = core.transmit_dropped();
+    EXPECT_GE(dropped, 256U);
+    EXPECT_LE(dropped, 256U + 2);
+    EXPECT_EQ(core.stack().counters().drops(observe::Drop::transmit_full), dropped);
+    EXPECT_TRUE(static_cast<stack::Host&>(core).congested());
 }
 
 }  // namespace

@@ -28,22 +28,42 @@ passed=0 failed=0 skipped=0
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 
-# suite NAME COMMAND...: a GoogleTest program; counts its cases.
-suite() {
-    local name=$1 log=$results/log
+# play NAME COMMAND...: a GoogleTest program, which may run beside others; `count` looks at it.
+play() {
+    local name=$1 status=0
     shift
-    say "$name"
-    local status=0
-    timeout 1500 "$@" --gtest_brief=1 > "$log" 2>&1 || status=$?
-    local ok bad
+    timeout 1500 "$@" --gtest_brief=1 > "$results/$name" 2>&1 || status=$?
+    echo $status > "$results/$name.status"
+}
+
+# count NAME: the cases of one that was played.
+count() {
+    local log=$results/$1 status ok bad
+    say "$1"
+    status=$(cat "$log.status" 2> /dev/null || echo 1)
     grep '^simulation: ' "$log" || true
     ok=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) tests\{0,1\}\.$/\1/p' "$log" | tail -1)
     bad=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) tests\{0,1\}, listed below:$/\1/p' "$log" | tail -1)
     passed=$((passed + ${ok:-0}))
-    if [ $status -ne 0 ]; then
+    if [ "$status" -ne 0 ]; then
         failed=$((failed + ${bad:-1}))
         tail -60 "$log"
     fi
+}
+
+# suite NAME COMMAND...: one by itself.
+suite() {
+    play "$@"
+    count "$1"
+}
+
+# all_suites KIND DIR: all of them, two at a time: the one that waits for real clocks beside the others.
+all_suites() {
+    local kind=$1 dir=$2 name
+    play "unit ($kind)" "$dir/tests/unit_tests" &
+    for name in eal coroutine wire attack sim; do play "$name ($kind)" "$dir/tests/${name}_tests"; done
+    wait
+    for name in unit eal coroutine wire attack sim; do count "$name ($kind)"; done
 }
 
 # python NAME COMMAND...: a unittest program; counts its cases.
@@ -104,7 +124,7 @@ fi
 suites="unit eal coroutine wire attack sim"
 optimised=$MILLRACE_TOP/build
 build "$optimised" "" --buildtype=release
-for name in $suites; do suite "$name (optimised)" "$optimised/tests/${name}_tests"; done
+all_suites optimised "$optimised"
 python "tidy" python3 -W ignore "$MILLRACE_TOP/tests/tidy/tidy.py" "$MILLRACE_TOP"
 [ $quick = 1 ] || python "clang-tidy" python3 -W ignore "$MILLRACE_TOP/tests/tidy/clang_tidy.py" "$optimised"
 
@@ -113,21 +133,21 @@ if [ $quick = 0 ]; then
     targets=$(for name in $suites; do printf 'tests/%s_tests ' "$name"; done
               printf 'apps/%s ' millrace-echo echo_coroutines epoll_echo_millrace \
                   proxy_callbacks proxy_coroutines proxy_epoll)
-    build "$sanitized" "$targets" --buildtype=debug -Doptimization=1 -Ddefault_library=static \
-        -Db_sanitize=address,undefined -Db_lundef=false
+    build "$sanitized" "$targets" --buildtype=debug -Doptimization=1 -Ddebug=false \
+        -Dcpp_args=-g1 -Ddefault_library=static -Db_sanitize=address,undefined -Db_lundef=false
     # EAL keeps memory to its end; what the tests leak they find themselves, by counting buffers.
     export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-    for name in $suites; do suite "$name (ASan, UBSan)" "$sanitized/tests/${name}_tests"; done
+    all_suites "ASan, UBSan" "$sanitized"
     # Drivers that copy write into buffers that lie in their pools: those are not poisoned here.
     ASAN_OPTIONS=$ASAN_OPTIONS:allow_user_poisoning=0 python "styles (ASan, UBSan)" python3 -W ignore "$MILLRACE_TOP/tests/interop/interop.py" "$sanitized" -k styles
     # What has threads: contexts on several, networks that several share, cores and mailboxes.
     threaded=$MILLRACE_TOP/build-tsan
-    build "$threaded" "tests/unit_tests tests/coroutine_tests" --buildtype=debug -Doptimization=1 \
-        -Ddefault_library=static -Db_sanitize=thread -Db_lundef=false
+    build "$threaded" "tests/thread_tests tests/coroutine_tests" --buildtype=debug -Doptimization=1 \
+        -Ddebug=false -Dcpp_args=-g1 -Ddefault_library=static -Db_sanitize=thread -Db_lundef=false
     export TSAN_OPTIONS="halt_on_error=1:suppressions=$MILLRACE_TOP/tests/tsan.supp"
     # Where the kernel spreads addresses wide, GCC 12's ThreadSanitizer does not start.
-    suite "unit (TSan)" setarch -R "$threaded/tests/unit_tests" \
-        --gtest_filter='Api*:Capture*:Core*:Epoll*:Mailbox*:Runtime*:Sockets*:Testing*:ZeroCopy*'
+    suite "threads (TSan)" setarch -R "$threaded/tests/thread_tests" \
+        --gtest_filter='Api*:Capture*:Core*:Epoll*:Inspect*:Mailbox*:Runtime*:Sockets*:Testing*:ZeroCopy*'
     suite "coroutine (TSan)" setarch -R "$threaded/tests/coroutine_tests"
     python "install" python3 -W ignore "$MILLRACE_TOP/tests/install/install.py" "$optimised"
     python "differential" python3 -W ignore "$MILLRACE_TOP/tests/differential/differential.py" "$optimised"

@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -23,8 +22,6 @@ namespace {
 
 // Where no descriptor is left for a client, others may be given back meanwhile.
 constexpr int out_of_descriptors_ms = 100;
-// Cores that spin take what they need of a processor that we share with them.
-constexpr int niceness = 19;
 
 /// Names of several runtimes in one process.
 std::string unique_name() {
@@ -39,11 +36,11 @@ bool may_look(int client) {
            (peer.uid == 0 || peer.uid == geteuid());
 }
 
-void become_a_helper() {
-    sigset_t all;  // the program's signals are the program's
+/// The program's signals are the program's.
+void leave_signals_alone() {
+    sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, nullptr);
-    setpriority(PRIO_PROCESS, 0, niceness);  // on Linux: of this thread
 }
 
 }  // namespace
@@ -98,7 +95,7 @@ Inspector::~Inspector() {
 }
 
 void Inspector::run() {
-    become_a_helper();
+    leave_signals_alone();
     for (;;) {
         std::array<pollfd, 2> waiting{{{.fd = stop_, .events = POLLIN, .revents = 0},
                                        {.fd = listening_, .events = POLLIN, .revents = 0}}};
@@ -126,12 +123,13 @@ void Inspector::admit(int fd) {
 }
 
 void Inspector::serve(Client& client, Channel channel) {
-    become_a_helper();
+    leave_signals_alone();
     try {
         Interview(inspected_, std::move(channel), stop_).run();
+        client.over = true;
     } catch (const std::exception&) {  // no memory: likewise
+        client.over = true;
     }
-    client.over = true;
 }
 
 void Inspector::bury(bool all) {

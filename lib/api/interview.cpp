@@ -1,5 +1,6 @@
 #include "api/interview.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +23,8 @@ constexpr size_t batch_records = 4096;
 constexpr size_t batch_turns = 1024;
 // Of a last step's buckets that were full.
 constexpr size_t batch_slack = 1024;
+// Cores that spin take what they need of a processor that they share with us.
+constexpr int niceness = 10;
 // Of connections that have no beginning in the record any more.
 constexpr size_t live_stories = 64;
 constexpr size_t stories_followed = 64;
@@ -54,6 +57,8 @@ void Interview::run() {
 }
 
 bool Interview::answer(const InspectRequest& request) {
+    // A capture that is late loses frames; all else can wait. On Linux this is of one thread.
+    if (request.command != InspectCommand::capture) setpriority(PRIO_PROCESS, 0, niceness);
     switch (request.command) {
         case InspectCommand::about: return about();
         case InspectCommand::list: return list(request);

@@ -170,8 +170,7 @@ Started<void> Adoption::read_routes() {
         return unreadable("routes", error);
     const Cache cache(made);
     for_each<rtnl_route>(cache, [&](rtnl_route* one) { add(one); });
-    // Of those to one network the kernel takes that of the lowest metric.
-    std::ranges::stable_sort(routes_, {}, &Metered::metric);
+    // Of those to one network the kernel takes that of the lowest metric, which comes first.
     for (const Metered& one : routes_) {
         const bool known = std::ranges::any_of(port_.routes, [&](const Route& other) {
             return other.destination == one.route.destination;
@@ -201,7 +200,9 @@ void Adoption::add(rtnl_route* route) {
         const nl_addr* gateway = rtnl_route_nh_get_gateway(hop);
         if (gateway == nullptr && of_an_address) return;
         const Address by = gateway != nullptr ? address_of(gateway) : Address::any(family);
-        routes_.push_back({{destination, by}, rtnl_route_get_priority(route)});
+        const uint32_t metric = rtnl_route_get_priority(route);
+        routes_.insert(std::ranges::upper_bound(routes_, metric, {}, &Metered::metric),
+                       {{destination, by}, metric});
         return;
     }
 }

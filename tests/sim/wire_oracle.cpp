@@ -85,7 +85,10 @@ Seq WireOracle::right_edge(const Direction& d, const Direction& peer, const Segm
 
 void WireOracle::on_syn(Direction& d, Direction& peer, const Parsed& p) {
     const Segment& segment = p.segment;
-    if (d.syn && d.iss != segment.seq) {
+    // A cookie is the same for the same SYN: one that comes late begins what has ended once more.
+    const bool has_ended = d.reset || (d.fin_sent && d.acked && *d.acked >= d.fin_end &&
+                                       peer.fin_arrived);
+    if (d.syn && (d.iss != segment.seq || (segment.has_ack() && has_ended))) {
         const bool muddled = segment.has_ack();  // frames of the old attempt are still under way
         d = {};
         if (!muddled) peer = {};
@@ -144,6 +147,7 @@ std::optional<WireOracle::Sent> WireOracle::on_sent(std::span<const uint8_t> fra
     if (segment.rst()) {
         d.ack_owed_since.reset();
         d.closed_first = false;  // aborted before TIME-WAIT, it does not get there
+        d.reset = true;
     }
     if (segment.rst() || d.muddled || peer.muddled) return sent;
     if (!d.syn) {

@@ -5,29 +5,15 @@
 #include <thread>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <millrace/millrace.h>
+
+#include "unit/api/looked_into.h"
 
 namespace millrace {
 namespace {
 
 using namespace literals;
-
-Config end_of_link(const std::string& name, unsigned end) {
-    Config config;
-    PortConfig port;
-    port.device = "ring:" + name + ":" + std::to_string(end);
-    port.addresses = {{Address::v4(10, 6, 0, static_cast<uint8_t>(end + 1)), 24}};
-    port.receive_descriptors = 256;
-    config.ports.push_back(port);
-    config.pools = {.receive = 2048, .header = 1024, .attach = 1024, .payload = 1024};
-    config.tcp.max_connections = 1024;
-    config.tcp.tcp_max_tw_buckets = 1024;
-    config.recorder.events = 1024;
-    config.eal.huge_pages = false;
-    return config;
-}
 
 /// Accepts, and drops what it reads.
 struct Sink : ConnectionHandler, ListenHandler {
@@ -75,28 +61,15 @@ struct Said {
     }
 };
 
-class CaptureSession : public ::testing::Test {
+class CaptureSession : public LookedInto {
 protected:
     void SetUp() override {
-        static int next = 0;
-        const std::string name = "capturing" + std::to_string(next++);
-        server_ = std::move(*Runtime::create(end_of_link(name, 0)));
-        client_ = std::move(*Runtime::create(end_of_link(name, 1)));
+        LookedInto::SetUp();
         ASSERT_TRUE(server_->core(0).listen({Address(), 80}, sink_, 32));
-    }
-    template <typename Done>
-    bool turn_until(Done&& done) {
-        const Instant end = client_->core(0).now() + 20_s;
-        while (!done()) {
-            server_->core(0).poll_once();
-            client_->core(0).poll_once();
-            if (client_->core(0).now() > end) return false;
-        }
-        return true;
     }
     Connection open() {
         const size_t before = sink_.accepted.size();
-        Connection c = *client_->core(0).connect({Address::v4(10, 6, 0, 1), 80}, nobody_);
+        Connection c = *client_->core(0).connect({server_address_, 80}, nobody_);
         EXPECT_TRUE(turn_until([&] { return sink_.accepted.size() == before + 1; }));
         return c;
     }
@@ -105,17 +78,6 @@ protected:
         const std::string data(bytes, 'x');
         ASSERT_TRUE(c.send(data));
         ASSERT_TRUE(turn_until([&] { return sink_.received == wanted; }));
-    }
-    /// The inspection of the server: it was made before the client.
-    static Started<Inspection> inspection() {
-        const std::string ours = "/" + std::to_string(getpid()) + ".";
-        std::vector<std::string> paths = Inspection::running();
-        std::erase_if(paths, [&](const auto& path) { return !path.contains(ours); });
-        std::ranges::sort(paths, {}, [](const auto& path) {
-            return std::stoi(path.substr(path.rfind('.') + 1));
-        });
-        EXPECT_EQ(paths.size(), 2U);
-        return Inspection::open(paths.front());
     }
     /// Captures on a thread of its own until it is told to stop, and turns until it has begun.
     std::thread capturing(const CaptureOptions& options, Said& said, std::atomic<bool>& begun,
@@ -136,13 +98,7 @@ protected:
     /// Ends it, while the loops turn.
     void end(std::thread& thread, std::atomic<bool>& stop) {
         stop = true;
-        std::atomic<bool> over{false};
-        std::thread waiting([&] {
-            thread.join();
-            over = true;
-        });
-        EXPECT_TRUE(turn_until([&] { return over.load(); }));
-        waiting.join();
+        meanwhile([&] { thread.join(); });
     }
     /// What a capture says that is refused.
     std::string refusal(const CaptureOptions& options) {
@@ -155,7 +111,6 @@ protected:
 
     Sink sink_;
     ConnectionHandler nobody_;
-    std::unique_ptr<Runtime> server_, client_;
 };
 
 TEST_F(CaptureSession, both_directions_of_a_connection_are_seen_once) {

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <thread>
 
@@ -15,26 +14,12 @@
 
 #include "api/channel.h"
 #include "api/inspect_protocol.h"
+#include "unit/api/looked_into.h"
 
 namespace millrace {
 namespace {
 
 using namespace literals;
-
-Config end_of_link(const std::string& name, unsigned end) {
-    Config config;
-    PortConfig port;
-    port.device = "ring:" + name + ":" + std::to_string(end);
-    port.addresses = {{Address::v4(10, 6, 0, static_cast<uint8_t>(end + 1)), 24}};
-    port.receive_descriptors = 256;
-    config.ports.push_back(port);
-    config.pools = {.receive = 2048, .header = 1024, .attach = 1024, .payload = 1024};
-    config.tcp.max_connections = 1024;
-    config.tcp.tcp_max_tw_buckets = 1024;
-    config.recorder.events = 1024;
-    config.eal.huge_pages = false;
-    return config;
-}
 
 /// Accepts, reads nothing, and remembers how it ended.
 struct Idle : ConnectionHandler, ListenHandler {
@@ -46,13 +31,10 @@ struct Idle : ConnectionHandler, ListenHandler {
     void on_closed(Connection c, CloseReason) override { error = c.socket_error(); }
 };
 
-class Inspect : public ::testing::Test {
+class Inspect : public LookedInto {
 protected:
     void SetUp() override {
-        static int next = 0;
-        const std::string name = "inspect" + std::to_string(next++);
-        server_ = std::move(*Runtime::create(end_of_link(name, 0)));
-        client_ = std::move(*Runtime::create(end_of_link(name, 1)));
+        LookedInto::SetUp();
         ASSERT_TRUE(server_->core(0).listen({Address(), 80}, server_handler_, 32));
     }
     /// So many connections to the server, established on both sides.
@@ -63,44 +45,11 @@ protected:
             ASSERT_TRUE(turn_until([&] { return server_handler_.accepted.size() == i; }));
         }
     }
-    template <typename Done>
-    bool turn_until(Done&& done) {
-        const Instant end = client_->core(0).now() + 10_s;
-        while (!done()) {
-            server_->core(0).poll_once();
-            client_->core(0).poll_once();
-            if (client_->core(0).now() > end) return false;
-        }
-        return true;
-    }
     static std::vector<SocketRecord> listed(Stack& stack, const SocketFilter& filter = {}) {
         std::vector<SocketRecord> records;
         for (SocketCursor cursor; !cursor.at_end();) stack.sockets(cursor, filter, records);
         return records;
     }
-    /// `look` on a thread of its own, while the loops turn.
-    template <typename Look>
-    void meanwhile(Look&& look) {
-        std::atomic<bool> done{false};
-        std::thread looking([&] {
-            look();
-            done = true;
-        });
-        EXPECT_TRUE(turn_until([&] { return done.load(); }));
-        looking.join();
-    }
-    /// Where the server answers: it was made before the client.
-    static std::string server_path() {
-        const std::string ours = "/" + std::to_string(getpid()) + ".";
-        std::vector<std::string> paths = Inspection::running();
-        std::erase_if(paths, [&](const auto& path) { return !path.contains(ours); });
-        std::ranges::sort(paths, {}, [](const auto& path) {
-            return std::stoi(path.substr(path.rfind('.') + 1));
-        });
-        EXPECT_EQ(paths.size(), 2U);
-        return paths.front();
-    }
-    static Started<Inspection> inspection() { return Inspection::open(server_path()); }
     /// A client of the server's that says what it likes.
     static api::Channel raw_client() {
         const std::string path = server_path();
@@ -122,9 +71,7 @@ protected:
         return {reply.kind, text};
     }
 
-    const Address server_address_ = Address::v4(10, 6, 0, 1);
     Idle server_handler_, client_handler_;
-    std::unique_ptr<Runtime> server_, client_;
     std::vector<Connection> connections_;
 };
 

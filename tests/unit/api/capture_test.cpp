@@ -187,7 +187,7 @@ TEST_F(CaptureSession, a_writer_that_is_too_slow_loses_and_says_how_much) {
 TEST_F(CaptureSession, what_cannot_be_is_refused_in_words) {
     CaptureOptions options;
     options.port = "net_tap0";
-    EXPECT_TRUE(refusal(options).starts_with("no port is net_tap0; there are: 0 (ring:capturing"));
+    EXPECT_TRUE(refusal(options).starts_with("no port is net_tap0; there are: 0 (ring:looked"));
     options.port = std::string(100, 'x');
     EXPECT_TRUE(refusal(options).starts_with("no port is xxx"));
     options = {};

@@ -179,7 +179,7 @@ TEST_F(CaptureSession, a_writer_that_is_too_slow_loses_and_says_how_much) {
     ASSERT_TRUE(said.counts) << said.counts.error().what;
     said.count();
     EXPECT_GT(said.counts->dropped, 0U);
-    EXPECT_GT(said.counts->captured, 63U);
+    EXPECT_GE(said.counts->captured, 63U);  // what may wait, if the writer did not get to run
     EXPECT_EQ(said.counts->seen, said.counts->captured + said.counts->dropped);
     EXPECT_EQ(said.counts->captured, said.in + said.out);
 }

@@ -190,7 +190,15 @@ bool Stack::deliver_half_open(Classified& in) {
         case HalfOpenVerdict::answer: due(*entry); break;
         case HalfOpenVerdict::complete: on_third_ack(*entry, in); break;
         case HalfOpenVerdict::remove: remove_half_open(*entry); break;
-        case HalfOpenVerdict::reset: reply_reset(in); break;
+        case HalfOpenVerdict::reset:
+            // A duplicate of a SYN that a cookie had answered made the entry, as in Linux the
+            // cookie is good all the same.
+            if (tcp::takes_cookies(env_, *entry->listener) &&
+                deliver_cookie(*entry->listener, in, entry))
+                break;
+            counters_.drop(Drop::tcp_bad_ack);
+            reply_reset(in);
+            break;
     }
     return true;
 }
@@ -199,11 +207,7 @@ void Stack::on_third_ack(tcp::HalfOpen& entry, Classified& in) {
     const bool full = entry.listener->accept_queue_full();
     tcp::Connection* c = establish(entry, in);
     if (c != nullptr) {
-        // The entry goes, its claim on steered frames passes on to the connection.
-        half_open_table_.erase(entry);
-        --entry.listener->half_open_count;
-        not_due(entry);
-        half_opens_.give_back(&entry);
+        make_way(entry);
         deliver_connection(*c, in);
     } else if (full && config_.tcp.tcp_abort_on_overflow != 0) {
         remove_half_open(entry);
@@ -301,7 +305,7 @@ void Stack::deliver_new(Classified& in, std::optional<Seq> isn_floor) {
         if (is_too_far(in, listener->min_ttl(in.ip.source))) return;
         if (segment.syn() && !segment.has_ack()) return deliver_syn(*listener, in, isn_floor);
         if (segment.has_ack() && !segment.syn() && tcp::takes_cookies(env_, *listener)) {
-            if (deliver_cookie(*listener, in)) return;
+            if (deliver_cookie(*listener, in, nullptr)) return;
             counters_.drop(Drop::tcp_bad_cookie);
         } else {
             counters_.drop(Drop::tcp_state);
@@ -373,13 +377,17 @@ bool Stack::answer_by_cookie(tcp::Listener& listener, Classified& in) {
     return true;
 }
 
-/// False where the ACK brings back no cookie of ours.
-bool Stack::deliver_cookie(tcp::Listener& listener, Classified& in) {
+/// False where the ACK brings back no cookie of ours. `rival`: an entry of the same tuple, which
+/// the connection takes the place of.
+bool Stack::deliver_cookie(tcp::Listener& listener, Classified& in, tcp::HalfOpen* rival) {
     tcp::HalfOpen entry(in.key, listener);
     if (!tcp::restore_from_cookie(env_, entry, in.segment, in.ip.destination)) return false;
     tcp::Connection* c = establish(entry, in);
     if (c == nullptr) return true;
-    claim(in.key, true);
+    if (rival != nullptr)
+        make_way(*rival);
+    else
+        claim(in.key, true);
     deliver_connection(*c, in);
     return true;
 }

@@ -370,11 +370,16 @@ void Stack::not_due(tcp::HalfOpen& entry) {
 }
 
 void Stack::remove_half_open(tcp::HalfOpen& entry) {
+    saved_syns_.remove(entry.key);
+    claim(entry.key, false);
+    make_way(entry);
+}
+
+/// For a connection of its tuple, to which its claim on steered frames and its saved SYN pass on.
+void Stack::make_way(tcp::HalfOpen& entry) {
     not_due(entry);
     half_open_table_.erase(entry);
-    saved_syns_.remove(entry.key);
     --entry.listener->half_open_count;
-    claim(entry.key, false);
     half_opens_.give_back(&entry);
 }
 

@@ -268,7 +268,7 @@ private:
     void on_third_ack(tcp::HalfOpen& entry, Classified& in);
     tcp::Connection* establish(const tcp::HalfOpen& entry, Classified& in);
     bool answer_by_cookie(tcp::Listener& listener, Classified& in);
-    bool deliver_cookie(tcp::Listener& listener, Classified& in);
+    bool deliver_cookie(tcp::Listener& listener, Classified& in, tcp::HalfOpen* rival);
     buf::Frame turn_round(Classified& in);
     bool steer(Classified& in);
     std::optional<uint16_t> elsewhere(const tcp::FlowKey& key, uint32_t hash);
@@ -399,6 +399,7 @@ private:
     void enter_table(tcp::Flow& flow, uint32_t hash);
     void leave_table(tcp::Flow& flow);
     void remove_half_open(tcp::HalfOpen& entry);
+    void make_way(tcp::HalfOpen& entry);
     void due(tcp::HalfOpen& entry);
     void not_due(tcp::HalfOpen& entry);
     void to_time_wait(tcp::Connection& c);

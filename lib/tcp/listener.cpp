@@ -93,10 +93,7 @@ HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const Segment& segment) {
         env.counters.drop(Drop::tcp_no_ack);
         return HalfOpenVerdict::drop;
     }
-    if (!entry.answered || segment.ack != entry.iss + 1) {
-        env.counters.drop(Drop::tcp_bad_ack);
-        return HalfOpenVerdict::reset;
-    }
+    if (!entry.answered || segment.ack != entry.iss + 1) return HalfOpenVerdict::reset;
     // TCP_DEFER_ACCEPT: nobody is told before there is something to be read.
     if (entry.retransmissions < entry.listener->defer_accept && segment.end() == rcv_nxt) {
         entry.acked = true;

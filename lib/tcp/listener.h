@@ -110,7 +110,7 @@ enum class HalfOpenVerdict : uint8_t {
     answer,     ///< the SYN-ACK goes (again)
     complete,   ///< the third ACK: a connection takes the entry's place
     remove,     ///< reset by the peer
-    reset,      ///< a RST in answer to the segment
+    reset,      ///< an ACK of what was not sent: a RST answers it, unless it brings a cookie back
 };
 
 /// A SYN fills a new entry. `floor`: our ISN must lie beyond it, where the tuple was in TIME-WAIT

@@ -278,6 +278,63 @@ TEST_P(Cookies, a_lost_third_ack_is_made_up_for_by_the_data_behind_it) {
     expect_service(s, honest);
 }
 
+/// The network has a SYN twice: the first comes while the backlog is full, the second finds room.
+class CookieAndEntry : public Cookies {
+protected:
+    void answered_twice(Script& s) {
+        s.listen(80, 1);
+        flood(s, 1);
+        s.inject(plain_syn().client(honest));
+        s.expect(SA(0, 1).client(honest));
+        cookie_ = s.isn_towards(honest);
+        s.inject(R(1).client(40000));  // one leaves
+        s.inject(plain_syn().client(honest));
+        EXPECT_EQ(half_open(s), 1U);
+        const wire::Segment again = s.next();
+        entry_ = again.seq.value();
+        EXPECT_NE(cookie_, entry_);
+        EXPECT_EQ(s.counters().syncookies_sent, 1U);
+    }
+    uint32_t cookie_ = 0, entry_ = 0;
+};
+INSTANTIATE_TEST_SUITE_P(Families, CookieAndEntry,
+                         ::testing::Values(Family::ipv4, Family::ipv6), family_name);
+
+TEST_P(CookieAndEntry, the_ack_of_the_cookie_opens_the_connection_in_the_entrys_place) {
+    Script s(with(1));
+    answered_twice(s);
+    const uint32_t of_cookie = 1 + cookie_ - entry_;  // numbers count from the newest SYN-ACK's
+    s.inject(A(1, of_cookie).client(honest));
+    EXPECT_EQ(s.counters().syncookies_received, 1U);
+    EXPECT_EQ(half_open(s), 0U);
+    s.expect_silence();
+    s.inject(PA(1, of_cookie).data(700).client(honest));
+    s.accept();
+    EXPECT_EQ(s.end().received, 700U);
+    EXPECT_EQ(s.tcb().snd_una.value(), cookie_ + 1);
+    EXPECT_EQ(s.drops(Drop::tcp_bad_ack), 0U);
+}
+
+TEST_P(CookieAndEntry, the_ack_of_the_entry_opens_it_as_ever) {
+    Script s(with(1));
+    answered_twice(s);
+    s.inject(A(1, 1).client(honest));
+    EXPECT_EQ(s.counters().syncookies_received, 0U);
+    EXPECT_EQ(half_open(s), 0U);
+    EXPECT_EQ(s.counters().tcp_passive_opens, 1U);
+    s.expect_silence();
+}
+
+TEST_P(CookieAndEntry, an_ack_of_neither_is_reset_and_the_entry_stays) {
+    Script s(with(1));
+    answered_twice(s);
+    s.inject(A(1, 77).client(honest));
+    EXPECT_EQ(s.next().flags, wire::TcpFlags::rst);
+    EXPECT_EQ(s.counters().syncookies_failed, 1U);
+    EXPECT_EQ(s.drops(Drop::tcp_bad_ack), 1U);
+    EXPECT_EQ(half_open(s), 1U);
+}
+
 TEST_P(Cookies, a_full_accept_queue_drops_the_ack_and_a_retry_succeeds) {
     Script s(with(2));
     s.listen(80, 1);

@@ -3,6 +3,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -14,7 +15,7 @@ namespace millrace::apps {
 
 namespace {
 
-/// "TcpExtListenOverflows" -> "millrace_tcp_ext_listen_overflows_total".
+/// "TcpExtListenOverflows" -> "millrace_tcp_ext_listen_overflows".
 std::string metric_name(std::string_view name) {
     std::string text = "millrace";
     bool in_word = false;
@@ -25,7 +26,48 @@ std::string metric_name(std::string_view name) {
         in_word = upper;
         text += upper ? static_cast<char>(c - 'A' + 'a') : c;
     }
-    return text + "_total";
+    return text;
+}
+
+/// The next word of a row, which loses it and the space behind it.
+std::string_view next_word(std::string_view& row) {
+    const std::string_view word = row.substr(0, row.find(' '));
+    row.remove_prefix(std::min(word.size() + 1, row.size()));
+    return word;
+}
+
+std::optional<Counter> parse_row(const std::string& program, std::string_view row) {
+    Counter counter{.program = program};
+    const std::string_view kind = next_word(row);
+    const std::string_view owner = next_word(row);
+    counter.name = next_word(row);
+    const auto value = parse_number<uint64_t>(row);
+    if (!value) return std::nullopt;
+    counter.value = *value;
+    if (kind == "port") {
+        counter.port = owner;
+        return counter;
+    }
+    const auto core = parse_number<uint16_t>(owner);
+    if (!core || (kind != "core" && kind != "level")) return std::nullopt;
+    counter.core = *core;
+    counter.level = kind == "level";
+    return counter;
+}
+
+/// As Prometheus wants it between quotes.
+std::string quoted(std::string_view text) {
+    std::string out;
+    for (const char c : text) {
+        if (c == '"' || c == '\\') out += '\\';
+        out += c;
+    }
+    return out;
+}
+
+std::string owner_label(const Counter& counter) {
+    return counter.port.empty() ? fmt::format("core=\"{}\"", counter.core)
+                                : fmt::format("port=\"{}\"", quoted(counter.port));
 }
 
 }  // namespace
@@ -34,26 +76,22 @@ void read_counters(const std::string& program, std::string_view text, Counters& 
     while (!text.empty()) {
         const std::string_view row = text.substr(0, text.find('\n'));
         text.remove_prefix(std::min(row.size() + 1, text.size()));
-        const size_t name_at = row.find(' ');
-        const size_t value_at = row.rfind(' ');
-        if (name_at == std::string_view::npos || value_at == name_at) continue;
-        const auto core = parse_number<uint16_t>(row.substr(0, name_at));
-        const auto value = parse_number<uint64_t>(row.substr(value_at + 1));
-        if (!core || !value) continue;
-        counters.push_back(
-            {program, *core, std::string(row.substr(name_at + 1, value_at - name_at - 1)), *value});
+        if (auto counter = parse_row(program, row)) counters.push_back(std::move(*counter));
     }
 }
 
 Counters summed(const Counters& counters) {
     Counters sums;
-    std::map<std::string_view, size_t> places;
+    std::map<std::tuple<std::string_view, std::string_view>, size_t> places;
     for (const Counter& counter : counters) {
-        const auto [at, fresh] = places.emplace(counter.name, sums.size());
-        if (fresh)
-            sums.push_back({{}, 0, counter.name, counter.value});
-        else
+        const auto [at, fresh] = places.emplace(std::tie(counter.name, counter.port), sums.size());
+        if (!fresh) {
             sums[at->second].value += counter.value;
+            continue;
+        }
+        sums.push_back(counter);
+        sums.back().program.clear();
+        sums.back().core = 0;
     }
     return sums;
 }
@@ -67,12 +105,14 @@ bool Shown::admits(const Counter& counter) const {
 
 Counters since(const Counters& now, const Counters& before) {
     const auto key = [](const Counter& c) {
-        return std::tuple<std::string_view, uint16_t, std::string_view>(c.program, c.core, c.name);
+        return std::tuple<std::string_view, std::string_view, uint16_t, std::string_view>(
+            c.program, c.port, c.core, c.name);
     };
     std::map<decltype(key(now.front())), uint64_t> was;
     for (const Counter& counter : before) was[key(counter)] = counter.value;
     Counters counted = now;
     for (Counter& counter : counted) {
+        if (counter.level) continue;
         // Another program of the same number begins at 0.
         const uint64_t then = was[key(counter)];
         counter.value -= then <= counter.value ? then : 0;
@@ -84,11 +124,12 @@ std::string table(const Counters& counters, double seconds, const Shown& shown) 
     std::string text;
     for (const Counter& counter : counters) {
         if (!shown.admits(counter) || (counter.value == 0 && !shown.zeros)) continue;
-        if (seconds <= 0)
-            text += fmt::format("{:<36}{:>20}\n", counter.name, counter.value);
+        if (seconds <= 0 || counter.level)
+            text += fmt::format("{:<36}{:>20}", counter.name, counter.value);
         else
-            text += fmt::format("{:<36}{:>20.1f}\n", counter.name,
+            text += fmt::format("{:<36}{:>20.1f}", counter.name,
                                 static_cast<double>(counter.value) / seconds);
+        text += counter.port.empty() ? "\n" : fmt::format("  {}\n", counter.port);
     }
     return text;
 }
@@ -98,12 +139,12 @@ std::string prometheus(const Counters& counters, const Shown& shown) {
     std::set<std::string_view> done;
     for (const Counter& first : counters) {
         if (!shown.admits(first) || !done.insert(first.name).second) continue;
-        const std::string name = metric_name(first.name);
-        text += fmt::format("# TYPE {} counter\n", name);
+        const std::string name = metric_name(first.name) + (first.level ? "" : "_total");
+        text += fmt::format("# TYPE {} {}\n", name, first.level ? "gauge" : "counter");
         for (const Counter& counter : counters)
             if (counter.name == first.name)
-                text += fmt::format("{}{{program=\"{}\",core=\"{}\"}} {}\n", name, counter.program,
-                                    counter.core, counter.value);
+                text += fmt::format("{}{{program=\"{}\",{}}} {}\n", name, counter.program,
+                                    owner_label(counter), counter.value);
     }
     return text;
 }

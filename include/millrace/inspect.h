@@ -203,7 +203,9 @@ public:
     /// Calls `visit` for each socket that the filter admits, in no order.
     Started<void> list(const SocketFilter& filter,
                        const std::function<void(const SocketRecord&)>& visit);
-    /// All counters, a line each: core, name and value.
+    /// A line each: "core", its number, name and count since the start; "port", its device, name
+    /// and count; "level", the core's number, name and how many there are now (of connections, of
+    /// free buffers).
     Started<std::string> counters();
     /// Why frames and connections were dropped, a line each: core, reason, count, and what the
     /// reason means.

@@ -15,7 +15,7 @@ namespace millrace::api {
 enum class InspectCommand : uint16_t {
     about,     ///< text: program, cores, ports
     list,      ///< records
-    counters,  ///< text: core, name and value, a line each
+    counters,  ///< text: whose, name and value, a line each
     abort,     ///< text: how many connections
     drops,     ///< text: core, reason, count and what it means, a line each
     stories,   ///< of each a `StoryHead`, then its events

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "port/port.h"
 #include "runtime/core.h"
 
 namespace millrace::api {
@@ -15,6 +16,7 @@ struct InspectedPort {
     std::string device;  ///< as the configuration names it
     uint16_t id = 0;     ///< as DPDK numbers it
     uint16_t mtu = 1500;
+    std::function<port::PortCounters()> counters;
 
     /// By its device, by that without arguments, by the kernel's interface below it.
     bool is_called(std::string_view name) const;

@@ -137,10 +137,47 @@ bool Interview::counters() {
         observe::Counters counters;
         if (!take_counters(core, counters)) return false;
         counters.for_each([&](std::string_view name, uint64_t value) {
-            text += fmt::format("{} {} {}\n", core, name, value);
+            text += fmt::format("core {} {} {}\n", core, name, value);
         });
     }
+    for (const InspectedPort& port : inspected_.ports) {
+        const port::PortCounters counters = port.counters();
+        for (const auto& [name, value] : {std::pair("PortFramesIn", counters.received),
+                                          {"PortFramesOut", counters.transmitted},
+                                          {"PortMissed", counters.missed},
+                                          {"PortNoBuffer", counters.no_buffer},
+                                          {"PortErrors", counters.errors}})
+            text += fmt::format("port {} {} {}\n", port.device, name, value);
+    }
+    for (uint16_t core = 0; core < inspected_.cores; ++core)
+        if (!levels(core, text)) return false;
     return say(InspectReply::Kind::text, text);
+}
+
+bool Interview::levels(uint16_t core, std::string& text) {
+    stack::Stack::Population population;
+    size_t free = 0, capacity = 0;
+    const auto take = [&](stack::Stack& stack) {
+        population = stack.population();
+        free = stack.pools().available();
+        capacity = stack.pools().capacity();
+        return true;
+    };
+    if (!on_core(core, take)) return false;
+    for (const auto& [name, value] : {std::pair("Connections", population.connections),
+                                      {"HalfOpens", population.half_open},
+                                      {"TimeWaits", population.time_wait},
+                                      {"Listeners", population.listeners},
+                                      {"UdpSockets", population.udp_sockets},
+                                      {"Datagrams", population.datagrams},
+                                      {"Neighbours", population.neighbours},
+                                      {"Fragments", population.fragments},
+                                      {"ReassemblyRanges", population.reassembly_ranges},
+                                      {"SentRanges", population.sent_ranges},
+                                      {"BuffersFree", free},
+                                      {"Buffers", capacity}})
+        text += fmt::format("level {} {} {}\n", core, name, value);
+    return true;
 }
 
 bool Interview::about() {

@@ -26,6 +26,7 @@ private:
     bool list(const InspectRequest& request);
     bool counters();
     bool drops();
+    bool levels(uint16_t core, std::string& text);
     bool take_counters(uint16_t core, observe::Counters& counters);
     bool about();
     bool abort(const InspectRequest& request);

@@ -91,7 +91,8 @@ void Runtime::start_inspector() {
     for (size_t i = 0; i < world.ports(); ++i)
         ports.push_back({.device = world.config().ports[i].device,
                          .id = world.port(i).id(),
-                         .mtu = world.port(i).mtu()});
+                         .mtu = world.port(i).mtu(),
+                         .counters = [&port = world.port(i)] { return port.counters(); }});
     auto inspector = api::Inspector::start(
         {.cores = world.cores(),
          .ask =

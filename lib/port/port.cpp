@@ -71,6 +71,7 @@ Started<void> Port::configure(const PortConfig& config, const std::vector<buf::P
                                    config.device, transmit_queues_, cores),
                        EINVAL);
 
+    counts_ = std::make_unique<Count[]>(places());
     uint64_t receive_wanted = 0;
     uint64_t transmit_wanted = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
     // net_tap adds up frames in pieces wrongly where a piece in the middle has an odd length (DPDK
@@ -226,6 +227,7 @@ bool Port::receive(uint16_t queue, buf::FrameBatch& batch) const {
         rte_eth_rx_burst(id_, queue, batch.raw(), static_cast<uint16_t>(batch.capacity));
     if (gate_ != nullptr) gate_->leave(places_[queue]);
     if (n == 0) return false;
+    counts_[queue].add(n);
     batch.filled(n);
     return true;
 }
@@ -235,7 +237,9 @@ void Port::transmit(uint16_t queue, buf::FrameBatch& batch, buf::Pools& pools) c
     if (gate_ != nullptr && !gate_->enter(places_[receive_queues_ + queue])) return;
     const auto size = static_cast<uint16_t>(batch.size());
     batch.to_be_sent();
-    batch.sent(rte_eth_tx_burst(id_, queue, batch.raw(), size));
+    const uint16_t n = rte_eth_tx_burst(id_, queue, batch.raw(), size);
+    counts_[receive_queues_ + queue].add(n);
+    batch.sent(n);
     if (gate_ != nullptr) gate_->leave(places_[receive_queues_ + queue]);
 }
 
@@ -271,9 +275,12 @@ void Port::linearise(buf::FrameBatch& batch, buf::Pools& pools) const {
 
 PortCounters Port::counters() const {
     rte_eth_stats stats{};
-    if (rte_eth_stats_get(id_, &stats) != 0) return {};
-    return {stats.ipackets, stats.opackets, stats.imissed, stats.ierrors + stats.oerrors,
-            stats.rx_nombuf};
+    if (rte_eth_stats_get(id_, &stats) != 0) stats = {};
+    uint64_t received = 0, transmitted = 0;
+    for (size_t i = 0; i < places(); ++i)
+        (i < receive_queues_ ? received : transmitted) +=
+            counts_[i].frames.load(std::memory_order_relaxed);
+    return {received, transmitted, stats.imissed, stats.ierrors + stats.oerrors, stats.rx_nombuf};
 }
 
 }  // namespace millrace::port

@@ -1,6 +1,7 @@
 // A DPDK ethdev port: queues and offloads, negotiated from what the driver reports.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -20,7 +21,8 @@ struct Rss {
     std::vector<uint16_t> table;  ///< receive queue per entry
 };
 
-/// Counters that the driver keeps. For the start-up owner; drivers lock where they must.
+/// For any thread. Frames are counted here: some drivers forget theirs when a peer goes. The rest
+/// is as the driver says.
 struct PortCounters {
     uint64_t received = 0;
     uint64_t transmitted = 0;
@@ -71,6 +73,14 @@ private:
     size_t places() const { return size_t{receive_queues_} + transmit_queues_; }
     void describe(const PortConfig& config, uint64_t receive_offloads, uint64_t transmit_offloads);
 
+    /// Frames of one queue. Written by its core, read by anybody.
+    struct alignas(64) Count {
+        std::atomic<uint64_t> frames{0};
+        void add(uint64_t n) {
+            frames.store(frames.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+        }
+    };
+
     uint16_t id_ = UINT16_MAX;
     std::string device_;
     bool started_ = false;
@@ -86,6 +96,7 @@ private:
     InterruptGate* gate_ = nullptr;  ///< where the driver needs it
     /// Of receive queues, then of transmit queues.
     std::unique_ptr<InterruptGate::Place[]> places_;
+    std::unique_ptr<Count[]> counts_;
 };
 
 }  // namespace millrace::port

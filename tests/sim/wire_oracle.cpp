@@ -313,6 +313,7 @@ void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, I
                               ? tunables_of_(p.ip.destination).tcp_rfc1337 == 0
                               : segment.seq == peer.last_ack;
         if (!ends) return;
+        peer.reset = true;
         peer.time_wait_from = Instant::never();
         peer.closed_first = false;
         return;

@@ -69,7 +69,7 @@ private:
         uint32_t syns = 0;
         bool synchronised = false;    // has sent something behind the handshake
         std::optional<Instant> ack_owed_since;
-        bool reset = false;           // a RST has gone out
+        bool reset = false;           // a RST has gone out, or one that ends it has come
         bool fin_sent = false;
         bool closed_first = false;    // its FIN went out before the other side's had arrived
         Seq fin_end;

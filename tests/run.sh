@@ -3,7 +3,8 @@
 #   tests/run.sh            everything
 #   tests/run.sh --quick    the optimised build's deterministic tests only
 #   tests/run.sh --fuzz S   everything, with S seconds for each fuzz target instead of 60
-#   tests/run.sh --soak S   everything, and S seconds of opening and closing with the memory watched
+#   tests/run.sh --soak S   everything, S seconds of opening and closing with the memory watched, and
+#                           S seconds of faults
 #   tests/run.sh --sim N    N seeds of the random simulation alone, optimised, from a new base seed
 #                           (MILLRACE_SIM_FIRST names one), in as many processes as there are cores
 # The last line counts test cases: "N passed, N failed", with ", N skipped" if there were any.
@@ -17,7 +18,7 @@ while [ $# -gt 0 ]; do
         --sim) sim=${2:?--sim wants a number of seeds}; shift ;;
         --fuzz) fuzzing=${2:?--fuzz wants seconds}; shift ;;
         --soak) soak=${2:?--soak wants seconds}; shift ;;
-        *) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+        *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
     esac
     shift
 done
@@ -168,6 +169,12 @@ if [ $quick = 0 ]; then
 fi
 if [ "$soak" != 0 ]; then
     python "soak" python3 -W ignore "$MILLRACE_TOP/tests/interop/demo.py" "$optimised" --soak "$soak"
+    say "faults"
+    if python3 -W ignore "$MILLRACE_TOP/tests/interop/soak.py" "$optimised" --seconds "$soak"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+    fi
 fi
 
 line="$passed passed, $failed failed"

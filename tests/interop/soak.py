@@ -44,10 +44,6 @@ class Failure(Exception):
     pass
 
 
-def counts_of(line):
-    return json.loads(line) if line.startswith("{") else None
-
-
 class Said:
     """The last line of JSON that a program has printed, and one to talk to it."""
 
@@ -60,7 +56,7 @@ class Said:
 
     def read(self):
         for line in self.process.stdout:
-            self.last = counts_of(line) or self.last
+            self.last = json.loads(line)
 
     def say(self, words):
         self.process.stdin.write(words + "\n")
@@ -188,6 +184,9 @@ class Soak:
         self.listings = 0
         self.looks = []
         self.aborted = 0
+        self.free = []
+        self.dry = {}
+        self.last_counters = {}
         self.echo = Wire(build, folder, True, impairments)
         self.ask = Wire(build, folder, True, impairments)
 
@@ -303,7 +302,7 @@ class Soak:
                    if name.startswith("Pool") and now[name] > before.get(name, 0)}
         if not counted:
             raise Failure("no pool has run low")
-        self.dry = {**getattr(self, "dry", {}), **counted}
+        self.dry.update(counted)
 
     def aborted_by_tool(self):
         """Connections of some ports, from outside."""
@@ -443,7 +442,6 @@ class Soak:
     # --- the whole
 
     def play(self, seconds):
-        self.free = []
         end = time.monotonic() + seconds
         self.turn_for(10)
         self.wait_until_all_get_on("the start")
@@ -485,7 +483,7 @@ class Soak:
             raise Failure(f"the server has complained: {said[-5000:]}")
 
     def report(self):
-        counters = getattr(self, "last_counters", {})
+        counters = self.last_counters
         return {
             "faults": self.faults,
             "seconds_until_all_got_on": {name: [round(statistics.median(s), 1), round(max(s), 1)]
@@ -496,7 +494,7 @@ class Soak:
             "aborted_by_tool": self.aborted, "records_listed": self.listings,
             "seconds_of_a_listing": round(max(self.looks, default=0), 2),
             "resident_kib": self.resident, "buffers_free": self.free,
-            "pools": getattr(self, "dry", {}),
+            "pools": self.dry,
             "counters": {name: counters[name] for name in (
                 "FramesIn", "FramesOut", "TcpInSegs", "TcpOutSegs", "TcpRetransSegs",
                 "TcpPassiveOpens", "TcpEstabResets", "PayloadBytesReceived", "FramesHandedOver",
@@ -536,7 +534,7 @@ def main():
     except Failure as failure:
         print(f"FAILED: {failure}")
     finally:
-        if soak:
+        if soak and soak.peer:
             report = soak.report()
             print(json.dumps(report, indent=1))
             if chosen.report:

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <tuple>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -29,26 +30,29 @@ std::string metric_name(std::string_view name) {
     return text;
 }
 
-/// The next word of a row, which loses it and the space behind it.
-std::string_view next_word(std::string_view& row) {
-    const std::string_view word = row.substr(0, row.find(' '));
-    row.remove_prefix(std::min(word.size() + 1, row.size()));
+/// The last word of a row, which loses it and the space before it.
+std::string_view take_last_word(std::string_view& row) {
+    const size_t space = row.rfind(' ');
+    if (space == std::string_view::npos) return std::exchange(row, {});
+    const std::string_view word = row.substr(space + 1);
+    row = row.substr(0, space);
     return word;
 }
 
+/// From behind: what a port is called may have spaces.
 std::optional<Counter> parse_row(const std::string& program, std::string_view row) {
     Counter counter{.program = program};
-    const std::string_view kind = next_word(row);
-    const std::string_view owner = next_word(row);
-    counter.name = next_word(row);
-    const auto value = parse_number<uint64_t>(row);
-    if (!value) return std::nullopt;
+    const auto value = parse_number<uint64_t>(take_last_word(row));
+    counter.name = take_last_word(row);
+    const std::string_view kind = row.substr(0, row.find(' '));
+    row.remove_prefix(std::min(kind.size() + 1, row.size()));
+    if (!value || row.empty()) return std::nullopt;
     counter.value = *value;
     if (kind == "port") {
-        counter.port = owner;
+        counter.port = row;
         return counter;
     }
-    const auto core = parse_number<uint16_t>(owner);
+    const auto core = parse_number<uint16_t>(row);
     if (!core || (kind != "core" && kind != "level")) return std::nullopt;
     counter.core = *core;
     counter.level = kind == "level";

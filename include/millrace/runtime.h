@@ -90,7 +90,7 @@ public:
     /// Since the start, of all ports and cores together.
     PortLosses losses() const;
 
-    /// Frames that a port's driver has counted.
+    /// Frames of a port, as its cores have counted them.
     struct PortFrames {
         uint64_t received = 0,  ///< taken from the wire
             transmitted = 0;    ///< given to it

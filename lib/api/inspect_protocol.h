@@ -35,7 +35,7 @@ struct CaptureRequest {
 static_assert(std::is_trivially_copyable_v<CaptureRequest>);
 
 struct InspectRequest {
-    static constexpr std::array<char, 8> magic_value{'m', 'r', 'i', 'n', 's', 'p', '0', '2'};
+    static constexpr std::array<char, 8> magic_value{'m', 'r', 'i', 'n', 's', 'p', '0', '3'};
     std::array<char, 8> magic = magic_value;
     uint32_t record_size = sizeof(SocketRecord);
     InspectCommand command = InspectCommand::about;

@@ -188,11 +188,11 @@ bool Stack::deliver_half_open(Classified& in) {
     switch (tcp::on_segment(env_, *entry, in.segment)) {
         case HalfOpenVerdict::drop: break;
         case HalfOpenVerdict::answer: due(*entry); break;
-        case HalfOpenVerdict::complete: on_third_ack(*entry, in); break;
+        case HalfOpenVerdict::complete: open_passively(*entry, entry, in); break;
         case HalfOpenVerdict::remove: remove_half_open(*entry); break;
         case HalfOpenVerdict::reset:
-            // A duplicate of a SYN that a cookie had answered made the entry, as in Linux the
-            // cookie is good all the same.
+            // A later copy of a SYN that a cookie had answered made the entry: the cookie is good
+            // all the same.
             if (tcp::takes_cookies(env_, *entry->listener) &&
                 deliver_cookie(*entry->listener, in, entry))
                 break;
@@ -203,14 +203,19 @@ bool Stack::deliver_half_open(Classified& in) {
     return true;
 }
 
-void Stack::on_third_ack(tcp::HalfOpen& entry, Classified& in) {
+/// The third ACK of what `entry` tells; the connection takes the place of `waiting`, the tuple's
+/// entry in the table, where there is one.
+void Stack::open_passively(const tcp::HalfOpen& entry, tcp::HalfOpen* waiting, Classified& in) {
     const bool full = entry.listener->accept_queue_full();
     tcp::Connection* c = establish(entry, in);
     if (c != nullptr) {
-        make_way(entry);
+        if (waiting != nullptr)
+            make_way(*waiting);
+        else
+            claim(in.key, true);
         deliver_connection(*c, in);
-    } else if (full && config_.tcp.tcp_abort_on_overflow != 0) {
-        remove_half_open(entry);
+    } else if (full && waiting != nullptr && config_.tcp.tcp_abort_on_overflow != 0) {
+        remove_half_open(*waiting);
     }
 }
 
@@ -377,18 +382,11 @@ bool Stack::answer_by_cookie(tcp::Listener& listener, Classified& in) {
     return true;
 }
 
-/// False where the ACK brings back no cookie of ours. `rival`: an entry of the same tuple, which
-/// the connection takes the place of.
-bool Stack::deliver_cookie(tcp::Listener& listener, Classified& in, tcp::HalfOpen* rival) {
+/// False where the ACK brings back no cookie of ours. `waiting`: the tuple's entry, if it has one.
+bool Stack::deliver_cookie(tcp::Listener& listener, Classified& in, tcp::HalfOpen* waiting) {
     tcp::HalfOpen entry(in.key, listener);
     if (!tcp::restore_from_cookie(env_, entry, in.segment, in.ip.destination)) return false;
-    tcp::Connection* c = establish(entry, in);
-    if (c == nullptr) return true;
-    if (rival != nullptr)
-        make_way(*rival);
-    else
-        claim(in.key, true);
-    deliver_connection(*c, in);
+    open_passively(entry, waiting, in);
     return true;
 }
 

@@ -265,10 +265,10 @@ private:
     bool deliver_half_open(Classified& in);
     void deliver_new(Classified& in, std::optional<Seq> isn_floor = std::nullopt);
     void deliver_syn(tcp::Listener& listener, Classified& in, std::optional<Seq> isn_floor);
-    void on_third_ack(tcp::HalfOpen& entry, Classified& in);
+    void open_passively(const tcp::HalfOpen& entry, tcp::HalfOpen* waiting, Classified& in);
     tcp::Connection* establish(const tcp::HalfOpen& entry, Classified& in);
     bool answer_by_cookie(tcp::Listener& listener, Classified& in);
-    bool deliver_cookie(tcp::Listener& listener, Classified& in, tcp::HalfOpen* rival);
+    bool deliver_cookie(tcp::Listener& listener, Classified& in, tcp::HalfOpen* waiting);
     buf::Frame turn_round(Classified& in);
     bool steer(Classified& in);
     std::optional<uint16_t> elsewhere(const tcp::FlowKey& key, uint32_t hash);

@@ -315,6 +315,26 @@ TEST_P(CookieAndEntry, the_ack_of_the_cookie_opens_the_connection_in_the_entrys_
     EXPECT_EQ(s.drops(Drop::tcp_bad_ack), 0U);
 }
 
+/// As the entry's own ACK would: who is reset keeps no place.
+TEST_P(CookieAndEntry, where_the_accept_queue_is_full_the_entry_goes_with_the_reset) {
+    for (const uint32_t abort : {0U, 1U}) {
+        Script::Options o = with(1);
+        o.config.tcp.tcp_abort_on_overflow = abort;
+        Script s(o);
+        answered_twice(s);
+        for (uint16_t client = 1; client <= 2; ++client) {
+            s.inject(plain_syn().client(client));
+            s.expect(SA(0, 1).client(client));
+            s.inject(A(1, 1).client(client));
+        }
+        s.inject(A(1, 1 + cookie_ - entry_).client(honest));
+        EXPECT_EQ(s.counters().tcp_listen_overflows, 1U);
+        EXPECT_EQ(half_open(s), 1U - abort);
+        if (abort != 0) EXPECT_EQ(s.next().flags, wire::TcpFlags::rst);
+        s.expect_silence();
+    }
+}
+
 TEST_P(CookieAndEntry, the_ack_of_the_entry_opens_it_as_ever) {
     Script s(with(1));
     answered_twice(s);

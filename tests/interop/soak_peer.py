@@ -190,6 +190,10 @@ def main():
             with LOCK:
                 print(json.dumps(COUNTS), flush=True)
     WORLD["over"].set()
+    WORLD["hogs"].clear()
+    for thread in threads:
+        thread.join()
+    print(json.dumps(COUNTS), flush=True)
 
 
 if __name__ == "__main__":

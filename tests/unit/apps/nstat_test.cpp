@@ -65,11 +65,11 @@ TEST(Nstat, prometheus_reads_one_type_and_a_line_for_each_core) {
 
 TEST(Nstat, ports_are_counted_by_themselves_and_levels_are_as_they_are) {
     const std::string before =
-        "port net_tap0,iface=a PortMissed 5\nport ring:b:0 PortMissed 7\nlevel 0 BuffersFree 90\n"
+        "port net_tap0,iface=a PortMissed 5\nport ring:b c:0 PortMissed 7\nlevel 0 BuffersFree 90\n"
         "level 1 BuffersFree 9\n";
     Counters then, now;
     read_counters("7.0", before, then);
-    read_counters("7.0", "port net_tap0,iface=a PortMissed 9\nport ring:b:0 PortMissed 7\n"
+    read_counters("7.0", "port net_tap0,iface=a PortMissed 9\nport ring:b c:0 PortMissed 7\n"
                          "level 0 BuffersFree 80\nlevel 1 BuffersFree 9\n", now);
     EXPECT_EQ(table(summed(since(now, then)), 2, {}),
               "PortMissed                                           2.0  net_tap0,iface=a\n"
@@ -77,7 +77,7 @@ TEST(Nstat, ports_are_counted_by_themselves_and_levels_are_as_they_are) {
     EXPECT_EQ(prometheus(then, {}),
               "# TYPE millrace_port_missed_total counter\n"
               "millrace_port_missed_total{program=\"7.0\",port=\"net_tap0,iface=a\"} 5\n"
-              "millrace_port_missed_total{program=\"7.0\",port=\"ring:b:0\"} 7\n"
+              "millrace_port_missed_total{program=\"7.0\",port=\"ring:b c:0\"} 7\n"
               "# TYPE millrace_buffers_free gauge\n"
               "millrace_buffers_free{program=\"7.0\",core=\"0\"} 90\n"
               "millrace_buffers_free{program=\"7.0\",core=\"1\"} 9\n");

@@ -41,7 +41,8 @@ std::string_view take_last_word(std::string_view& row) {
 
 /// From behind: what a port is called may have spaces.
 std::optional<Counter> parse_row(const std::string& program, std::string_view row) {
-    Counter counter{.program = program};
+    Counter counter;
+    counter.program = program;
     const auto value = parse_number<uint64_t>(take_last_word(row));
     counter.name = take_last_word(row);
     const std::string_view kind = row.substr(0, row.find(' '));

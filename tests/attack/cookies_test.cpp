@@ -330,7 +330,9 @@ TEST_P(CookieAndEntry, where_the_accept_queue_is_full_the_entry_goes_with_the_re
         s.inject(A(1, 1 + cookie_ - entry_).client(honest));
         EXPECT_EQ(s.counters().tcp_listen_overflows, 1U);
         EXPECT_EQ(half_open(s), 1U - abort);
-        if (abort != 0) EXPECT_EQ(s.next().flags, wire::TcpFlags::rst);
+        if (abort != 0) {
+            EXPECT_EQ(s.next().flags, wire::TcpFlags::rst);
+        }
         s.expect_silence();
     }
 }

@@ -55,6 +55,8 @@ nlohmann::ordered_json to_json(const SocketRecord& r) {
         {"bytes_acked", r.bytes_acked},
         {"bytes_lost", r.bytes_lost},
         {"pacing_rate", r.pacing_rate},
+        {"delivery_rate", r.delivery_rate},
+        {"app_limited", r.delivery_app_limited},
     });
     return json;
 }

@@ -43,15 +43,20 @@ void put_options(Out out, const SocketRecord& r) {
 void put_sender(Out out, const SocketRecord& r) {
     const uint32_t mss = std::max(r.snd_mss, 1U);
     const auto segments = [mss](uint32_t bytes) { return (bytes + mss - 1) / mss; };
-    fmt::format_to(out, " cwnd:{}", std::max(r.cwnd / mss, 1U));
+    const uint32_t window = std::max(r.cwnd / mss, 1U);  // whole segments, as Linux counts
+    fmt::format_to(out, " cwnd:{}", window);
     if (r.ssthresh != UINT32_MAX) fmt::format_to(out, " ssthresh:{}", r.ssthresh / mss);
     if (r.bytes_acked != 0) fmt::format_to(out, " bytes_acked:{}", r.bytes_acked);
     if (r.rtt_us != 0)
-        fmt::format_to(out, " send {}", rate_text(r.cwnd * 8.0 * 1e6 / r.rtt_us));
+        fmt::format_to(out, " send {}", rate_text(8.0 * window * mss * 1e6 / r.rtt_us));
     fmt::format_to(out, " lastsnd:{} lastrcv:{} lastack:{}", r.last_sent_ms, r.last_received_ms,
                    r.last_ack_ms);
     if (r.pacing_rate != 0)
         fmt::format_to(out, " pacing_rate {}", rate_text(static_cast<double>(r.pacing_rate) * 8));
+    if (r.delivery_rate != 0)
+        fmt::format_to(out, " delivery_rate {}",
+                       rate_text(static_cast<double>(r.delivery_rate) * 8));
+    if (r.delivery_app_limited) fmt::format_to(out, " app_limited");
     if (r.outstanding != 0) fmt::format_to(out, " unacked:{}", segments(r.outstanding));
     if (r.total_retrans != 0)
         fmt::format_to(out, " retrans:{}/{}", segments(r.retrans), r.total_retrans);

@@ -124,6 +124,10 @@ struct SocketRecord {
     uint64_t bytes_lost = 0;     ///< taken for lost, each time
     uint64_t pacing_rate = 0;    ///< bytes a second; 0: not paced
     uint64_t max_pacing_rate = 0;  ///< likewise; ~0: no cap
+    /// Bytes a second that have arrived, over the last round trip up to the last ACK
+    /// (draft-cheng-iccrg-delivery-rate-estimation); 0: nothing of what is in flight tells.
+    uint64_t delivery_rate = 0;
+    bool delivery_app_limited = false;  ///< and there was too little to send for more
 
     /// "cubic"; empty where there is none.
     std::string_view congestion_control() const;

@@ -103,7 +103,6 @@ public:
 
 private:
     Runtime();
-    void start_inspector();
     struct Parts;
     std::unique_ptr<Parts> parts_;
 };

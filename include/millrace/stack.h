@@ -78,6 +78,7 @@ struct ConnectionInfo {
     std::string_view congestion_control;  ///< TCP_CONGESTION
     uint32_t snd_ssthresh = 0;   ///< bytes; ~0: none yet
     uint64_t pacing_rate = 0;    ///< bytes per second; 0: not paced
+    uint64_t delivery_rate = 0;  ///< bytes per second, as `SocketRecord` in inspect.h has it
     uint32_t total_retrans = 0;  ///< segments sent again
     uint32_t in_flight = 0;      ///< bytes believed to be on their way
     uint64_t delivered = 0;      ///< bytes that have reached the peer

@@ -190,6 +190,7 @@ ConnectionInfo Connection::info() const {
             .congestion_control = r.congestion_control(),
             .snd_ssthresh = r.ssthresh,
             .pacing_rate = r.pacing_rate,
+            .delivery_rate = r.delivery_rate,
             .total_retrans = r.total_retrans,
             .in_flight = c.in_flight(),
             .delivered = c.delivered,

@@ -84,6 +84,18 @@ bool InspectedPort::is_called(std::string_view name) const {
     return name == rest.substr(0, rest.find(','));
 }
 
+Levels Levels::of(stack::Stack& stack) {
+    const stack::Stack::Population p = stack.population();
+    return {{p.connections, p.half_open, p.time_wait, p.listeners, p.udp_sockets, p.datagrams,
+             p.neighbours, p.fragments, p.reassembly_ranges, p.sent_ranges,
+             stack.pools().available(), stack.pools().capacity()}};
+}
+
+Levels& Levels::operator+=(const Levels& other) {
+    for (size_t i = 0; i < numbers.size(); ++i) numbers[i] += other.numbers[i];
+    return *this;
+}
+
 Inspected::Outcome Inspected::on_core(uint16_t core, Step step, int stop) const {
     const auto question = std::make_shared<Question>();
     question->step = std::move(step);

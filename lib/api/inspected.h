@@ -1,6 +1,7 @@
 // What those who look into a runtime may ask it for.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -20,6 +21,23 @@ struct InspectedPort {
 
     /// By its device, by that without arguments, by the kernel's interface below it.
     bool is_called(std::string_view name) const;
+};
+
+/// How many there are now of what a core has.
+struct Levels {
+    static constexpr std::array<std::string_view, 12> names{
+        "Connections", "HalfOpens", "TimeWaits",        "Listeners",  "UdpSockets",  "Datagrams",
+        "Neighbours",  "Fragments", "ReassemblyRanges", "SentRanges", "BuffersFree", "Buffers"};
+    std::array<uint64_t, names.size()> numbers{};
+
+    /// On its core.
+    static Levels of(stack::Stack& stack);
+    Levels& operator+=(const Levels& other);
+    /// Calls `visit(name, number)` for each.
+    template <typename Visit>
+    void for_each(Visit&& visit) const {
+        for (size_t i = 0; i < names.size(); ++i) visit(names[i], numbers[i]);
+    }
 };
 
 /// Any thread, while the cores' mailboxes stand.

@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -68,8 +67,7 @@ Result<void> Inspector::listen_at(const std::string& directory) {
     std::memcpy(address.sun_path, before.c_str(), before.size());
     unlink(before.c_str());  // of a process of this number, long ago
     listening_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    stop_ = eventfd(0, EFD_CLOEXEC);
-    if (listening_ < 0 || stop_ < 0 ||
+    if (listening_ < 0 || stop_.fd() < 0 ||
         bind(listening_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
         return error(errno);
     if (chmod(before.c_str(), 0600) != 0 || listen(listening_, clients_max) != 0 ||
@@ -83,21 +81,19 @@ Result<void> Inspector::listen_at(const std::string& directory) {
 }
 
 Inspector::~Inspector() {
-    const uint64_t one = 1;
     if (thread_.joinable()) {
-        while (write(stop_, &one, sizeof(one)) < 0 && errno == EINTR) continue;
+        stop_.raise();
         thread_.join();
         bury(true);
     }
     if (!path_.empty()) unlink(path_.c_str());
     if (listening_ >= 0) close(listening_);
-    if (stop_ >= 0) close(stop_);
 }
 
 void Inspector::run() {
     leave_signals_alone();
     for (;;) {
-        std::array<pollfd, 2> waiting{{{.fd = stop_, .events = POLLIN, .revents = 0},
+        std::array<pollfd, 2> waiting{{{.fd = stop_.fd(), .events = POLLIN, .revents = 0},
                                        {.fd = listening_, .events = POLLIN, .revents = 0}}};
         if (poll(waiting.data(), waiting.size(), -1) < 0) continue;
         if (waiting[0].revents != 0) return;
@@ -111,7 +107,7 @@ void Inspector::run() {
 }
 
 void Inspector::admit(int fd) {
-    Channel channel(fd, Duration::max(), stop_);
+    Channel channel(fd, Duration::max(), stop_.fd());
     if (!may_look(fd) || clients_.size() >= clients_max) return;
     try {
         Client& client = clients_.emplace_back();
@@ -125,7 +121,7 @@ void Inspector::admit(int fd) {
 void Inspector::serve(Client& client, Channel channel) {
     leave_signals_alone();
     try {
-        Interview(inspected_, std::move(channel), stop_).run();
+        Interview(inspected_, std::move(channel), stop_.fd()).run();
         client.over = true;
     } catch (const std::exception&) {  // no memory: likewise
         client.over = true;

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "api/interview.h"
+#include "api/stop_event.h"
 
 namespace millrace::api {
 
@@ -41,7 +42,7 @@ private:
     const Inspected inspected_;
     std::string path_;
     int listening_ = -1;
-    int stop_ = -1;  ///< an eventfd, readable from the end on
+    StopEvent stop_;
     std::list<Client> clients_;
     std::thread thread_;
 };

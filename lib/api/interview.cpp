@@ -155,28 +155,15 @@ bool Interview::counters() {
 }
 
 bool Interview::levels(uint16_t core, std::string& text) {
-    stack::Stack::Population population;
-    size_t free = 0, capacity = 0;
+    Levels levels;
     const auto take = [&](stack::Stack& stack) {
-        population = stack.population();
-        free = stack.pools().available();
-        capacity = stack.pools().capacity();
+        levels = Levels::of(stack);
         return true;
     };
     if (!on_core(core, take)) return false;
-    for (const auto& [name, value] : {std::pair("Connections", population.connections),
-                                      {"HalfOpens", population.half_open},
-                                      {"TimeWaits", population.time_wait},
-                                      {"Listeners", population.listeners},
-                                      {"UdpSockets", population.udp_sockets},
-                                      {"Datagrams", population.datagrams},
-                                      {"Neighbours", population.neighbours},
-                                      {"Fragments", population.fragments},
-                                      {"ReassemblyRanges", population.reassembly_ranges},
-                                      {"SentRanges", population.sent_ranges},
-                                      {"BuffersFree", free},
-                                      {"Buffers", capacity}})
-        text += fmt::format("level {} {} {}\n", core, name, value);
+    levels.for_each([&](std::string_view name, uint64_t number) {
+        text += fmt::format("level {} {} {}\n", core, name, number);
+    });
     return true;
 }
 

@@ -15,6 +15,7 @@
 #include "api/context.h"
 #include "api/core_loop.h"
 #include "api/inspector.h"
+#include "api/telemetry.h"
 #include "runtime/adopt.h"
 #include "runtime/eal.h"
 #include "runtime/sleep.h"
@@ -31,6 +32,8 @@ struct Runtime::Parts {
         }
     }
     void loop(uint16_t core);
+    std::vector<std::string> port_descriptions() const;
+    api::Inspected inspected();
 
     std::unique_ptr<runtime::World> world;
     std::vector<std::unique_ptr<api::CoreLoop>> loops;
@@ -38,7 +41,32 @@ struct Runtime::Parts {
     std::vector<std::thread> threads;
     std::atomic<bool> stopping{false};
     std::unique_ptr<api::Inspector> inspector;  ///< null: nobody may, or it could not be made
+    std::unique_ptr<api::Telemetry> telemetry;  ///< null: nobody wants it
 };
+
+std::vector<std::string> Runtime::Parts::port_descriptions() const {
+    std::vector<std::string> lines;
+    for (size_t i = 0; i < world->ports(); ++i) lines.push_back(world->port(i).description());
+    return lines;
+}
+
+/// For as long as this stands.
+api::Inspected Runtime::Parts::inspected() {
+    std::vector<api::InspectedPort> ports;
+    for (size_t i = 0; i < world->ports(); ++i)
+        ports.push_back({.device = world->config().ports[i].device,
+                         .id = world->port(i).id(),
+                         .mtu = world->port(i).mtu(),
+                         .counters = [&port = world->port(i)] { return port.counters(); }});
+    return {.cores = world->cores(),
+            .ask =
+                [this](uint16_t core, std::function<void(runtime::Core&)> what) {
+                    return world->core(core).mailbox().post(runtime::Letter(std::function<void()>(
+                        [this, core, what = std::move(what)] { what(world->core(core)); })));
+                },
+            .descriptions = [this] { return port_descriptions(); },
+            .ports = std::move(ports)};
+}
 
 namespace {
 
@@ -80,29 +108,13 @@ Started<std::unique_ptr<Runtime>> Runtime::create(const Config& config) {
     if (!world) return std::unexpected(world.error());
     std::unique_ptr<Runtime> runtime(new Runtime());
     runtime->parts_ = std::make_unique<Parts>(std::move(*world));
-    if (config.inspect.enabled) runtime->start_inspector();
+    Parts& parts = *runtime->parts_;
+    // A program runs as well without: nothing is said where it cannot be.
+    if (config.inspect.enabled)
+        if (auto inspector = api::Inspector::start(parts.inspected()))
+            parts.inspector = std::move(*inspector);
+    if (config.eal.telemetry) parts.telemetry = std::make_unique<api::Telemetry>(parts.inspected());
     return runtime;
-}
-
-/// A program runs as well without: nothing is said where it cannot be.
-void Runtime::start_inspector() {
-    runtime::World& world = *parts_->world;
-    std::vector<api::InspectedPort> ports;
-    for (size_t i = 0; i < world.ports(); ++i)
-        ports.push_back({.device = world.config().ports[i].device,
-                         .id = world.port(i).id(),
-                         .mtu = world.port(i).mtu(),
-                         .counters = [&port = world.port(i)] { return port.counters(); }});
-    auto inspector = api::Inspector::start(
-        {.cores = world.cores(),
-         .ask =
-             [&world](uint16_t core, std::function<void(runtime::Core&)> what) {
-                 return world.core(core).mailbox().post(runtime::Letter(std::function<void()>(
-                     [&world, core, what = std::move(what)] { what(world.core(core)); })));
-             },
-         .descriptions = [this] { return port_descriptions(); },
-         .ports = std::move(ports)});
-    if (inspector) parts_->inspector = std::move(*inspector);
 }
 
 uint16_t Runtime::cores() const { return parts_->world->cores(); }
@@ -248,10 +260,7 @@ bool Runtime::submit(uint16_t core, std::function<void(Stack&)> function) {
 }
 
 std::vector<std::string> Runtime::port_descriptions() const {
-    std::vector<std::string> lines;
-    for (size_t i = 0; i < parts_->world->ports(); ++i)
-        lines.push_back(parts_->world->port(i).description());
-    return lines;
+    return parts_->port_descriptions();
 }
 
 Runtime::PortLosses Runtime::losses() const {

@@ -42,6 +42,8 @@ void fill(tcp_info& info, const SocketRecord& r) {
     info.tcpi_last_ack_recv = r.last_ack_ms;
     info.tcpi_pacing_rate = r.pacing_rate == 0 ? ~uint64_t{0} : r.pacing_rate;
     info.tcpi_max_pacing_rate = r.max_pacing_rate;
+    info.tcpi_delivery_rate = r.delivery_rate;
+    info.tcpi_delivery_rate_app_limited = r.delivery_app_limited ? 1 : 0;
     info.tcpi_snd_cwnd = std::max(r.cwnd / r.snd_mss, 1U);
     info.tcpi_snd_ssthresh = r.ssthresh == UINT32_MAX ? linux_no_threshold
                                                       : r.ssthresh / r.snd_mss;

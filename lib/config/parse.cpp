@@ -230,6 +230,7 @@ void read_eal(Reader& reader, EalConfig& eal) {
     reader.integer("memory_mb", eal.memory_mb, 0, 1'048'576);
     reader.boolean("huge_pages", eal.huge_pages);
     reader.boolean("shared", eal.shared);
+    reader.boolean("telemetry", eal.telemetry);
     reader.text("file_prefix", eal.file_prefix);
     reader.list("arguments", [&](const toml::node& node) -> std::string {
         const auto text = node.value_exact<std::string>();

@@ -123,6 +123,8 @@ Started<void> check_eal(const EalConfig& eal) {
                                    "'_', '-' and '.'",
                                    eal.file_prefix, prefix_max),
                        EINVAL);
+    if (eal.telemetry && std::ranges::count(eal.arguments, "--no-telemetry") != 0)
+        return failure("eal.telemetry: eal.arguments has --no-telemetry", EINVAL);
     if (!eal.shared) return {};
     if (!eal.huge_pages)
         return failure("eal.shared: only huge pages can be shared, and eal.huge_pages is false",

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "congestion/bbr.h"
+#include "congestion/rate.h"
 
 // Section numbers are those of draft-ietf-ccwg-bbr-06.
 
@@ -26,9 +27,6 @@ constexpr uint64_t extra_acked_bin_rounds = 5;
 // Section 5.6.3.
 constexpr uint64_t send_quantum_max = 64 * 1024;
 
-// No path is faster than 2^40 bytes per second; what an ACK claims beyond that would overflow.
-constexpr uint64_t fastest = uint64_t{1} << 40;
-
 /// Bytes that pass in `time` at `bw`; all ones where that does not fit.
 uint64_t volume(uint64_t bw, Duration time) {
     uint64_t product = 0;
@@ -36,12 +34,6 @@ uint64_t volume(uint64_t bw, Duration time) {
                                &product))
         return std::numeric_limits<uint64_t>::max();
     return product / 1'000'000'000;
-}
-
-uint64_t rate_of(uint64_t bytes, Duration interval) {
-    // Bytes of a sample are 32 bits: no overflow.
-    if (interval <= Duration()) return 0;
-    return std::min(bytes * 1'000'000'000 / static_cast<uint64_t>(interval.ns()), fastest);
 }
 
 uint32_t min_pipe(uint16_t mss) { return min_pipe_segments * mss; }

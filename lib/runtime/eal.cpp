@@ -110,8 +110,8 @@ std::string prefix_of(const EalConfig& config) {
 
 std::vector<std::string> arguments(const EalConfig& config, uint64_t memory_mb) {
     const bool huge = config.huge_pages && free_huge_pages_mb() >= memory_mb;
-    std::vector<std::string> args{"millrace", "--no-telemetry",
-                                  fmt::format("--file-prefix={}", prefix_of(config))};
+    std::vector<std::string> args{"millrace", fmt::format("--file-prefix={}", prefix_of(config))};
+    if (!config.telemetry) args.emplace_back("--no-telemetry");
     // The main thread keeps the affinity that it has; loops pin themselves.
     args.push_back(fmt::format("--lcores=0@({})", fmt::join(usable_cpus(), ",")));
     if (huge && !config.shared) {

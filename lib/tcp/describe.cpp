@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "congestion/rate.h"
 #include "tcp/pacing.h"
 #include "tcp/path_mtu.h"
 #include "tcp/timers.h"
@@ -17,6 +18,18 @@ constexpr size_t ranges_looked_at = 1024;
 constexpr uint32_t timestamps_size = wire::TcpOptions::timestamps_size;
 
 uint32_t microseconds(Duration time) { return static_cast<uint32_t>(time.us()); }
+
+/// What arrived since the oldest segment that is under way was sent, until the last ACK: the sample
+/// that its own ACK would give now. So the rate costs nothing where nobody looks.
+void describe_delivery(const Connection& c, SocketRecord& record) {
+    Sending& s = *c.sending;
+    if (s.sent.by_time().empty()) return;
+    const SentRange& oldest = s.sent.by_time().front();
+    const RateStamp& stamp = oldest.stamp;
+    record.delivery_rate = congestion::rate_of(c.delivered - stamp.delivered,
+                                               stamp.interval(oldest.sent_at, s.delivered_at));
+    record.delivery_app_limited = record.delivery_rate != 0 && stamp.app_limited;
+}
 
 void describe_sender(const Env& env, const Connection& c, SocketRecord& record) {
     record.algorithm = static_cast<uint8_t>(c.algorithm);
@@ -39,6 +52,7 @@ void describe_sender(const Env& env, const Connection& c, SocketRecord& record) 
     if (s.total_retrans != 0) record.retrans = s.sent.again(ranges_looked_at);
     record.total_retrans = s.total_retrans;
     record.dsack_dups = s.dsack_dups;
+    describe_delivery(c, record);
 }
 
 void describe_receiver(const Connection& c, SocketRecord& record) {

@@ -280,8 +280,7 @@ congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& wor
         ack.rate.delivered = static_cast<uint32_t>(c.delivered - stamp.delivered);
         ack.rate.lost = static_cast<uint32_t>(c.sending->lost - stamp.lost);
         ack.rate.tx_in_flight = stamp.in_flight;
-        ack.rate.interval = std::max(work.newest_sent_at - stamp.first_sent_at,
-                                     env.now - stamp.delivered_at);
+        ack.rate.interval = stamp.interval(work.newest_sent_at, env.now);
         ack.rate.app_limited = stamp.app_limited;
         ack.rate.retransmitted = work.newest_retransmitted;
         // Shorter than the path can be: two ACKs came at once.

@@ -281,21 +281,30 @@ TEST_P(Cookies, a_lost_third_ack_is_made_up_for_by_the_data_behind_it) {
 /// The network has a SYN twice: the first comes while the backlog is full, the second finds room.
 class CookieAndEntry : public Cookies {
 protected:
-    void answered_twice(Script& s) {
-        s.listen(80, 1);
-        flood(s, 1);
-        s.inject(plain_syn().client(honest));
-        s.expect(SA(0, 1).client(honest));
-        cookie_ = s.isn_towards(honest);
-        s.inject(R(1).client(40000));  // one leaves
-        s.inject(plain_syn().client(honest));
+    void answered_twice(Script& s) { answered_twice(s, plain_syn()); }
+    void answered_twice(Script& s, const Packet& syn, uint8_t save_syn = 0) {
+        answered_by_cookie(s, syn);
+        s.listener()->save_syn = save_syn;
+        s.inject(syn.client(honest));
         EXPECT_EQ(half_open(s), 1U);
         const wire::Segment again = s.next();
         entry_ = again.seq.value();
         EXPECT_NE(cookie_, entry_);
         EXPECT_EQ(s.counters().syncookies_sent, 1U);
     }
-    uint32_t cookie_ = 0, entry_ = 0;
+    /// And now there is room.
+    void answered_by_cookie(Script& s, const Packet& syn) {
+        s.listen(80, 1);
+        flood(s, 1);
+        s.inject(syn.client(honest));
+        const wire::Segment answer = s.next();
+        EXPECT_TRUE(answer.syn());
+        cookie_ = answer.seq.value();
+        ts_ = answer.options.ts_value;
+        s.inject(R(1).client(40000));
+        EXPECT_EQ(half_open(s), 0U);
+    }
+    uint32_t cookie_ = 0, entry_ = 0, ts_ = 0;
 };
 INSTANTIATE_TEST_SUITE_P(Families, CookieAndEntry,
                          ::testing::Values(Family::ipv4, Family::ipv6), family_name);
@@ -313,6 +322,43 @@ TEST_P(CookieAndEntry, the_ack_of_the_cookie_opens_the_connection_in_the_entrys_
     EXPECT_EQ(s.end().received, 700U);
     EXPECT_EQ(s.tcb().snd_una.value(), cookie_ + 1);
     EXPECT_EQ(s.drops(Drop::tcp_bad_ack), 0U);
+}
+
+TEST_P(CookieAndEntry, timestamps_bring_back_what_the_cookie_and_not_the_entry_knew) {
+    Script s(with(1));
+    answered_twice(s, linux_syn(5000));
+    s.inject(A(1, 1 + cookie_ - entry_).window(500).timestamps(5010, ts_).client(honest));
+    s.accept();
+    const tcp::Connection& c = s.tcb();
+    EXPECT_EQ(s.counters().syncookies_received, 1U);
+    EXPECT_TRUE(c.timestamps && c.window_scaling && c.sack);
+    EXPECT_EQ(c.snd_wnd, 500U << 9);
+    EXPECT_EQ(c.ts_recent, 5010U);
+    s.send(100);
+    const wire::Segment data = s.next();
+    EXPECT_EQ(data.seq.value(), cookie_ + 1);
+    EXPECT_LT(data.options.ts_value - ts_, 128U);
+}
+
+TEST_P(CookieAndEntry, the_saved_syn_passes_on_to_the_connection) {
+    Script s(with(1));
+    answered_twice(s, plain_syn(), 1);
+    s.inject(A(1, 1 + cookie_ - entry_).client(honest));
+    s.accept();
+    EXPECT_FALSE(s.stack().saved_syn(s.tcb()).empty());
+    EXPECT_EQ(s.stack().population().saved_syns, 1U);
+    s.abort();
+    EXPECT_EQ(s.stack().population().saved_syns, 0U);
+}
+
+TEST_P(CookieAndEntry, the_copy_and_the_ack_in_one_burst_are_one_connection_and_no_answer) {
+    Script s(with(1));
+    answered_by_cookie(s, plain_syn());
+    s.inject_burst({plain_syn().client(honest), A(1, 1).client(honest)});
+    EXPECT_EQ(s.counters().syncookies_received, 1U);
+    EXPECT_EQ(s.counters().tcp_passive_opens, 1U);
+    EXPECT_EQ(half_open(s), 0U);
+    s.expect_silence();
 }
 
 /// As the entry's own ACK would: who is reset keeps no place.

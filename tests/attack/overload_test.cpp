@@ -18,7 +18,9 @@ using wire::TcpFlags;
 /// One connection to port 80, and whatever the test makes scarce.
 class Overload : public ::testing::Test {
 protected:
-    static Script::Options with(buf::Pools* pools) {
+    explicit Overload(uint32_t next_hops = IpTunables().neighbour_max)
+        : s(with(&memory_, next_hops)) {}
+    static Script::Options with(buf::Pools* pools, uint32_t next_hops) {
         Script::Options options;
         options.pools = pools;
         Config& config = options.config;
@@ -29,6 +31,7 @@ protected:
         config.tcp.tcp_timewait_len = 1;
         config.ip.max_udp_sockets = 2;
         config.ip.ipfrag_max = 2;
+        config.ip.neighbour_max = next_hops;
         config.pools.receive = 8;  // so many pieces may wait behind holes
         return options;
     }
@@ -148,7 +151,7 @@ protected:
     buf::Pools memory_ = std::move(*buf::Pools::create(unique(), sizes_));
     std::vector<std::byte> bytes_ = std::vector<std::byte>(10'000, std::byte{7});
     const Region region_{bytes_, [] {}};
-    Script s{with(&memory_)};
+    Script s;
     uint32_t in = 1, out = 1;
 
 private:
@@ -595,6 +598,36 @@ TEST_F(Overload, frames_that_wait_for_link_addresses) {
     expect_tools_answer();
     s.advance(10_s);
     EXPECT_GT(s.drops(Drop::neighbour_unresolved), 0U);
+    s.forget_sent();
+    expect_goes_on();
+    expect_nothing_left();
+}
+
+class OverloadOfNextHops : public Overload {
+protected:
+    OverloadOfNextHops() : Overload(16) {}
+    void speak_to(uint8_t host) {
+        EXPECT_TRUE(s.stack().send_raw(s.local(), Address::v4(10, 0, 0, host), wire::Segment()));
+    }
+};
+
+/// Those that nobody waits for make room; where somebody waits for each, the next is refused.
+TEST_F(OverloadOfNextHops, next_hops) {
+    begin();
+    for (uint8_t host = 100; host < 115; ++host) speak_to(host);
+    EXPECT_EQ(s.stack().population().neighbours, 16U);
+    EXPECT_EQ(s.counters().pool_dry_neighbours, 0U);
+    speak_to(115);  // in the place of the one that answers, which can be asked again
+    speak_to(116);
+    EXPECT_EQ(s.counters().pool_dry_neighbours, 1U);
+    s.forget_sent();
+    s.advance(10_s);
+    s.forget_sent();
+    EXPECT_EQ(s.drops(Drop::neighbour_unresolved), 16U);
+    expect_goes_on();
+    speak_to(117);
+    EXPECT_EQ(s.counters().pool_dry_neighbours, 1U);
+    s.advance(10_s);
     s.forget_sent();
     expect_goes_on();
     expect_nothing_left();

@@ -8,8 +8,8 @@ import subprocess
 import time
 
 
-def run(*command, check=True, timeout=120):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+def run(*command, check=True, timeout=120, said=None):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, input=said)
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(command)} answered {done.returncode}:\n"
                              f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}")

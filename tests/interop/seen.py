@@ -131,6 +131,51 @@ class Seen(unittest.TestCase):
             "ssthresh", "retrans", "rcv_rtt", "rcv_space", "dsack_dups", "ato", "bps", "lastsnd"})
 
 
+class ByTelemetry(unittest.TestCase):
+    """DPDK's own tool asks a program of ours, beside millrace-nstat."""
+
+    def setUp(self):
+        self.enterContext(AllowCubic())
+        self.wire = Wire(BUILD, WORK, True, ())
+        self.addCleanup(self.wire.close)
+        self.prefix = f"mrseen{os.getpid()}"
+        self.server = self.wire.start_ours(
+            "millrace-echo", extra=f'[eal]\ntelemetry = true\nfile_prefix = "{self.prefix}"\n')
+        self.wire.wait(lambda: "listening" in self.wire.output(self.server), self.server)
+        client = self.wire.start("far", sys.executable, "-c", CLIENT, NEAR, "100000")
+        self.wire.wait(lambda: "same" in self.wire.output(client), client)
+
+    def ask(self, command):
+        told = run("dpdk-telemetry.py", "-f", self.prefix, said=f"{command}\n").stdout
+        return json.loads(told)[command.partition(",")[0]]
+
+    def test_it_says_what_nstat_says(self):
+        self.assertIn("/millrace/counters", self.ask("/"))
+        self.assertEqual(self.ask("/millrace/list"), [0])
+        self.assertEqual(self.ask("/millrace/info,0"),
+                         {"cores": 1, "ports": [self.wire.device(0, "near")]})
+        levels = self.ask("/millrace/levels,0")
+        self.assertEqual((levels["Connections"], levels["Listeners"]), (1, 1))
+        self.assertEqual(levels, self.ask("/millrace/levels,0,0"))
+        counters = self.ask("/millrace/counters,0")
+        self.assertGreaterEqual(counters["PayloadBytesReceived"], 100_000)
+        self.assertEqual(counters["TcpPassiveOpens"], 1)
+        # The loop goes on, the connection rests: what it counts of segments stands still.
+        told = dict(re.findall(r"^(Tcp\w+) +(\d+)", self.nstat(), re.M))
+        self.assertGreater(len(told), 50)
+        for name, number in told.items():
+            self.assertEqual(counters[name], int(number), name)
+
+    def nstat(self):
+        return run(os.path.join(BUILD, "apps", "millrace-nstat"), "-p", str(self.server.pid),
+                   "-z").stdout
+
+    def test_who_asks_for_what_is_not_there_is_told_nothing(self):
+        for wrong in ("/millrace/counters", "/millrace/counters,1", "/millrace/counters,0,1",
+                      "/millrace/levels,0,", "/millrace/levels,-1", "/millrace/info,x"):
+            self.assertIsNone(self.ask(wrong), wrong)
+
+
 if __name__ == "__main__":
     try:
         unittest.main(argv=sys.argv[:1] + sys.argv[1:], verbosity=2)

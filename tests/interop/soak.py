@@ -117,7 +117,7 @@ class Generator:
         self.soak, self.name, self.start, self.seconds = soak, name, start, seconds
         self.totals = {"completed": 0, "established": 0, "runs": 0, "killed": 0}
         self.began = 0.0
-        self.last_good = 0.0  # when the last run began that was answered throughout
+        self.last_good = 0.0  # when the last run began that had a thousand answers
         self.errors = {}
         self.report = os.path.join(soak.folder, f"{name}.json")
         self.process = None
@@ -320,8 +320,6 @@ class Soak:
         self.aborted += killed
 
     def flood(self):
-        if self.memif.process is None:
-            return
         self.memif.rest()
         done = self.echo.run("near", os.path.join(self.build, "apps", "millrace-load"), "-c",
                              os.path.join(self.folder, "memif.toml"), "-m", "flood", "--flood",

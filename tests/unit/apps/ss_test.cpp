@@ -105,6 +105,17 @@ TEST(SsLine, a_connection_with_all_that_is_known) {
               " rcv_ssthresh:131072 snd_wnd:65535\n");
 }
 
+TEST(SsLine, rates_are_those_of_whole_segments_and_of_what_arrived) {
+    SocketRecord r = example();
+    r.cwnd += 1447;
+    r.delivery_rate = 1'250'000;
+    r.delivery_app_limited = true;
+    const std::string text = line(r, {.details = true});
+    EXPECT_NE(text.find(" cwnd:10 send 926.7Mbps "), std::string::npos) << text;
+    EXPECT_NE(text.find(" delivery_rate 10.0Mbps app_limited "), std::string::npos) << text;
+    EXPECT_EQ(to_json(r)["delivery_rate"], 1'250'000);
+}
+
 TEST(SsLine, a_listener_and_a_udp_socket) {
     SocketRecord r;
     r.kind = SocketKind::listener;

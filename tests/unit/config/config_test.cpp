@@ -87,7 +87,7 @@ arguments = ["--log-level=debug"]
     EXPECT_EQ(config->ip.ip_default_ttl, 9U);
     EXPECT_EQ(config->eal.memory_mb, 128U);
     EXPECT_FALSE(config->eal.huge_pages);
-    EXPECT_FALSE(config->eal.shared);
+    EXPECT_FALSE(config->eal.shared || config->eal.telemetry);
     EXPECT_EQ(config->eal.file_prefix, "web-1");
     EXPECT_EQ(config->eal.arguments.size(), 1U);
 }
@@ -159,6 +159,9 @@ TEST(Config, fields_are_held_against_each_other) {
 TEST(Config, memory_is_shared_where_it_can_be) {
     EXPECT_TRUE(parse_config("[eal]\nshared = true\n", "t.toml")->eal.shared);
     expect_refused("[eal]\nshared = 1\n", {"eal.shared", "neither true nor false"});
+    EXPECT_TRUE(parse_config("[eal]\ntelemetry = true\n", "t.toml")->eal.telemetry);
+    expect_refused("[eal]\ntelemetry = true\narguments = [\"--no-telemetry\"]\n",
+                   {"eal.telemetry", "--no-telemetry"});
     expect_refused("[eal]\nshared = true\nhuge_pages = false\n", {"eal.shared", "huge_pages"});
     for (const char* argument : {"--in-memory", "--no-huge", "--no-shconf", "--huge-unlink=always"})
         expect_refused("[eal]\nshared = true\narguments = [\"" + std::string(argument) + "\"]\n",

@@ -80,7 +80,7 @@ struct SocketRecord {
     uint64_t id = 0;             ///< tells those of one core apart
     /// Received and not consumed; of a listener: connections that wait to be accepted.
     uint32_t receive_queue = 0;
-    /// To be sent or not acknowledged; of a listener: its backlog.
+    /// To be sent or not acknowledged, SYN and FIN counted as in Linux; of a listener: its backlog.
     uint32_t send_queue = 0;
     uint32_t timer_ms = 0;       ///< until it fires
 
@@ -124,10 +124,11 @@ struct SocketRecord {
     uint64_t bytes_lost = 0;     ///< taken for lost, each time
     uint64_t pacing_rate = 0;    ///< bytes a second; 0: not paced
     uint64_t max_pacing_rate = 0;  ///< likewise; ~0: no cap
-    /// Bytes a second that have arrived, over the last round trip up to the last ACK
-    /// (draft-cheng-iccrg-delivery-rate-estimation); 0: nothing of what is in flight tells.
+    /// Bytes a second that arrived, by the last ACK that told while there was more to send
+    /// (draft-cheng-iccrg-delivery-rate-estimation; Linux's rule for which samples count), to 64
+    /// bytes; 0: none yet. May be forgotten where everything has been acknowledged: not in Linux.
     uint64_t delivery_rate = 0;
-    bool delivery_app_limited = false;  ///< and there was too little to send for more
+    bool delivery_app_limited = false;  ///< its sample began from rest, or had too little to send
 
     /// "cubic"; empty where there is none.
     std::string_view congestion_control() const;

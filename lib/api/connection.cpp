@@ -183,7 +183,7 @@ ConnectionInfo Connection::info() const {
             .snd_cwnd = r.cwnd,
             .snd_wnd = r.snd_wnd,
             .rcv_wnd = r.rcv_wnd,
-            .send_queued = r.send_queue,
+            .send_queued = c.queued(),
             .receive_queued = r.receive_queue,
             .rtt = Duration::from_us(r.rtt_us),
             .backoffs = r.backoffs,

@@ -212,6 +212,8 @@ void process_ack(Env& env, Connection& c, const Segment& segment, uint32_t windo
     }
     if (c.ecn) s.control.on_ecn(c.window, congestion_ack(env, c, work));
     if (work.una_advanced || work.sacked_new) take_rtt(env, c, work);
+    // An exchange that has had its answer does not pay for what nobody will ask.
+    if (work.has_newest && c.queued() > 0) take_rate_sample(env, c, work);
     on_probe_answered(env, c, work);
     if (c.sack && (work.delivered > 0 || c.recovery != Recovery::open))
         rack::detect_loss(env, c, work);

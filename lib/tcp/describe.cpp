@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "congestion/rate.h"
 #include "tcp/pacing.h"
 #include "tcp/path_mtu.h"
 #include "tcp/timers.h"
@@ -19,27 +18,18 @@ constexpr uint32_t timestamps_size = wire::TcpOptions::timestamps_size;
 
 uint32_t microseconds(Duration time) { return static_cast<uint32_t>(time.us()); }
 
-/// What arrived since the oldest segment that is under way was sent, until the last ACK: the sample
-/// that its own ACK would give now. So the rate costs nothing where nobody looks.
-void describe_delivery(const Connection& c, SocketRecord& record) {
-    Sending& s = *c.sending;
-    if (s.sent.by_time().empty()) return;
-    const SentRange& oldest = s.sent.by_time().front();
-    const RateStamp& stamp = oldest.stamp;
-    record.delivery_rate = congestion::rate_of(c.delivered - stamp.delivered,
-                                               stamp.interval(oldest.sent_at, s.delivered_at));
-    record.delivery_app_limited = record.delivery_rate != 0 && stamp.app_limited;
-}
-
 void describe_sender(const Env& env, const Connection& c, SocketRecord& record) {
     record.algorithm = static_cast<uint8_t>(c.algorithm);
     record.recovery = static_cast<uint8_t>(c.recovery);  // in the order of Linux's
     record.cwnd = c.window.cwnd;
     record.ssthresh = c.window.ssthresh;
     record.snd_wnd = c.snd_wnd;
+    // In octets of sequence space, as Linux: SYN and FIN count.
+    const bool syn = !c.syn_acked && c.state != State::closed;
+    const bool fin = c.fin_queued && !c.fin_acked;
     record.outstanding = c.outstanding();
-    record.unsent = c.unsent();
-    record.send_queue = c.queued();
+    record.unsent = c.unsent() + (fin && !c.fin_sent() ? 1 : 0);
+    record.send_queue = c.queued() + (syn ? 1 : 0) + (fin ? 1 : 0);
     record.bytes_acked = c.delivered;
     record.pacing_rate = pacing::rate(env, c);
     record.max_pacing_rate = c.settings().max_pacing_rate;
@@ -52,7 +42,8 @@ void describe_sender(const Env& env, const Connection& c, SocketRecord& record) 
     if (s.total_retrans != 0) record.retrans = s.sent.again(ranges_looked_at);
     record.total_retrans = s.total_retrans;
     record.dsack_dups = s.dsack_dups;
-    describe_delivery(c, record);
+    record.delivery_rate = s.delivery_rate * Path::rate_unit;
+    record.delivery_app_limited = s.rate_app_limited;
 }
 
 void describe_receiver(const Connection& c, SocketRecord& record) {

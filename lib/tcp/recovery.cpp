@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "congestion/rate.h"
 #include "tcp/ecn.h"
 #include "tcp/limits.h"
 #include "tcp/rack.h"
@@ -252,6 +253,26 @@ bool is_window_limited(const Connection& c) {
            (c.window.in_slow_start() && c.window.cwnd < 2 * s.max_in_flight);
 }
 
+/// The longer of the send and the ACK phase. Zero: shorter than the path can be, since two ACKs
+/// came at once.
+Duration sample_interval(const Env& env, const Connection& c, const AckWork& work) {
+    const Duration interval = std::max(work.newest_sent_at - work.newest.first_sent_at,
+                                       env.now - work.newest.delivered_at);
+    return interval < c.rtt.min_rtt() ? Duration() : interval;
+}
+
+void take_rate_sample(const Env& env, Connection& c, const AckWork& work) {
+    const auto delivered = static_cast<uint32_t>(c.delivered - work.newest.delivered);
+    const uint64_t rate = congestion::rate_of(delivered, sample_interval(env, c, work));
+    const auto units =
+        static_cast<uint32_t>(std::min<uint64_t>(rate / Path::rate_unit, UINT32_MAX));
+    Sending& s = *c.sending;
+    // Where the application held back, the path could do so much at least (as in Linux).
+    if (units == 0 || (work.newest.app_limited && units < s.delivery_rate)) return;
+    s.delivery_rate = units;
+    s.rate_app_limited = work.newest.app_limited;
+}
+
 congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& work) {
     congestion::Ack ack;
     ack.now = env.now;
@@ -280,11 +301,9 @@ congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& wor
         ack.rate.delivered = static_cast<uint32_t>(c.delivered - stamp.delivered);
         ack.rate.lost = static_cast<uint32_t>(c.sending->lost - stamp.lost);
         ack.rate.tx_in_flight = stamp.in_flight;
-        ack.rate.interval = stamp.interval(work.newest_sent_at, env.now);
+        ack.rate.interval = sample_interval(env, c, work);
         ack.rate.app_limited = stamp.app_limited;
         ack.rate.retransmitted = work.newest_retransmitted;
-        // Shorter than the path can be: two ACKs came at once.
-        if (ack.rate.interval < c.rtt.min_rtt()) ack.rate.interval = {};
     }
     return ack;
 }

@@ -60,5 +60,8 @@ void on_probe_answered(Env& env, Connection& c, const AckWork& work);
 void note_lost(Connection& c, AckWork& work, const SentRange& range);
 /// What congestion control is told of this ACK.
 congestion::Ack congestion_ack(Env& env, const Connection& c, const AckWork& work);
+/// Keeps the delivery rate that this ACK shows (draft-cheng-iccrg-delivery-rate-estimation section
+/// 3.3), for who looks; BBR's own samples are in its model.
+void take_rate_sample(const Env& env, Connection& c, const AckWork& work);
 
 }  // namespace millrace::tcp

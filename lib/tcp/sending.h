@@ -109,7 +109,11 @@ struct Path {
     bool reordering_seen = false;    ///< RACK.reordering_seen
     uint8_t reordering_steps = 1;    ///< RACK.reo_wnd_mult (RFC 8985 section 6.2)
     uint8_t reordering_persist = 0;  ///< recoveries until it falls back
+    bool rate_app_limited = false;   ///< of `delivery_rate`'s sample
     Seq reordering_round;
+    /// The last sample that counted, in `rate_unit` bytes a second: a word for 2 Tbit/s.
+    uint32_t delivery_rate = 0;
+    static constexpr uint64_t rate_unit = 64;
 };
 
 /// Borrowed from the core's pool by a SYN or the first byte queued. Given back when everything has

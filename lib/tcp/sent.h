@@ -1,7 +1,6 @@
 // What is in flight: the sender's scoreboard (RFC 2018, RFC 6675, RFC 8985).
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -24,12 +23,6 @@ struct RateStamp {
     Instant first_sent_at;   ///< start of the send phase that this transmission ends
     uint32_t in_flight = 0;  ///< with itself
     bool app_limited = false;
-
-    /// Of a sample that ends `now`, when what was sent at `sent_at` is looked at: neither the way
-    /// it was sent nor the way it was acknowledged was faster than the path.
-    Duration interval(Instant sent_at, Instant now) const {
-        return std::max(sent_at - first_sent_at, now - delivered_at);
-    }
 };
 
 using SentSetHook = boost::intrusive::set_base_hook<

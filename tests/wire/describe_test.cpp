@@ -28,6 +28,7 @@ protected:
         tcp::describe(s.stack().env(), s.tcb(), r);
         return r;
     }
+    static uint64_t in_units(uint64_t rate) { return rate / 64 * 64; }
     void acknowledge(uint32_t segments) {
         s.forget_sent();
         s.advance(100_ms);
@@ -42,33 +43,77 @@ TEST_F(Described, the_delivery_rate_is_what_arrived_in_the_last_round_trip) {
     EXPECT_EQ(record().outstanding, 10 * mss);
     EXPECT_EQ(record().delivery_rate, 0U) << "nobody has answered";
     acknowledge(6);
-    EXPECT_EQ(record().delivery_rate, 60'000U);
-    EXPECT_TRUE(record().delivery_app_limited) << "it was sent into an empty pipe";
-    acknowledge(10);
-    EXPECT_EQ(record().delivery_rate, 40'000U) << "of what was sent after the first six";
+    EXPECT_EQ(record().delivery_rate, in_units(60'000));
+    EXPECT_TRUE(record().delivery_app_limited) << "it was sent from rest";
+    acknowledge(10);  // of the first flight still: ten in two hundred milliseconds
+    EXPECT_EQ(record().delivery_rate, in_units(60'000)) << "the path could do so much at least";
+    acknowledge(22);  // of those that the first answer had let go
+    EXPECT_EQ(record().delivery_rate, in_units(80'000)) << "16 in 200 ms";
     EXPECT_FALSE(record().delivery_app_limited);
     s.advance(50_ms);
-    EXPECT_EQ(record().delivery_rate, 40'000U) << "as of the last ACK";
+    EXPECT_EQ(record().delivery_rate, in_units(80'000)) << "as of the last ACK";
 }
 
-TEST_F(Described, where_nothing_is_in_flight_no_rate_is_known) {
+/// ACKs that come together are no faster path: each sample is as long as its flight took.
+TEST_F(Described, a_second_ack_at_once_is_measured_over_the_whole_flight) {
+    s.send(100 * mss);
+    acknowledge(6);
+    s.inject(A(1, 1 + 10 * mss).window(65535));
+    EXPECT_EQ(record().delivery_rate, in_units(100'000)) << "ten in 100 ms";
+    EXPECT_TRUE(record().delivery_app_limited);
+    s.inject(A(1, 1 + 12 * mss).window(65535));
+    EXPECT_EQ(record().delivery_rate, in_units(60'000)) << "six since those two were sent";
+    EXPECT_FALSE(record().delivery_app_limited);
+}
+
+TEST_F(Described, an_exchange_that_has_had_its_answer_is_not_measured) {
     s.send(3 * mss);
     acknowledge(1);
-    EXPECT_EQ(record().delivery_rate, 10'000U);
+    EXPECT_EQ(record().delivery_rate, in_units(10'000));
     acknowledge(3);
     EXPECT_EQ(record().outstanding, 0U);
     EXPECT_EQ(record().delivery_rate, 0U);
     EXPECT_FALSE(record().delivery_app_limited);
 }
 
-/// What was sent last tells nothing yet; what was lost does not tell either.
-TEST_F(Described, the_oldest_in_flight_is_asked_whatever_was_sacked_or_lost) {
+TEST_F(Described, what_was_sacked_has_arrived) {
     s.send(10 * mss);
     s.forget_sent();
     s.advance(100_ms);
     s.inject(A(1, 1).window(65535).sack({{1 + 2 * mss, 1 + 7 * mss}}));
     EXPECT_EQ(record().sacked, 5 * mss);
-    EXPECT_EQ(record().delivery_rate, 50'000U);
+    EXPECT_EQ(record().retrans, 2 * mss) << "the hole";
+    EXPECT_EQ(record().delivery_rate, in_units(50'000));
+}
+
+/// Send-Q less what has not been sent is what is under way, in every state, as in Linux.
+TEST_F(Described, a_fin_counts_as_its_octet) {
+    s.send(12 * mss);
+    s.shutdown();
+    EXPECT_EQ(record().send_queue, 12 * mss + 1);
+    EXPECT_EQ(record().unsent, 2 * mss + 1);
+    EXPECT_EQ(record().outstanding, 10 * mss);
+    acknowledge(10);
+    EXPECT_EQ(record().send_queue, 2 * mss + 1);
+    EXPECT_EQ(record().unsent, 0U);
+    EXPECT_EQ(record().outstanding, 2 * mss + 1);
+    acknowledge(12);
+    EXPECT_EQ(record().send_queue, 1U);
+    s.inject(A(1, 2 + 12 * mss).window(65535));
+    EXPECT_EQ(record().send_queue, 0U);
+    EXPECT_EQ(record().outstanding, 0U);
+}
+
+TEST(DescribedOpening, a_syn_counts_as_its_octet) {
+    Script s;
+    s.connect();
+    s.next();
+    SocketRecord r;
+    tcp::describe(s.stack().env(), s.tcb(), r);
+    EXPECT_EQ(r.state, SocketState::syn_sent);
+    EXPECT_EQ(r.send_queue, 1U);
+    EXPECT_EQ(r.unsent, 0U);
+    EXPECT_EQ(r.outstanding, 1U);
 }
 
 }  // namespace

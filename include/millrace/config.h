@@ -184,8 +184,9 @@ struct EalConfig {
     /// files of hugetlbfs. Needs that mounted and enough huge pages free; else the start fails.
     /// Packet buffers cost more then: loops have no caches of their own in the pools.
     bool shared = false;
-    /// True: DPDK's telemetry socket is there (`dpdk-telemetry.py`, Telegraf), with "/millrace/..."
-    /// beside DPDK's own commands, and answers this user.
+    /// True: DPDK's telemetry socket is there for this user (`dpdk-telemetry.py`, Telegraf), with
+    /// "/millrace/..." beside DPDK's own commands. Of those, the ones that ask a device
+    /// ("/ethdev/...") know nothing of a runtime that closes its ports meanwhile.
     bool telemetry = false;
     /// What EAL calls its files by, and others find it by (`--file-prefix`): letters, digits, '_',
     /// '-' and '.', at most 32; empty: "millrace" and the process' number.

@@ -67,7 +67,8 @@ Result<void> Inspector::listen_at(const std::string& directory) {
     std::memcpy(address.sun_path, before.c_str(), before.size());
     unlink(before.c_str());  // of a process of this number, long ago
     listening_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (listening_ < 0 || stop_.fd() < 0 ||
+    if (stop_.wrong() != 0) return error(stop_.wrong());
+    if (listening_ < 0 ||
         bind(listening_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
         return error(errno);
     if (chmod(before.c_str(), 0600) != 0 || listen(listening_, clients_max) != 0 ||

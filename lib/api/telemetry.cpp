@@ -2,10 +2,9 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
 #include <map>
-#include <mutex>
-#include <new>
 #include <string>
 
 #include <rte_telemetry.h>
@@ -14,24 +13,32 @@ namespace millrace::api {
 
 namespace {
 
-constexpr int all_cores = -1;
+static_assert(observe::Counters::size <= RTE_TEL_MAX_DICT_ENTRIES);
 
-/// Of this process, by number. Who asks holds the lock until it has its answer.
+/// Of this process, by number.
 struct Registry {
     std::mutex mutex;
-    std::map<int, const Telemetry*> runtimes;
+    std::map<int, std::shared_ptr<Summaries>> runtimes;
     int next = 0;
+
+    std::shared_ptr<Summaries> find(int number) {
+        const std::lock_guard lock(mutex);
+        const auto found = runtimes.find(number);
+        return found == runtimes.end() ? nullptr : found->second;
+    }
 };
 
+/// DPDK 22.11 hands its callbacks nothing of ours. It lasts for ever, since DPDK's threads and
+/// runtimes that lie about as globals may come by when the process ends.
 Registry& registry() {
-    static Registry only;
+    static Registry& only = *new Registry;
     return only;
 }
 
 /// "RUNTIME" or "RUNTIME,CORE", as DPDK's own commands take a device and its queue.
 struct Parameters {
     int runtime = -1;
-    int core = all_cores;
+    std::optional<uint16_t> core;
 
     bool read(const char* text) {
         if (text == nullptr) return false;
@@ -40,24 +47,32 @@ struct Parameters {
         if (first.ec != std::errc() || runtime < 0) return false;
         if (first.ptr == end) return true;
         if (*first.ptr != ',') return false;
-        const auto second = std::from_chars(first.ptr + 1, end, core);
-        return second.ec == std::errc() && second.ptr == end && core >= 0;
+        uint16_t number = 0;
+        const auto second = std::from_chars(first.ptr + 1, end, number);
+        core = number;
+        return second.ec == std::errc() && second.ptr == end;
     }
 };
 
-/// Runs `fill(telemetry, parameters)` for the runtime that is asked. No exception gets to DPDK.
+/// Runs `fill`, which answers 0 or an errno. DPDK wants it below zero, and no exception.
 template <typename Fill>
-int answer(const char* text, Fill&& fill) {
-    Parameters parameters;
-    if (!parameters.read(text)) return -EINVAL;
-    Registry& all = registry();
+int answer(Fill&& fill) {
     try {
-        const std::lock_guard lock(all.mutex);
-        const auto found = all.runtimes.find(parameters.runtime);
-        return found == all.runtimes.end() ? -ENODEV : fill(*found->second, parameters);
-    } catch (const std::bad_alloc&) {
+        return -std::abs(fill());
+    } catch (...) {
         return -ENOMEM;
     }
+}
+
+/// `fill(summaries, parameters)`, for the runtime that is asked.
+template <typename Fill>
+int answer(const char* text, Fill&& fill) {
+    return answer([&] {
+        Parameters parameters;
+        if (!parameters.read(text)) return EINVAL;
+        const auto asked = registry().find(parameters.runtime);
+        return asked == nullptr ? ENODEV : fill(*asked, parameters);
+    });
 }
 
 /// A dictionary of what `numbers.for_each` names.
@@ -73,34 +88,47 @@ int put(rte_tel_data* data, const Numbers& numbers) {
 
 template <typename Numbers>
 int answer_sum(const char* text, rte_tel_data* data) {
-    return answer(text, [data](const Telemetry& asked, const Parameters& parameters) {
+    return answer(text, [data](Summaries& asked, const Parameters& parameters) {
         Numbers numbers;
-        const int status = asked.sum_up(parameters.core, numbers);
+        const int status = asked.take(parameters.core, numbers);
         return status == 0 ? put(data, numbers) : status;
     });
 }
 
 int answer_list(const char*, const char*, rte_tel_data* data) {
-    Registry& all = registry();
-    const std::lock_guard lock(all.mutex);
-    int status = rte_tel_data_start_array(data, RTE_TEL_INT_VAL);
-    for (const auto& [number, telemetry] : all.runtimes)
-        if (status == 0) status = rte_tel_data_add_array_int(data, number);
+    return answer([data] {
+        Registry& all = registry();
+        const std::lock_guard lock(all.mutex);
+        int status = rte_tel_data_start_array(data, RTE_TEL_INT_VAL);
+        for (const auto& [number, summaries] : all.runtimes)
+            if (status == 0) status = rte_tel_data_add_array_int(data, number);
+        return status;
+    });
+}
+
+int put_description(rte_tel_data* data, uint16_t cores, const std::vector<InspectedPort>& ports) {
+    rte_tel_data* devices = rte_tel_data_alloc();
+    if (devices == nullptr) return ENOMEM;
+    int status = rte_tel_data_start_array(devices, RTE_TEL_STRING_VAL);
+    // What is too long is cut, as it says: a name in part is a name still.
+    for (const InspectedPort& port : ports)
+        if (status == 0 || status == E2BIG)
+            status = rte_tel_data_add_array_string(devices, port.device.c_str());
+    status = rte_tel_data_start_dict(data);
+    if (status == 0) status = rte_tel_data_add_dict_int(data, "cores", cores);
+    if (status == 0) status = rte_tel_data_add_dict_container(data, "ports", devices, 0);
+    if (status != 0) rte_tel_data_free(devices);
     return status;
 }
 
 int answer_info(const char*, const char* text, rte_tel_data* data) {
-    return answer(text, [data](const Telemetry& asked, const Parameters&) {
-        const Inspected& inspected = asked.inspected();
-        rte_tel_data* devices = rte_tel_data_alloc();
-        if (devices == nullptr) return -ENOMEM;
-        rte_tel_data_start_array(devices, RTE_TEL_STRING_VAL);
-        // DPDK cuts what is too long, and says so; a name in part is a name still.
-        for (const InspectedPort& port : inspected.ports)
-            rte_tel_data_add_array_string(devices, port.device.c_str());
-        rte_tel_data_start_dict(data);
-        rte_tel_data_add_dict_int(data, "cores", inspected.cores);
-        return rte_tel_data_add_dict_container(data, "ports", devices, 0);
+    return answer(text, [data](Summaries& asked, const Parameters& parameters) {
+        if (parameters.core) return EINVAL;
+        int status = 0;
+        const int there = asked.describe([&](uint16_t cores, const auto& ports) {
+            status = put_description(data, cores, ports);
+        });
+        return there == 0 ? status : there;
     });
 }
 
@@ -130,47 +158,57 @@ void register_commands() {
 
 }  // namespace
 
-Telemetry::Telemetry(Inspected inspected) : inspected_(std::move(inspected)) {
-    register_commands();
-    Registry& all = registry();
-    const std::lock_guard lock(all.mutex);
-    number_ = all.next++;
-    all.runtimes.emplace(number_, this);
-}
-
-/// Who is being answered stops waiting; behind the lock nobody is.
-Telemetry::~Telemetry() {
-    stop_.raise();
-    Registry& all = registry();
-    const std::lock_guard lock(all.mutex);
-    all.runtimes.erase(number_);
-}
-
 template <typename Take>
-int Telemetry::on_cores(int core, Take&& take) const {
-    if (core >= inspected_.cores) return -ENODEV;
-    const int first = core == all_cores ? 0 : core;
-    const int end = core == all_cores ? inspected_.cores : core + 1;
-    for (int i = first; i < end; ++i) {
-        const auto outcome = inspected_.on_core(
-            static_cast<uint16_t>(i),
-            [&](runtime::Core& asked) {
-                take(asked.stack());
-                return true;
-            },
-            stop_.fd());
-        if (outcome == Inspected::Outcome::silent) return -ETIMEDOUT;
-        if (outcome != Inspected::Outcome::answered) return -EBUSY;
+int Summaries::on_cores(std::optional<uint16_t> core, Take&& take) {
+    const std::lock_guard lock(mutex_);
+    if (closed_ || core.value_or(0) >= inspected_.cores) return ENODEV;
+    const uint16_t first = core.value_or(0);
+    const auto end = static_cast<uint16_t>(core ? first + 1 : inspected_.cores);
+    for (uint16_t i = first; i < end; ++i) {
+        const auto step = [&](runtime::Core& asked) {
+            take(asked.stack());
+            return true;
+        };
+        switch (inspected_.on_core(i, step, stop_.fd())) {
+            case Inspected::Outcome::answered: break;
+            case Inspected::Outcome::silent: return ETIMEDOUT;
+            case Inspected::Outcome::busy: return EBUSY;
+            case Inspected::Outcome::unwanted: return ENODEV;
+        }
     }
     return 0;
 }
 
-int Telemetry::sum_up(int core, observe::Counters& counters) const {
+int Summaries::take(std::optional<uint16_t> core, observe::Counters& counters) {
     return on_cores(core, [&](stack::Stack& stack) { counters += stack.counters(); });
 }
 
-int Telemetry::sum_up(int core, Levels& levels) const {
+int Summaries::take(std::optional<uint16_t> core, Levels& levels) {
     return on_cores(core, [&](stack::Stack& stack) { levels += Levels::of(stack); });
+}
+
+void Summaries::close() {
+    stop_.raise();
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+}
+
+Telemetry::Telemetry(Inspected inspected)
+    : summaries_(std::make_shared<Summaries>(std::move(inspected))) {
+    register_commands();
+    Registry& all = registry();
+    const std::lock_guard lock(all.mutex);
+    number_ = all.next++;
+    all.runtimes.emplace(number_, summaries_);
+}
+
+Telemetry::~Telemetry() {
+    Registry& all = registry();
+    {
+        const std::lock_guard lock(all.mutex);
+        all.runtimes.erase(number_);
+    }
+    summaries_->close();
 }
 
 }  // namespace millrace::api

@@ -145,6 +145,9 @@ struct Counters {
     }
     Counters& operator+=(const Counters& other);
 
+#define X(member, name) +1
+    static constexpr size_t size = drop_count MILLRACE_COUNTERS(X);  ///< what `for_each` visits
+#undef X
     /// Calls `visit(name, value)` for each counter, then for each drop reason under its name.
     template <typename Visit>
     void for_each(Visit&& visit) const {

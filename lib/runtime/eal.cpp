@@ -1,6 +1,8 @@
 #include "runtime/eal.h"
 
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -132,6 +134,25 @@ std::vector<std::string> arguments(const EalConfig& config, uint64_t memory_mb) 
     return args;
 }
 
+/// The threads that EAL starts meanwhile leave the program's signals to the program. Those that a
+/// fault raises stay: EAL tries its huge pages, and catches SIGBUS.
+class OthersSignalsBlocked {
+public:
+    OthersSignalsBlocked() {
+        sigset_t others;
+        sigfillset(&others);
+        for (const int fault : {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT})
+            sigdelset(&others, fault);
+        pthread_sigmask(SIG_BLOCK, &others, &before_);
+    }
+    ~OthersSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    OthersSignalsBlocked(const OthersSignalsBlocked&) = delete;
+    OthersSignalsBlocked& operator=(const OthersSignalsBlocked&) = delete;
+
+private:
+    sigset_t before_{};
+};
+
 /// EAL leaves its folder behind, whatever it was told, and shared memory.
 void leave_nothing_behind(const EalConfig& config) {
     static const std::string folder = rte_eal_get_runtime_dir();
@@ -197,7 +218,12 @@ Started<void> start_eal(const EalConfig& config, uint64_t memory_mb) {
     std::vector<char*> argv;
     for (std::string& arg : args) argv.push_back(arg.data());
     if (!verbose_log) rte_openlog_stream(silent_stream());
-    if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
+    int status = 0;
+    {
+        const OthersSignalsBlocked blocked;
+        status = rte_eal_init(static_cast<int>(argv.size()), argv.data());
+    }
+    if (status < 0) {
         std::string line;
         for (const std::string& arg : args) line += arg + " ";
         return failure(fmt::format("EAL did not start: {} (arguments: {}). Check eal.arguments, or "

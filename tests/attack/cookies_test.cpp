@@ -324,7 +324,7 @@ TEST_P(CookieAndEntry, the_ack_of_the_cookie_opens_the_connection_in_the_entrys_
     EXPECT_EQ(s.drops(Drop::tcp_bad_ack), 0U);
 }
 
-TEST_P(CookieAndEntry, timestamps_bring_back_what_the_cookie_and_not_the_entry_knew) {
+TEST_P(CookieAndEntry, timestamps_bring_back_the_options_of_the_cookie) {
     Script s(with(1));
     answered_twice(s, linux_syn(5000));
     s.inject(A(1, 1 + cookie_ - entry_).window(500).timestamps(5010, ts_).client(honest));

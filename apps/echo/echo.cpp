@@ -17,6 +17,7 @@ public:
     void begin(Connection c) {
         connection_ = c;
         server_.clients_.insert(this);
+        static_cast<void>(c.set_keepalive(true));  // who is gone without a word is not kept
     }
     /// Closes where its client has everything back: then the FIN leaves in this turn, and what he
     /// says from now on is not acknowledged. Deletes itself then.

@@ -186,7 +186,8 @@ struct EalConfig {
     bool shared = false;
     /// True: DPDK's telemetry socket is there for this user (`dpdk-telemetry.py`, Telegraf), with
     /// "/millrace/..." beside DPDK's own commands. Of those, the ones that ask a device
-    /// ("/ethdev/...") know nothing of a runtime that closes its ports meanwhile.
+    /// ("/ethdev/...") know nothing of a runtime that closes its ports meanwhile. One client at a
+    /// time: DPDK 22.11 mixes up the parameters of several (it has them parsed by strtok).
     bool telemetry = false;
     /// What EAL calls its files by, and others find it by (`--file-prefix`): letters, digits, '_',
     /// '-' and '.', at most 32; empty: "millrace" and the process' number.

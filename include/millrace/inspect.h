@@ -124,7 +124,7 @@ struct SocketRecord {
     uint64_t bytes_lost = 0;     ///< taken for lost, each time
     uint64_t pacing_rate = 0;    ///< bytes a second; 0: not paced
     uint64_t max_pacing_rate = 0;  ///< likewise; ~0: no cap
-    /// Bytes a second that arrived, by the last ACK that told while there was more to send
+    /// Bytes a second that arrived, by the last ACK that left something to be acknowledged
     /// (draft-cheng-iccrg-delivery-rate-estimation; Linux's rule for which samples count), to 64
     /// bytes; 0: none yet. May be forgotten where everything has been acknowledged: not in Linux.
     uint64_t delivery_rate = 0;

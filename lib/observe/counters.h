@@ -145,9 +145,11 @@ struct Counters {
     }
     Counters& operator+=(const Counters& other);
 
-#define X(member, name) +1
-    static constexpr size_t size = drop_count MILLRACE_COUNTERS(X);  ///< what `for_each` visits
+    static constexpr size_t size = drop_count + std::to_array<std::string_view>({
+#define X(member, name) std::string_view(name),
+        MILLRACE_COUNTERS(X)
 #undef X
+    }).size();  ///< of what `for_each` visits
     /// Calls `visit(name, value)` for each counter, then for each drop reason under its name.
     template <typename Visit>
     void for_each(Visit&& visit) const {

@@ -135,13 +135,16 @@ std::vector<std::string> arguments(const EalConfig& config, uint64_t memory_mb) 
 }
 
 /// The threads that EAL starts meanwhile leave the program's signals to the program. Those that a
-/// fault raises stay: EAL tries its huge pages, and catches SIGBUS.
+/// fault raises stay (EAL tries its huge pages, and catches SIGBUS), and the real-time ones, by
+/// which TAP ports learn of frames: any thread may take those.
 class OthersSignalsBlocked {
 public:
     OthersSignalsBlocked() {
+        constexpr int real_time = 32;
         sigset_t others;
-        sigfillset(&others);
-        for (const int fault : {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT})
+        sigemptyset(&others);
+        for (int signal = 1; signal < real_time; ++signal) sigaddset(&others, signal);
+        for (const int fault : {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS})
             sigdelset(&others, fault);
         pthread_sigmask(SIG_BLOCK, &others, &before_);
     }

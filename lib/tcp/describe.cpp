@@ -24,12 +24,13 @@ void describe_sender(const Env& env, const Connection& c, SocketRecord& record) 
     record.cwnd = c.window.cwnd;
     record.ssthresh = c.window.ssthresh;
     record.snd_wnd = c.snd_wnd;
-    // In octets of sequence space, as Linux: SYN and FIN count.
-    const bool syn = !c.syn_acked && c.state != State::closed;
-    const bool fin = c.fin_queued && !c.fin_acked;
-    record.outstanding = c.outstanding();
-    record.unsent = c.unsent() + (fin && !c.fin_sent() ? 1 : 0);
-    record.send_queue = c.queued() + (syn ? 1 : 0) + (fin ? 1 : 0);
+    if (c.state != State::closed) {
+        // In octets of sequence space, as Linux: SYN and FIN count.
+        const bool fin = c.fin_queued && !c.fin_acked;
+        record.outstanding = c.outstanding();
+        record.unsent = c.unsent() + (fin && !c.fin_sent() ? 1 : 0);
+        record.send_queue = c.queued() + (c.syn_acked ? 0 : 1) + (fin ? 1 : 0);
+    }
     record.bytes_acked = c.delivered;
     record.pacing_rate = pacing::rate(env, c);
     record.max_pacing_rate = c.settings().max_pacing_rate;

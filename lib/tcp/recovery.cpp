@@ -211,6 +211,14 @@ bool raises_window(const Connection& c, const AckWork& work) {
     return work.una_advanced || (c.sending->reordering_seen && work.sacked_new);
 }
 
+/// The longer of the send and the ACK phase. Zero: shorter than the path can be, since two ACKs
+/// came at once.
+Duration sample_interval(const Env& env, const Connection& c, const AckWork& work) {
+    const Duration interval = std::max(work.newest_sent_at - work.newest.first_sent_at,
+                                       env.now - work.newest.delivered_at);
+    return interval < c.rtt.min_rtt() ? Duration() : interval;
+}
+
 }  // namespace
 
 void count_duplicates(Connection& c, AckWork& work) {
@@ -251,14 +259,6 @@ bool is_window_limited(const Connection& c) {
     const Sending& s = *c.sending;
     return s.window_limited ||
            (c.window.in_slow_start() && c.window.cwnd < 2 * s.max_in_flight);
-}
-
-/// The longer of the send and the ACK phase. Zero: shorter than the path can be, since two ACKs
-/// came at once.
-Duration sample_interval(const Env& env, const Connection& c, const AckWork& work) {
-    const Duration interval = std::max(work.newest_sent_at - work.newest.first_sent_at,
-                                       env.now - work.newest.delivered_at);
-    return interval < c.rtt.min_rtt() ? Duration() : interval;
 }
 
 void take_rate_sample(const Env& env, Connection& c, const AckWork& work) {

@@ -353,7 +353,7 @@ class Soak:
         for line in self.ss("--json", "-tan").splitlines():
             record = json.loads(line)
             self.listings += 1
-            if record["state"] in ("LISTEN", "SYN-RECV", "TIME-WAIT") or "unacked" not in record:
+            if record["state"] in ("LISTEN", "TIME-WAIT") or "unacked" not in record:
                 continue
             out = record["unacked"]
             # In flight is what was sent and is neither acknowledged nor waiting to be sent.
@@ -502,7 +502,8 @@ class Soak:
             "counters": {name: counters[name] for name in (
                 "FramesIn", "FramesOut", "TcpInSegs", "TcpOutSegs", "TcpRetransSegs",
                 "TcpPassiveOpens", "TcpEstabResets", "PayloadBytesReceived", "FramesHandedOver",
-                "TcpExtSyncookiesSent") if name in counters}}
+                "TcpExtSyncookiesSent", "TcpExtTCPKeepAlive", "TcpExtTCPAbortOnTimeout")
+                if name in counters}}
 
     def close(self):
         if self.peer:

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import unittest
 
@@ -200,14 +199,22 @@ class ByTelemetry(unittest.TestCase):
 
     def test_the_program_ends_while_it_is_asked(self):
         """By one client: DPDK's server mixes up what several ask at once."""
-        asker = subprocess.Popen(["dpdk-telemetry.py", "-f", self.prefix], stdin=subprocess.PIPE,
-                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        path = os.path.join(WORK, "commands")
+        with open(path, "w") as file:
+            file.write("/millrace/counters,0\n/millrace/list\n" * 50000)
+        with open(path) as commands:
+            asker = subprocess.Popen(["dpdk-telemetry.py", "-f", self.prefix], stdin=commands,
+                                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.addCleanup(asker.wait)
         self.addCleanup(asker.kill)
-        threading.Timer(1, self.server.send_signal, (signal.SIGTERM,)).start()
-        # It is asked from before the signal until nobody answers any more.
-        said, _ = asker.communicate(b"/millrace/counters,0\n/millrace/list\n" * 50000, timeout=60)
-        self.assertGreater(said.count(b"FramesIn"), 100)
-        self.assertEqual(self.server.wait(15), 0)
+        self.addCleanup(asker.stdout.close)
+        for _ in range(10):
+            self.assertIn(b"FramesIn", asker.stdout.readline())
+            self.assertIn(b"[0]", asker.stdout.readline())
+        self.server.send_signal(signal.SIGTERM)
+        while asker.stdout.readline():  # until nobody answers any more
+            pass
+        self.assertEqual(self.server.wait(30), 0)
 
 
 if __name__ == "__main__":

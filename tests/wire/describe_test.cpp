@@ -10,17 +10,13 @@ constexpr uint32_t mss = 1000;
 /// Established; whoever answers does so after 100 ms.
 class Described : public ::testing::Test {
 protected:
-    Described() : s(reno()) {
-        s.listen();
-        s.inject(S(0).window(65535).mss(mss).scale(7).sack_permitted());
-        s.next();
-        s.advance(100_ms);
-        s.inject(A(1, 1).window(65535));
-        s.accept();
+    explicit Described(uint32_t tcp_frto = 2) : s(reno(tcp_frto)) {
+        s.establish(S(0).window(65535).mss(mss).scale(7).sack_permitted(), 100_ms);
     }
-    static Script::Options reno() {
+    static Script::Options reno(uint32_t tcp_frto) {
         Script::Options o;
         o.config.tcp.tcp_congestion_control = CongestionControl::reno;
+        o.config.tcp.tcp_frto = tcp_frto;
         return o;
     }
     SocketRecord record() {
@@ -84,6 +80,26 @@ TEST_F(Described, what_was_sacked_has_arrived) {
     EXPECT_EQ(record().sacked, 5 * mss);
     EXPECT_EQ(record().retrans, 2 * mss) << "the hole";
     EXPECT_EQ(record().delivery_rate, in_units(50'000));
+}
+
+class DescribedWithoutFrto : public Described {
+protected:
+    DescribedWithoutFrto() : Described(0) {}
+};
+
+/// The timeout was none: the network had held back ACKs. The first brings what is thought lost out
+/// again, and the next, a moment later, seems to answer that. No path is so fast.
+TEST_F(DescribedWithoutFrto, a_sample_that_is_shorter_than_the_path_does_not_count) {
+    s.send(100 * mss);
+    while (s.counters().tcp_timeouts == 0) s.advance(1_ms);
+    s.forget_sent();
+    s.inject(A(1, 1 + 6 * mss).window(65535));
+    const uint64_t rate = record().delivery_rate;
+    EXPECT_GT(rate, 0U);
+    EXPECT_TRUE(s.anything_sent());
+    s.advance(1_ms);
+    s.inject(A(1, 1 + 6 * mss + record().outstanding).window(65535));
+    EXPECT_EQ(record().delivery_rate, rate);
 }
 
 /// Send-Q less what has not been sent is what is under way, in every state, as in Linux.

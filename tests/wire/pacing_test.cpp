@@ -17,12 +17,7 @@ class Pacing : public ::testing::Test {
 protected:
     explicit Pacing(CongestionControl algorithm = CongestionControl::reno, uint32_t tcp_pacing = 0)
         : s(options(algorithm, tcp_pacing)) {
-        s.listen();
-        s.inject(S(0).window(65535).mss(mss).scale(7).sack_permitted());
-        s.next();
-        s.advance(100_ms);
-        s.inject(A(1, 1).window(65535));
-        s.accept();
+        s.establish(S(0).window(65535).mss(mss).scale(7).sack_permitted(), 100_ms);
     }
     static Script::Options options(CongestionControl algorithm, uint32_t tcp_pacing) {
         Script::Options o;

@@ -85,11 +85,12 @@ void Script::abort() {
     network.run_for({});
 }
 
-void Script::establish(Packet syn) {
+void Script::establish(Packet syn, Duration round_trip) {
     listen(options_.local_port);
     inject(syn);
     const wire::Segment answer = next();
     EXPECT_TRUE(answer.syn() && answer.has_ack());
+    if (round_trip > Duration()) advance(round_trip);
     Packet ack = A(1, 1).window(syn.win.value_or(65535));
     if (answer.options.has_timestamps) ack = ack.timestamps(syn.opts->ts_value, answer.options.ts_value);
     inject(ack);

@@ -177,8 +177,9 @@ public:
     void close();
     void abort();
 
-    /// listen, SYN, SYN-ACK, ACK, accept: established with these options on the peer's SYN.
-    void establish(Packet syn = S(0).window(65535).mss(1460));
+    /// listen, SYN, SYN-ACK, ACK, accept: established with these options on the peer's SYN. So much
+    /// time passes between SYN-ACK and ACK.
+    void establish(Packet syn = S(0).window(65535).mss(1460), Duration round_trip = {});
 
     // --- the wire
     void inject(const Packet& packet);

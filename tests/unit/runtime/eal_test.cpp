@@ -3,12 +3,17 @@
 #include "runtime/eal.h"
 
 #include <sched.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <functional>
+#include <string>
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -98,6 +103,39 @@ TEST(EalDeathTest, starting_leaves_the_callers_affinity_alone) {
             const auto before = usable_cpus();
             start();
             std::exit(usable_cpus() == before ? 0 : 1);
+        },
+        ::testing::ExitedWithCode(0), "^$");
+}
+
+/// Of a thread of this process: /proc's mask of blocked signals, the first in bit 0.
+uint64_t blocked_signals(const std::string& thread) {
+    std::ifstream status("/proc/self/task/" + thread + "/status");
+    std::string line;
+    while (std::getline(status, line))
+        if (line.starts_with("SigBlk:")) return std::stoull(line.substr(7), nullptr, 16);
+    return 0;
+}
+
+/// What EAL starts takes none of the program's signals, but those that tell of its own faults and
+/// those by which drivers speak; who starts it takes what he took.
+TEST(EalDeathTest, the_programs_signals_are_left_to_the_program) {
+    EXPECT_EXIT(
+        {
+            const auto bit = [](int signal) { return uint64_t{1} << (signal - 1); };
+            const uint64_t programs = bit(SIGTERM) | bit(SIGINT) | bit(SIGUSR1) | bit(SIGPIPE);
+            const uint64_t others = bit(SIGBUS) | bit(SIGSEGV) | bit(SIGRTMIN);
+            const std::string own = std::to_string(getpid());
+            const uint64_t before = blocked_signals(own);
+            start();
+            bool right = blocked_signals(own) == before;
+            int eals = 0;
+            for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+                const std::string thread = entry.path().filename();
+                if (thread == own) continue;
+                ++eals;
+                right &= (blocked_signals(thread) & (programs | others)) == programs;
+            }
+            std::exit(right && eals > 0 ? 0 : 1);
         },
         ::testing::ExitedWithCode(0), "^$");
 }

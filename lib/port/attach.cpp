@@ -233,7 +233,9 @@ bool is_left_behind(const std::string& path) {
     address.sun_family = AF_UNIX;
     if (path.size() >= sizeof(address.sun_path)) return false;
     std::memcpy(address.sun_path, path.c_str(), path.size());
-    const int probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    // Of another type than net_memif's: who is there refuses it (EPROTOTYPE) without having a call
+    // to answer, of which a caller who leaves at once would make the end of him (callers.h).
+    const int probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (probe < 0) return false;
     const bool refused =
         connect(probe, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&

@@ -9,19 +9,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <string>
 #include <thread>
 
-#include <fmt/format.h>
 #include <rte_interrupts.h>
 
 #include "base/happens_before.h"
+#include "port/callers.h"
 
 namespace millrace::port {
 
@@ -29,16 +29,11 @@ namespace {
 
 bool membarrier(int command) { return syscall(SYS_membarrier, command, 0U, 0) == 0; }
 
-/// Whether `epoll`, an epoll instance, watches `fd`; nothing where nobody says (no descriptor is
-/// left to ask by).
+/// Whether `epoll` watches `fd`; nothing where nobody says.
 std::optional<bool> watches(int epoll, int fd) {
-    std::ifstream file(fmt::format("/proc/self/fdinfo/{}", epoll));
-    if (!file) return std::nullopt;
-    for (std::string word; file >> word;) {
-        int watched = -1;
-        if (word == "tfd:" && file >> watched && watched == fd) return true;
-    }
-    return false;
+    const auto watched = watched_by(epoll);
+    if (!watched) return std::nullopt;
+    return std::ranges::find(*watched, fd) != watched->end();
 }
 
 /// EAL keeps the instance that it waits at to itself; the kernel says which one watches `fd`.
@@ -124,7 +119,9 @@ void InterruptGate::hold() {
     handling_.store(false, std::memory_order_release);
     if (epoll_ < 0) return;  // and `event_` stays silent: handlers run as without a gate
     pollfd other{.fd = epoll_, .events = POLLIN, .revents = 0};
-    while (poll(&other, 1, -1) < 0) continue;
+    do {
+        while (poll(&other, 1, -1) < 0) continue;
+    } while (!settle_calls(epoll_) || poll(&other, 1, 0) == 0);
     handling_.store(true, std::memory_order_seq_cst);
     if (asymmetric_)
         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);

@@ -1,17 +1,15 @@
 // Every way in which a port cannot be had names its cause and its remedy.
 #include "port/attach.h"
 
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-#include <cstring>
+#include <poll.h>
 #include <utility>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <rte_ethdev.h>
 #include <rte_ring.h>
+
+#include "unit/port/unix_socket.h"
 
 namespace millrace::port {
 namespace {
@@ -83,9 +81,7 @@ TEST(Attach, a_memif_names_its_socket_and_its_role) {
 class SocketFile {
 public:
     explicit SocketFile(bool listens) {
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        std::memcpy(address.sun_path, path_.c_str(), path_.size());
+        const sockaddr_un address = testing::unix_address(path_);
         unlink(path_.c_str());
         EXPECT_EQ(bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
         if (listens) {
@@ -104,6 +100,10 @@ public:
         return fmt::format("net_memif8,role={},socket={},socket-abstract=no", role, path_);
     }
     bool exists() const { return access(path_.c_str(), F_OK) == 0; }
+    bool has_been_called() const {
+        pollfd listener{.fd = fd_, .events = POLLIN, .revents = 0};
+        return poll(&listener, 1, 0) != 0;
+    }
 
 private:
     const std::string path_ = fmt::format("/tmp/millrace-attach-{}.sock", getpid());
@@ -122,6 +122,7 @@ TEST(Attach, a_memif_socket_that_is_in_use_is_left_alone) {
     const SocketFile used(true);
     for (int i = 0; i < 2; ++i) EXPECT_FALSE(attach(used.device("server")));
     EXPECT_TRUE(used.exists());
+    EXPECT_FALSE(used.has_been_called()) << "it could end who has to answer (port/callers.h)";
 }
 
 TEST(Attach, a_memif_client_removes_nothing) {

@@ -4,18 +4,22 @@
 #include "port/interrupt_gate.h"
 
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <string>
 #include <thread>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <rte_interrupts.h>
 
 #include "port/port.h"
+#include "unit/port/unix_socket.h"
 
 namespace millrace::port {
 namespace {
@@ -168,6 +172,30 @@ TEST(InterruptGate, the_queues_of_a_port_of_net_memif_are_places) {
         EXPECT_EQ(InterruptGate::instance().places(), before + (memif ? 2 : 0)) << config.device;
     }
     EXPECT_EQ(InterruptGate::instance().places(), before);
+}
+
+/// The process stood still meanwhile, say: who called is no longer there to be answered. One is.
+TEST(InterruptGate, callers_of_net_memif_who_have_left_end_nobody) {
+    auto pools = buf::Pools::create(
+        "gate_calls", {.receive = 2048, .header = 512, .attach = 512, .payload = 512});
+    ASSERT_TRUE(pools);
+    const std::string path = fmt::format("/tmp/millrace-gate-{}.sock", getpid());
+    PortConfig config;
+    config.device = fmt::format("net_memif7,role=server,socket={},socket-abstract=no", path);
+    const auto port = Port::open(config, {&*pools}, {});
+    ASSERT_TRUE(port) << port.error().what;
+
+    InterruptGate& gate = InterruptGate::instance();
+    Known known;
+    ASSERT_TRUE(wait([&] { return gate.enter(known.place); }));
+    { const testing::Call left(path); }
+    const testing::Call waits(path);
+    gate.leave(known.place);
+    for (int i = 0; i < 200; ++i) { const testing::Call leaves_at_once(path); }
+    std::array<uint8_t, 128> hello{};
+    EXPECT_EQ(recv(waits.fd(), hello.data(), hello.size(), 0), 128) << "of the other end's memif";
+    const testing::Call later(path);
+    EXPECT_EQ(recv(later.fd(), hello.data(), hello.size(), 0), 128);
 }
 
 }  // namespace

@@ -1,0 +1,40 @@
+// Unix sockets of net_memif's kind, by file name.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <string>
+
+#include <gtest/gtest.h>
+
+namespace millrace::testing {
+
+inline sockaddr_un unix_address(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    EXPECT_LT(path.size(), sizeof(address.sun_path));
+    std::memcpy(address.sun_path, path.c_str(), path.size());
+    return address;
+}
+
+/// Someone who has called, until he leaves.
+class Call {
+public:
+    explicit Call(const std::string& path, int type = SOCK_SEQPACKET)
+        : fd_(socket(AF_UNIX, type | SOCK_CLOEXEC, 0)) {
+        const sockaddr_un address = unix_address(path);
+        EXPECT_EQ(connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    }
+    ~Call() { close(fd_); }
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
+    int fd() const { return fd_; }
+
+private:
+    const int fd_;
+};
+
+}  // namespace millrace::testing

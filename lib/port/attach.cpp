@@ -233,8 +233,8 @@ bool is_left_behind(const std::string& path) {
     address.sun_family = AF_UNIX;
     if (path.size() >= sizeof(address.sun_path)) return false;
     std::memcpy(address.sun_path, path.c_str(), path.size());
-    // Of another type than net_memif's: who is there refuses it (EPROTOTYPE) without having a call
-    // to answer, of which a caller who leaves at once would make the end of him (callers.h).
+    // Of another type than net_memif's: whoever is bound there refuses it (EPROTOTYPE), and has no
+    // connection to greet whose peer has gone, which would end his process (backlog.h).
     const int probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (probe < 0) return false;
     const bool refused =

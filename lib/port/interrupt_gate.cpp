@@ -4,7 +4,6 @@
 #include "port/interrupt_gate.h"
 
 #include <linux/membarrier.h>
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,7 +20,7 @@
 #include <rte_interrupts.h>
 
 #include "base/happens_before.h"
-#include "port/callers.h"
+#include "port/backlog.h"
 
 namespace millrace::port {
 
@@ -118,16 +117,14 @@ void InterruptGate::hold() {
     if (epoll_ < 0) broken_.store(true, std::memory_order_relaxed);
     handling_.store(false, std::memory_order_release);
     if (epoll_ < 0) return;  // and `event_` stays silent: handlers run as without a gate
-    pollfd other{.fd = epoll_, .events = POLLIN, .revents = 0};
-    do {
-        while (poll(&other, 1, -1) < 0) continue;
-    } while (!settle_calls(epoll_) || poll(&other, 1, 0) == 0);
+    wait_for_event(epoll_);
     handling_.store(true, std::memory_order_seq_cst);
     if (asymmetric_)
         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
     else
         std::atomic_thread_fence(std::memory_order_seq_cst);
     wait_for_places();
+    drop_dead_heads(epoll_);
     count = 1;
     if (write(event_, &count, sizeof(count)) < 0) handling_.store(false);
 }

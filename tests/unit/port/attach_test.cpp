@@ -100,7 +100,7 @@ public:
         return fmt::format("net_memif8,role={},socket={},socket-abstract=no", role, path_);
     }
     bool exists() const { return access(path_.c_str(), F_OK) == 0; }
-    bool has_been_called() const {
+    bool has_pending() const {
         pollfd listener{.fd = fd_, .events = POLLIN, .revents = 0};
         return poll(&listener, 1, 0) != 0;
     }
@@ -122,7 +122,7 @@ TEST(Attach, a_memif_socket_that_is_in_use_is_left_alone) {
     const SocketFile used(true);
     for (int i = 0; i < 2; ++i) EXPECT_FALSE(attach(used.device("server")));
     EXPECT_TRUE(used.exists());
-    EXPECT_FALSE(used.has_been_called()) << "it could end who has to answer (port/callers.h)";
+    EXPECT_FALSE(used.has_pending()) << "to greet it could end the process (port/backlog.h)";
 }
 
 TEST(Attach, a_memif_client_removes_nothing) {

@@ -174,28 +174,83 @@ TEST(InterruptGate, the_queues_of_a_port_of_net_memif_are_places) {
     EXPECT_EQ(InterruptGate::instance().places(), before);
 }
 
-/// The process stood still meanwhile, say: who called is no longer there to be answered. One is.
-TEST(InterruptGate, callers_of_net_memif_who_have_left_end_nobody) {
-    auto pools = buf::Pools::create(
-        "gate_calls", {.receive = 2048, .header = 512, .attach = 512, .payload = 512});
-    ASSERT_TRUE(pools);
-    const std::string path = fmt::format("/tmp/millrace-gate-{}.sock", getpid());
-    PortConfig config;
-    config.device = fmt::format("net_memif7,role=server,socket={},socket-abstract=no", path);
-    const auto port = Port::open(config, {&*pools}, {});
-    ASSERT_TRUE(port) << port.error().what;
+/// A port of net_memif that serves, at a socket of its own.
+class MemifServer {
+public:
+    explicit MemifServer(const char* name) : pools_(buf::Pools::create(name, sizes)) {
+        EXPECT_TRUE(pools_) << pools_.error().what;
+        if (!pools_) return;
+        PortConfig config;
+        config.device = fmt::format("net_memif7,role=server,socket={},socket-abstract=no", path_);
+        port_ = Port::open(config, {&*pools_}, {});
+        EXPECT_TRUE(port_) << port_.error().what;
+    }
+    const std::string& path() const { return path_; }
+    /// Who connects now is greeted.
+    void expect_greeting() const {
+        const testing::Peer peer(path_);
+        expect_greeting(peer);
+    }
+    static void expect_greeting(const testing::Peer& peer) {
+        std::array<uint8_t, 128> hello{};
+        EXPECT_EQ(recv(peer.fd(), hello.data(), hello.size(), 0), 128);
+    }
 
+private:
+    static constexpr buf::PoolSizes sizes{
+        .receive = 2048, .header = 512, .attach = 512, .payload = 512};
+    const std::string path_ = fmt::format("/tmp/millrace-gate-{}.sock", getpid());
+    Started<buf::Pools> pools_;
+    Started<std::unique_ptr<Port>> port_ = failure("not opened", 0);
+};
+
+/// The process stood still meanwhile, say. One of them is there to be greeted.
+TEST(InterruptGate, peers_of_net_memif_that_went_before_they_were_greeted_end_nobody) {
+    const MemifServer server("gate_greeted");
+    const Driver driver;
     InterruptGate& gate = InterruptGate::instance();
     Known known;
     ASSERT_TRUE(wait([&] { return gate.enter(known.place); }));
-    { const testing::Call left(path); }
-    const testing::Call waits(path);
+    { const testing::Peer gone(server.path()); }
+    const testing::Peer alive(server.path());
     gate.leave(known.place);
-    for (int i = 0; i < 200; ++i) { const testing::Call leaves_at_once(path); }
-    std::array<uint8_t, 128> hello{};
-    EXPECT_EQ(recv(waits.fd(), hello.data(), hello.size(), 0), 128) << "of the other end's memif";
-    const testing::Call later(path);
-    EXPECT_EQ(recv(later.fd(), hello.data(), hello.size(), 0), 128);
+    MemifServer::expect_greeting(alive);
+    for (int i = 0; i < 5; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        const testing::Peer goes_at_once(server.path());
+    }
+    driver.interrupt();
+    EXPECT_TRUE(wait([&] { return driver.handled() == 1; })) << "nobody waits for one to accept";
+    ASSERT_TRUE(wait([&] { return gate.enter(known.place); }));
+    gate.leave(known.place);
+    server.expect_greeting();
+}
+
+/// The interrupt thread is on its way, and waits for a burst: who comes now has still to stay.
+TEST(InterruptGate, a_peer_that_goes_while_a_burst_is_waited_for_ends_nobody) {
+    const MemifServer server("gate_stays");
+    const Driver driver;
+    InterruptGate& gate = InterruptGate::instance();
+    Known known;
+    for (uint64_t i = 0; i < 5; ++i) {
+        ASSERT_TRUE(wait([&] { return gate.enter(known.place); }));
+        driver.interrupt();
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        {
+            const testing::Peer goes(server.path());
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+        gate.leave(known.place);
+        ASSERT_TRUE(wait([&] { return driver.handled() == i + 1; }));
+    }
+    server.expect_greeting();
+}
+
+TEST(InterruptGate, a_peer_of_net_memif_that_has_shut_down_ends_nobody) {
+    const MemifServer server("gate_mute");
+    const testing::Peer mute(server.path());
+    shutdown(mute.fd(), SHUT_RDWR);
+    server.expect_greeting();
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -20,17 +21,19 @@ inline sockaddr_un unix_address(const std::string& path) {
     return address;
 }
 
-/// Someone who has called, until he leaves.
-class Call {
+/// Someone who has connected, until he goes.
+class Peer {
 public:
-    explicit Call(const std::string& path, int type = SOCK_SEQPACKET)
+    explicit Peer(const std::string& path, int type = SOCK_SEQPACKET)
         : fd_(socket(AF_UNIX, type | SOCK_CLOEXEC, 0)) {
+        const timeval patience{.tv_sec = 20, .tv_usec = 0};
+        setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
         const sockaddr_un address = unix_address(path);
         EXPECT_EQ(connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
     }
-    ~Call() { close(fd_); }
-    Call(const Call&) = delete;
-    Call& operator=(const Call&) = delete;
+    ~Peer() { close(fd_); }
+    Peer(const Peer&) = delete;
+    Peer& operator=(const Peer&) = delete;
     int fd() const { return fd_; }
 
 private:

@@ -1,0 +1,206 @@
+#include "port/backlog.h"
+
+#include <fcntl.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include <fmt/format.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
+#include <netlink/netlink.h>
+
+namespace millrace::port {
+
+namespace {
+
+constexpr int looks_max = 64;  // at one backlog, at a time
+constexpr std::chrono::milliseconds grace(2);
+constexpr std::chrono::seconds patience_max(1);
+
+struct CloseSocket {
+    void operator()(nl_sock* socket) const { nl_socket_free(socket); }
+};
+using Kernel = std::unique_ptr<nl_sock, CloseSocket>;
+
+/// Empty where it cannot be asked.
+Kernel ask_kernel() {
+    Kernel kernel(nl_socket_alloc());
+    if (!kernel || nl_connect(kernel.get(), NETLINK_SOCK_DIAG) != 0) return nullptr;
+    nl_socket_disable_auto_ack(kernel.get());
+    return kernel;
+}
+
+int option(int fd, int name) {
+    int value = 0;
+    socklen_t size = sizeof(value);
+    return getsockopt(fd, SOL_SOCKET, name, &value, &size) == 0 ? value : -1;
+}
+
+bool has_pending(int fd) {
+    pollfd pending{.fd = fd, .events = POLLIN, .revents = 0};
+    return poll(&pending, 1, 0) > 0;
+}
+
+/// The listening sockets that have something pending, in order.
+std::vector<int> called_sockets(int epoll) {
+    auto sockets = watched_by(epoll).value_or(std::vector<int>());
+    std::erase_if(sockets, [](int fd) {
+        if (option(fd, SO_DOMAIN) != AF_UNIX || option(fd, SO_TYPE) != SOCK_SEQPACKET ||
+            option(fd, SO_ACCEPTCONN) != 1)
+            return true;
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+        return !has_pending(fd);
+    });
+    std::ranges::sort(sockets);
+    return sockets;
+}
+
+/// What the kernel says of a socket of AF_UNIX.
+struct Answer {
+    bool known = false;
+    std::optional<uint32_t> head;  ///< the inode of the first pending peer; 0: it is closed
+    uint8_t shut_down = 0;
+};
+
+int on_answer(nl_msg* message, void* into) {
+    Answer& answer = *static_cast<Answer*>(into);
+    nlmsghdr* header = nlmsg_hdr(message);
+    answer.known = true;
+    if (const nlattr* pending = nlmsg_find_attr(header, sizeof(unix_diag_msg), UNIX_DIAG_ICONS);
+        pending != nullptr && nla_len(pending) >= static_cast<int>(sizeof(uint32_t)))
+        answer.head = nla_get_u32(pending);
+    if (const nlattr* ends = nlmsg_find_attr(header, sizeof(unix_diag_msg), UNIX_DIAG_SHUTDOWN))
+        answer.shut_down = nla_get_u8(ends);
+    return NL_OK;
+}
+
+Answer ask(nl_sock* kernel, uint32_t inode) {
+    unix_diag_req request{};
+    request.sdiag_family = AF_UNIX;
+    request.udiag_states = UINT32_MAX;
+    request.udiag_ino = inode;
+    request.udiag_show = UDIAG_SHOW_ICONS;
+    request.udiag_cookie[0] = request.udiag_cookie[1] = UINT32_MAX;
+    Answer answer;
+    nl_socket_modify_cb(kernel, NL_CB_VALID, NL_CB_CUSTOM, on_answer, &answer);
+    if (nl_send_simple(kernel, SOCK_DIAG_BY_FAMILY, 0, &request, sizeof(request)) < 0 ||
+        nl_recvmsgs_default(kernel) < 0)
+        return {};
+    return answer;
+}
+
+/// What is first in a backlog.
+struct Head {
+    enum class State : uint8_t { none, unknown, dead, alive } state;
+    uint32_t peer = 0;
+};
+
+Head head_of(nl_sock* kernel, int listener) {
+    using enum Head::State;
+    constexpr uint8_t receives_nothing = 1;  // RCV_SHUTDOWN: to greet it fails
+    struct stat file {};
+    if (fstat(listener, &file) != 0) return {unknown};
+    const auto inode = static_cast<uint32_t>(file.st_ino);
+    const Answer answer = ask(kernel, inode);
+    if (!answer.head) return {!answer.known && has_pending(listener) ? unknown : none};
+    const uint32_t peer = *answer.head;
+    if (peer == 0) return {dead};
+    const Answer itself = ask(kernel, peer);
+    if ((itself.shut_down & receives_nothing) != 0) return {dead};
+    // One of another network namespace is known to nobody here, nor is one that has just gone.
+    if (!itself.known && ask(kernel, inode).head == 0U) return {dead};
+    return {alive, peer};
+}
+
+bool drop_head(int listener) {
+    const int connection = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+    if (connection >= 0) close(connection);
+    return connection >= 0;
+}
+
+enum class Settled : uint8_t { empty, alive, unknown, more };
+
+Settled settle(nl_sock* kernel, int listener) {
+    using enum Head::State;
+    uint32_t seen = 0;
+    for (int looks = 0; looks < looks_max; ++looks) {
+        const Head head = head_of(kernel, listener);
+        if (head.state == none) return Settled::empty;
+        if (head.state == unknown) return Settled::unknown;
+        if (head.state == dead) {
+            if (!drop_head(listener)) return Settled::unknown;
+        } else if (head.peer == seen) {
+            return Settled::alive;
+        } else {
+            seen = head.peer;
+            std::this_thread::sleep_for(grace);
+        }
+    }
+    return Settled::more;
+}
+
+}  // namespace
+
+std::optional<std::vector<int>> watched_by(int epoll) {
+    std::ifstream file(fmt::format("/proc/self/fdinfo/{}", epoll));
+    if (!file) return std::nullopt;
+    std::vector<int> watched;
+    int fd = -1;
+    for (std::string word; file >> word;)
+        if (word == "tfd:" && file >> fd) watched.push_back(fd);
+    return watched;
+}
+
+std::optional<std::vector<int>> settle_backlogs(int epoll) {
+    const std::vector<int> called = called_sockets(epoll);
+    const Kernel kernel = called.empty() ? nullptr : ask_kernel();
+    if (!kernel) return called;
+    std::vector<int> left;
+    for (const int listener : called) {
+        const Settled settled = settle(kernel.get(), listener);
+        if (settled == Settled::more) return std::nullopt;
+        if (settled != Settled::empty) left.push_back(listener);
+    }
+    return left;
+}
+
+void drop_dead_heads(int epoll) {
+    const std::vector<int> called = called_sockets(epoll);
+    const Kernel kernel = called.empty() ? nullptr : ask_kernel();
+    if (!kernel) return;
+    for (const int listener : called)
+        for (int looks = 0; looks < looks_max; ++looks)
+            if (head_of(kernel.get(), listener).state != Head::State::dead || !drop_head(listener))
+                break;
+}
+
+void wait_for_event(int epoll) {
+    using std::chrono::steady_clock;
+    pollfd events{.fd = epoll, .events = POLLIN, .revents = 0};
+    for (;;) {
+        while (poll(&events, 1, -1) < 0) continue;
+        const auto patience = steady_clock::now() + patience_max;
+        bool ready = true;
+        do {
+            const auto settled = settle_backlogs(epoll);
+            ready = poll(&events, 1, 0) != 0;
+            // A newcomer is not yet what was waited for.
+            if (ready && settled && std::ranges::includes(*settled, called_sockets(epoll))) return;
+        } while (ready && steady_clock::now() < patience);
+        if (ready) return;
+    }
+}
+
+}  // namespace millrace::port

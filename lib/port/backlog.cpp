@@ -164,7 +164,7 @@ std::optional<std::vector<int>> watched_by(int epoll) {
 }
 
 std::optional<std::vector<int>> settle_backlogs(int epoll) {
-    const std::vector<int> called = called_sockets(epoll);
+    std::vector<int> called = called_sockets(epoll);
     const Kernel kernel = called.empty() ? nullptr : ask_kernel();
     if (!kernel) return called;
     std::vector<int> left;

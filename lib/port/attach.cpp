@@ -26,6 +26,8 @@
 #include <rte_ethdev.h>
 #include <rte_ring.h>
 
+#include "port/interrupt_gate.h"
+
 namespace millrace::port {
 
 namespace {
@@ -256,7 +258,10 @@ Started<uint16_t> attach_device(const std::string& device) {
     uint16_t port = 0;
     const std::string name = name_of(device);
     if (rte_eth_dev_get_port_by_name(name.c_str(), &port) == 0) return port;
-    if (name.starts_with("net_memif")) make_room_for_memif(device);
+    if (name.starts_with("net_memif")) {
+        InterruptGate::instance().stand();
+        make_room_for_memif(device);
+    }
     const int status = rte_dev_probe(device.c_str());
     if (status == 0 && rte_eth_dev_get_port_by_name(name.c_str(), &port) == 0) return port;
     return failure(fmt::format("cannot open the port {}: {}", device, cause_and_remedy(device)),

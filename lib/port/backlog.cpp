@@ -4,11 +4,13 @@
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <fstream>
@@ -27,15 +29,14 @@ namespace {
 
 constexpr int looks_max = 64;  // at one backlog, at a time
 constexpr std::chrono::milliseconds grace(2);
-constexpr std::chrono::seconds patience_max(1);
 
 struct CloseSocket {
     void operator()(nl_sock* socket) const { nl_socket_free(socket); }
 };
 using Kernel = std::unique_ptr<nl_sock, CloseSocket>;
 
-/// Empty where it cannot be asked.
-Kernel ask_kernel() {
+/// Empty where there is none.
+Kernel open_sock_diag() {
     Kernel kernel(nl_socket_alloc());
     if (!kernel || nl_connect(kernel.get(), NETLINK_SOCK_DIAG) != 0) return nullptr;
     nl_socket_disable_auto_ack(kernel.get());
@@ -53,22 +54,27 @@ bool has_pending(int fd) {
     return poll(&pending, 1, 0) > 0;
 }
 
-/// The listening sockets that have something pending, in order.
-std::vector<int> called_sockets(int epoll) {
+/// In order.
+std::vector<int> listeners(int epoll) {
     auto sockets = watched_by(epoll).value_or(std::vector<int>());
     std::erase_if(sockets, [](int fd) {
-        if (option(fd, SO_DOMAIN) != AF_UNIX || option(fd, SO_TYPE) != SOCK_SEQPACKET ||
-            option(fd, SO_ACCEPTCONN) != 1)
-            return true;
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-        return !has_pending(fd);
+        return option(fd, SO_DOMAIN) != AF_UNIX || option(fd, SO_TYPE) != SOCK_SEQPACKET ||
+               option(fd, SO_ACCEPTCONN) != 1;
     });
     std::ranges::sort(sockets);
     return sockets;
 }
 
+/// Whether `epoll` tells of this socket, in EAL's form.
+void set_armed(int epoll, int fd, bool armed) {
+    epoll_event event{.events = armed ? uint32_t{EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP} : 0U,
+                      .data = {.u64 = static_cast<uint64_t>(fd)}};
+    epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
+}
+
 /// What the kernel says of a socket of AF_UNIX.
 struct Answer {
+    uint32_t inode;  ///< of which it was asked
     bool known = false;
     std::optional<uint32_t> head;  ///< the inode of the first pending peer; 0: it is closed
     uint8_t shut_down = 0;
@@ -77,6 +83,8 @@ struct Answer {
 int on_answer(nl_msg* message, void* into) {
     Answer& answer = *static_cast<Answer*>(into);
     nlmsghdr* header = nlmsg_hdr(message);
+    const auto* said = static_cast<const unix_diag_msg*>(nlmsg_data(header));
+    if (said->udiag_ino != answer.inode) return NL_SKIP;  // an answer that was not read in its time
     answer.known = true;
     if (const nlattr* pending = nlmsg_find_attr(header, sizeof(unix_diag_msg), UNIX_DIAG_ICONS);
         pending != nullptr && nla_len(pending) >= static_cast<int>(sizeof(uint32_t)))
@@ -93,11 +101,11 @@ Answer ask(nl_sock* kernel, uint32_t inode) {
     request.udiag_ino = inode;
     request.udiag_show = UDIAG_SHOW_ICONS;
     request.udiag_cookie[0] = request.udiag_cookie[1] = UINT32_MAX;
-    Answer answer;
+    Answer answer{.inode = inode};
     nl_socket_modify_cb(kernel, NL_CB_VALID, NL_CB_CUSTOM, on_answer, &answer);
     if (nl_send_simple(kernel, SOCK_DIAG_BY_FAMILY, 0, &request, sizeof(request)) < 0 ||
         nl_recvmsgs_default(kernel) < 0)
-        return {};
+        return {.inode = inode};
     return answer;
 }
 
@@ -130,76 +138,73 @@ bool drop_head(int listener) {
     return connection >= 0;
 }
 
-enum class Settled : uint8_t { empty, alive, unknown, more };
-
-Settled settle(nl_sock* kernel, int listener) {
+/// Whether the first has been there for a while, or nobody knows.
+bool has_settled(nl_sock* kernel, int listener) {
     using enum Head::State;
     uint32_t seen = 0;
     for (int looks = 0; looks < looks_max; ++looks) {
         const Head head = head_of(kernel, listener);
-        if (head.state == none) return Settled::empty;
-        if (head.state == unknown) return Settled::unknown;
-        if (head.state == dead) {
-            if (!drop_head(listener)) return Settled::unknown;
-        } else if (head.peer == seen) {
-            return Settled::alive;
-        } else {
-            seen = head.peer;
+        if (head.state == none) return false;
+        if (head.state == unknown || (head.state == alive && head.peer == seen)) return true;
+        seen = head.peer;
+        if (head.state == alive)
             std::this_thread::sleep_for(grace);
-        }
+        else if (!drop_head(listener))
+            return true;
     }
-    return Settled::more;
+    return false;
 }
 
 }  // namespace
 
 std::optional<std::vector<int>> watched_by(int epoll) {
+    errno = 0;
     std::ifstream file(fmt::format("/proc/self/fdinfo/{}", epoll));
-    if (!file) return std::nullopt;
     std::vector<int> watched;
+    // It was an epoll instance a moment ago, and what has its number by now need not be one.
+    if (!file && errno == ENOENT) return watched;
+    if (!file) return std::nullopt;
     int fd = -1;
     for (std::string word; file >> word;)
         if (word == "tfd:" && file >> fd) watched.push_back(fd);
     return watched;
 }
 
-std::optional<std::vector<int>> settle_backlogs(int epoll) {
-    std::vector<int> called = called_sockets(epoll);
-    const Kernel kernel = called.empty() ? nullptr : ask_kernel();
+std::vector<int> settle_backlogs(int epoll) {
+    std::vector<int> called = listeners(epoll);
+    for (const int fd : called) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    std::erase_if(called, [](int fd) { return !has_pending(fd); });
+    const Kernel kernel = called.empty() ? nullptr : open_sock_diag();
     if (!kernel) return called;
-    std::vector<int> left;
-    for (const int listener : called) {
-        const Settled settled = settle(kernel.get(), listener);
-        if (settled == Settled::more) return std::nullopt;
-        if (settled != Settled::empty) left.push_back(listener);
-    }
-    return left;
+    std::erase_if(called, [&](int fd) { return !has_settled(kernel.get(), fd); });
+    return called;
 }
 
-void drop_dead_heads(int epoll) {
-    const std::vector<int> called = called_sockets(epoll);
-    const Kernel kernel = called.empty() ? nullptr : ask_kernel();
-    if (!kernel) return;
-    for (const int listener : called)
-        for (int looks = 0; looks < looks_max; ++looks)
-            if (head_of(kernel.get(), listener).state != Head::State::dead || !drop_head(listener))
-                break;
-}
-
-void wait_for_event(int epoll) {
-    using std::chrono::steady_clock;
+std::vector<int> wait_for_event(int epoll) {
     pollfd events{.fd = epoll, .events = POLLIN, .revents = 0};
-    for (;;) {
-        while (poll(&events, 1, -1) < 0) continue;
-        const auto patience = steady_clock::now() + patience_max;
-        bool ready = true;
-        do {
-            const auto settled = settle_backlogs(epoll);
-            ready = poll(&events, 1, 0) != 0;
-            // A newcomer is not yet what was waited for.
-            if (ready && settled && std::ranges::includes(*settled, called_sockets(epoll))) return;
-        } while (ready && steady_clock::now() < patience);
-        if (ready) return;
+    for (bool first = true;; first = false) {
+        const std::vector<int> all = listeners(epoll);
+        // The driver may have been told already of what is pending now, and be next: whoever comes
+        // later must not find it still on its way.
+        const bool told = first && std::ranges::any_of(all, has_pending);
+        if (!told) {
+            for (const int fd : all) set_armed(epoll, fd, true);
+            while (poll(&events, 1, -1) < 0) continue;
+        }
+        std::vector<int> settled = settle_backlogs(epoll);
+        for (const int fd : listeners(epoll))
+            set_armed(epoll, fd, std::ranges::binary_search(settled, fd));
+        if (told || poll(&events, 1, 0) != 0) return settled;
+    }
+}
+
+void drop_dead_heads(int epoll, const std::vector<int>& settled) {
+    const Kernel kernel = settled.empty() ? nullptr : open_sock_diag();
+    if (!kernel) return;
+    for (const int fd : settled) {
+        if (head_of(kernel.get(), fd).state != Head::State::dead) continue;
+        drop_head(fd);
+        set_armed(epoll, fd, false);
     }
 }
 

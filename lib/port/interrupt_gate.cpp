@@ -68,8 +68,12 @@ InterruptGate::InterruptGate() {
 void InterruptGate::add(Place& place) {
     const std::lock_guard lock(mutex_);
     places_.push_back(&place);
-    if (!started_) start();
-    started_ = true;
+    start();
+}
+
+void InterruptGate::stand() {
+    const std::lock_guard lock(mutex_);
+    start();
 }
 
 void InterruptGate::remove(Place& place) {
@@ -94,6 +98,8 @@ size_t InterruptGate::places() {
 }
 
 void InterruptGate::start() {
+    if (started_) return;
+    started_ = true;
     event_ = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
     handle_ = rte_intr_instance_alloc(RTE_INTR_INSTANCE_F_PRIVATE);
     // Until the interrupt thread is here for the first time it may be in any handler.
@@ -117,14 +123,14 @@ void InterruptGate::hold() {
     if (epoll_ < 0) broken_.store(true, std::memory_order_relaxed);
     handling_.store(false, std::memory_order_release);
     if (epoll_ < 0) return;  // and `event_` stays silent: handlers run as without a gate
-    wait_for_event(epoll_);
+    const std::vector<int> settled = wait_for_event(epoll_);
     handling_.store(true, std::memory_order_seq_cst);
     if (asymmetric_)
         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
     else
         std::atomic_thread_fence(std::memory_order_seq_cst);
     wait_for_places();
-    drop_dead_heads(epoll_);
+    drop_dead_heads(epoll_, settled);
     count = 1;
     if (write(event_, &count, sizeof(count)) < 0) handling_.store(false);
 }

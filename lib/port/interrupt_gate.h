@@ -31,7 +31,10 @@ public:
     /// The one of this process. It is there to its end, as EAL's thread is.
     static InterruptGate& instance();
 
-    /// Places are known from `add` to `remove`. The first one makes the interrupt thread come here.
+    /// Makes the interrupt thread come here, before it goes to any handler that is registered from
+    /// now on. `add` does, too.
+    void stand();
+    /// Places are known from `add` to `remove`.
     void add(Place& place);
     void remove(Place& place);
 

@@ -30,7 +30,8 @@ testing::Scenario story(const uint8_t* data, size_t size) {
         // Where the story has small pools, they run dry.
         const bool small = scenario.nodes[i].pools.header < 256;
         scenario.nodes[i].lent_pools = {&pools(i, small ? 64 : 512)};
-        scenario.nodes[i].config.recorder = {.events = 1024, .ends = 8};  // clears them at its start
+        // Its memory is cleared for each input.
+        scenario.nodes[i].config.recorder = {.events = 1024, .ends = 8};
     }
     return scenario;
 }

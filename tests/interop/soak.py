@@ -536,7 +536,8 @@ def main():
             soak.play(chosen.seconds)
             soak.end()
             status = 0
-    except (Failure, AssertionError) as failure:  # which is how a tool that does not answer ends
+    # The others are how a tool ends that does not answer.
+    except (Failure, AssertionError, subprocess.TimeoutExpired) as failure:
         print(f"FAILED: {failure}")
     finally:
         if soak and soak.peer:

@@ -1,13 +1,17 @@
 #include "port/backlog.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <thread>
@@ -44,16 +48,24 @@ public:
     const std::string& path() const { return path_; }
     int fd() const { return fd_; }
     int epoll() const { return epoll_; }
+    bool has_pending() const {
+        pollfd next{.fd = fd_, .events = POLLIN, .revents = 0};
+        return poll(&next, 1, 0) > 0;
+    }
+    /// The epoll instance has an event.
+    bool tells() const {
+        pollfd events{.fd = epoll_, .events = POLLIN, .revents = 0};
+        return poll(&events, 1, 0) > 0;
+    }
     /// How much is pending, and whether the first can be greeted. Accepts all of it.
     std::pair<int, bool> pending() {
         int count = 0;
         bool greeted = false;
-        int connection = -1;
-        while ((connection = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC)) >= 0) {
+        while (has_pending()) {
+            const int connection = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC);
             if (++count == 1) greeted = send(connection, "?", 1, MSG_NOSIGNAL) == 1;
             close(connection);
         }
-        EXPECT_EQ(errno, EAGAIN) << "whoever accepts for nothing must not wait";
         return {count, greeted};
     }
 
@@ -74,9 +86,15 @@ TEST(Backlog, dead_connections_go_from_its_head) {
 
 TEST(Backlog, a_last_look_has_no_patience) {
     Listener listener;
-    { const Peer first(listener.path()), second(listener.path()); }
-    const Peer alive(listener.path());
-    drop_dead_heads(listener.epoll());
+    std::optional<Peer> first(std::in_place, listener.path());
+    const Peer second(listener.path());
+    EXPECT_EQ(wait_for_event(listener.epoll()), std::vector{listener.fd()});
+    EXPECT_TRUE(listener.tells());
+    first.reset();
+    drop_dead_heads(listener.epoll(), {listener.fd()});
+    EXPECT_FALSE(listener.tells()) << "the second has not settled";
+    EXPECT_EQ(wait_for_event(listener.epoll()), std::vector{listener.fd()});
+    EXPECT_TRUE(listener.tells());
     EXPECT_EQ(listener.pending(), (std::pair{1, true}));
 }
 
@@ -87,68 +105,73 @@ TEST(Backlog, who_has_shut_down_is_dead) {
     shutdown(all.fd(), SHUT_RDWR);
     shutdown(input.fd(), SHUT_RD);
     shutdown(output.fd(), SHUT_WR);
-    EXPECT_TRUE(settle_backlogs(listener.epoll()));
+    EXPECT_EQ(settle_backlogs(listener.epoll()), std::vector{listener.fd()});
     EXPECT_EQ(listener.pending(), (std::pair{1, true}));
 }
 
 TEST(Backlog, nothing_is_pending) {
     Listener listener;
-    EXPECT_TRUE(settle_backlogs(listener.epoll()));
-    drop_dead_heads(listener.epoll());
+    EXPECT_EQ(settle_backlogs(listener.epoll()), std::vector<int>());
+    drop_dead_heads(listener.epoll(), {});
     EXPECT_EQ(listener.pending().first, 0);
+    EXPECT_NE(fcntl(listener.fd(), F_GETFL) & O_NONBLOCK, 0) << "who accepts must not wait";
     EXPECT_EQ(settle_backlogs(-1), std::vector<int>());
-    drop_dead_heads(-1);
 }
 
 TEST(Backlog, a_bounded_number_at_a_time) {
     Listener listener;
     for (int i = 0; i < 100; ++i) { const Peer peer(listener.path()); }
-    EXPECT_FALSE(settle_backlogs(listener.epoll()));
-    EXPECT_TRUE(settle_backlogs(listener.epoll()));
-    EXPECT_EQ(listener.pending().first, 0);
+    EXPECT_EQ(settle_backlogs(listener.epoll()), std::vector<int>());
+    EXPECT_EQ(listener.pending().first, 36);
 }
 
 TEST(Backlog, a_socket_of_another_type_is_somebody_elses) {
     Listener listener(SOCK_STREAM);
     { const Peer peer(listener.path(), SOCK_STREAM); }
-    EXPECT_TRUE(settle_backlogs(listener.epoll()));
-    drop_dead_heads(listener.epoll());
-    EXPECT_GE(accept4(listener.fd(), nullptr, nullptr, SOCK_CLOEXEC), 0);
+    EXPECT_EQ(settle_backlogs(listener.epoll()), std::vector<int>());
+    EXPECT_EQ(listener.pending().first, 1);
+    EXPECT_EQ(fcntl(listener.fd(), F_GETFL) & O_NONBLOCK, 0);
 }
 
 /// Nobody knows who is pending: all stays, and nobody waits for better knowledge.
 TEST(Backlog, a_socket_of_another_network_namespace_is_left_alone) {
     Listener listener;
     { const Peer peer(listener.path()); }
-    bool away = false, settled = false;
+    int away = 0;
+    std::vector<int> settled;
     std::thread([&] {
-        away = unshare(CLONE_NEWNET) == 0;
-        settled = away && settle_backlogs(listener.epoll()) == std::vector{listener.fd()};
-        if (away) drop_dead_heads(listener.epoll());
+        away = unshare(CLONE_NEWNET) == 0 ? 0 : errno;
+        if (away != 0) return;
+        settled = settle_backlogs(listener.epoll());
+        drop_dead_heads(listener.epoll(), settled);
     }).join();
-    if (!away) GTEST_SKIP() << "a network namespace needs CAP_SYS_ADMIN";
-    EXPECT_TRUE(settled);
+    if (away == EPERM) GTEST_SKIP() << "a network namespace needs CAP_SYS_ADMIN";
+    EXPECT_EQ(away, 0);
+    EXPECT_EQ(settled, std::vector{listener.fd()});
     EXPECT_EQ(listener.pending(), (std::pair{1, false}));
 }
 
-/// The same where descriptors run out: one is left, to ask the kernel by, and none to accept with.
-TEST(Backlog, without_descriptors_it_is_left_alone) {
-    Listener listener;
-    { const Peer peer(listener.path()); }
-    rlimit before{};
-    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+/// What settles where so many descriptors more can be had.
+std::vector<int> settled_with(rlim_t descriptors, const Listener& listener) {
     const int lowest = dup(listener.fd());
     close(lowest);
-    for (const rlim_t more : {0, 1}) {
-        rlimit few = before;
-        few.rlim_cur = static_cast<rlim_t>(lowest) + more;
-        ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
-        const auto settled = settle_backlogs(listener.epoll());
-        ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
-        EXPECT_TRUE(settled.has_value()) << more;
-    }
-    EXPECT_TRUE(settle_backlogs(listener.epoll()));
-    EXPECT_EQ(listener.pending().first, 0);
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = static_cast<rlim_t>(lowest) + descriptors;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) std::_Exit(2);
+    return settle_backlogs(listener.epoll());
+}
+
+/// The same where descriptors run out: none is left, or one to ask the kernel by and none to accept
+/// with.
+TEST(BacklogDeathTest, without_descriptors_it_is_left_alone) {
+    Listener listener;
+    { const Peer peer(listener.path()); }
+    EXPECT_EXIT(std::_Exit(settled_with(0, listener).empty() ? 0 : 1),
+                ::testing::ExitedWithCode(0), "^$");
+    EXPECT_EXIT(std::_Exit(settled_with(1, listener) == std::vector{listener.fd()} ? 0 : 1),
+                ::testing::ExitedWithCode(0), "^$");
+    EXPECT_EQ(listener.pending().first, 1);
 }
 
 TEST(Backlog, a_dead_connection_is_no_event_to_wait_for) {
@@ -156,22 +179,48 @@ TEST(Backlog, a_dead_connection_is_no_event_to_wait_for) {
     const int other = eventfd(0, EFD_CLOEXEC);
     epoll_event event{.events = EPOLLIN, .data = {.fd = other}};
     ASSERT_EQ(epoll_ctl(listener.epoll(), EPOLL_CTL_ADD, other, &event), 0);
-    { const Peer peer(listener.path()); }
     std::atomic<bool> came{false};
     std::thread waits([&] {
-        wait_for_event(listener.epoll());
+        EXPECT_EQ(wait_for_event(listener.epoll()), std::vector<int>());
         came = true;
     });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    { const Peer peer(listener.path()); }
+    while (listener.has_pending()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     EXPECT_FALSE(came);
     EXPECT_EQ(eventfd_write(other, 1), 0);
     waits.join();
-    EXPECT_EQ(listener.pending().first, 0);
     eventfd_t count = 0;
     EXPECT_EQ(eventfd_read(other, &count), 0);
     const Peer alive(listener.path());
-    wait_for_event(listener.epoll());
+    EXPECT_FALSE(listener.tells()) << "not before it has been looked at";
+    EXPECT_EQ(wait_for_event(listener.epoll()), std::vector{listener.fd()});
+    EXPECT_TRUE(listener.tells());
     EXPECT_EQ(listener.pending(), (std::pair{1, true}));
+    close(other);
+}
+
+/// An event that the driver has been told of is not left to meet somebody else.
+TEST(Backlog, nobody_waits_while_something_is_pending) {
+    Listener listener;
+    { const Peer peer(listener.path()); }
+    EXPECT_EQ(wait_for_event(listener.epoll()), std::vector<int>());
+    EXPECT_EQ(listener.pending().first, 0);
+}
+
+/// Who connects without end, and is gone at once, delays nobody else, and is never accepted.
+TEST(Backlog, others_are_told_of_while_somebody_connects_without_end) {
+    Listener listener;
+    const int other = eventfd(1, EFD_CLOEXEC);
+    epoll_event event{.events = EPOLLIN, .data = {.fd = other}};
+    ASSERT_EQ(epoll_ctl(listener.epoll(), EPOLL_CTL_ADD, other, &event), 0);
+    for (int i = 0; i < 95; ++i) { const Peer peer(listener.path()); }
+    EXPECT_EQ(wait_for_event(listener.epoll()), std::vector<int>());
+    EXPECT_TRUE(listener.has_pending());
+    std::array<epoll_event, 4> events{};
+    EXPECT_EQ(epoll_wait(listener.epoll(), events.data(), 4, 0), 1);
+    EXPECT_EQ(events[0].data.fd, other);
     close(other);
 }
 
@@ -179,7 +228,7 @@ TEST(Backlog, what_an_epoll_instance_watches_is_told) {
     const Listener listener;
     EXPECT_EQ(watched_by(listener.epoll()), std::vector{listener.fd()});
     EXPECT_EQ(watched_by(listener.fd()), std::vector<int>()) << "that is none";
-    EXPECT_EQ(watched_by(-1), std::nullopt);
+    EXPECT_EQ(watched_by(-1), std::vector<int>()) << "nor is what there is not";
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdint>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
@@ -29,6 +30,7 @@ namespace {
 
 constexpr int looks_max = 64;  // at one backlog, at a time
 constexpr std::chrono::milliseconds grace(2);
+constexpr int look_again_ms = 100;
 
 struct CloseSocket {
     void operator()(nl_sock* socket) const { nl_socket_free(socket); }
@@ -54,15 +56,14 @@ bool has_pending(int fd) {
     return poll(&pending, 1, 0) > 0;
 }
 
-/// In order.
-std::vector<int> listeners(int epoll) {
-    auto sockets = watched_by(epoll).value_or(std::vector<int>());
-    std::erase_if(sockets, [](int fd) {
+/// Of what an epoll instance watches, in order.
+std::vector<int> listeners_of(std::vector<int> watched) {
+    std::erase_if(watched, [](int fd) {
         return option(fd, SO_DOMAIN) != AF_UNIX || option(fd, SO_TYPE) != SOCK_SEQPACKET ||
                option(fd, SO_ACCEPTCONN) != 1;
     });
-    std::ranges::sort(sockets);
-    return sockets;
+    std::ranges::sort(watched);
+    return watched;
 }
 
 /// Whether `epoll` tells of this socket, in EAL's form.
@@ -161,7 +162,8 @@ std::optional<std::vector<int>> watched_by(int epoll) {
     errno = 0;
     std::ifstream file(fmt::format("/proc/self/fdinfo/{}", epoll));
     std::vector<int> watched;
-    // It was an epoll instance a moment ago, and what has its number by now need not be one.
+    // It is closed. Whoever takes its number for an epoll instance's would wait at what gets that
+    // number next.
     if (!file && errno == ENOENT) return watched;
     if (!file) return std::nullopt;
     int fd = -1;
@@ -170,42 +172,50 @@ std::optional<std::vector<int>> watched_by(int epoll) {
     return watched;
 }
 
-std::vector<int> settle_backlogs(int epoll) {
-    std::vector<int> called = listeners(epoll);
-    for (const int fd : called) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    std::erase_if(called, [](int fd) { return !has_pending(fd); });
-    const Kernel kernel = called.empty() ? nullptr : open_sock_diag();
-    if (!kernel) return called;
-    std::erase_if(called, [&](int fd) { return !has_settled(kernel.get(), fd); });
-    return called;
+std::vector<int> settle_backlogs(std::vector<int> listeners) {
+    for (const int fd : listeners) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    std::erase_if(listeners, [](int fd) { return !has_pending(fd); });
+    const Kernel kernel = listeners.empty() ? nullptr : open_sock_diag();
+    if (!kernel) return listeners;
+    std::erase_if(listeners, [&](int fd) { return !has_settled(kernel.get(), fd); });
+    return listeners;
 }
 
 std::vector<int> wait_for_event(int epoll) {
     pollfd events{.fd = epoll, .events = POLLIN, .revents = 0};
     for (bool first = true;; first = false) {
-        const std::vector<int> all = listeners(epoll);
-        // The driver may have been told already of what is pending now, and be next: whoever comes
-        // later must not find it still on its way.
-        const bool told = first && std::ranges::any_of(all, has_pending);
-        if (!told) {
-            for (const int fd : all) set_armed(epoll, fd, true);
+        const auto watched = watched_by(epoll);
+        if (!watched) {  // until there are descriptors again, none of the listeners is told of
+            if (poll(&events, 1, look_again_ms) != 0) return {};
+            continue;
+        }
+        const std::vector<int> listeners = listeners_of(*watched);
+        // The driver may have been told already of what is pending now, and be next.
+        std::vector<int> told = listeners;
+        std::erase_if(told, [&](int fd) { return !first || !has_pending(fd); });
+        if (told.empty()) {
+            for (const int fd : listeners) set_armed(epoll, fd, true);
             while (poll(&events, 1, -1) < 0) continue;
         }
-        std::vector<int> settled = settle_backlogs(epoll);
-        for (const int fd : listeners(epoll))
+        const std::vector<int> settled = settle_backlogs(listeners);
+        for (const int fd : listeners)
             set_armed(epoll, fd, std::ranges::binary_search(settled, fd));
-        if (told || poll(&events, 1, 0) != 0) return settled;
+        if (!told.empty() || poll(&events, 1, 0) != 0) {
+            std::vector<int> next;
+            std::ranges::set_union(told, settled, std::back_inserter(next));
+            return next;
+        }
     }
 }
 
-void drop_dead_heads(int epoll, const std::vector<int>& settled) {
-    const Kernel kernel = settled.empty() ? nullptr : open_sock_diag();
+void drop_dead_heads(int epoll, const std::vector<int>& listeners) {
+    const Kernel kernel = listeners.empty() ? nullptr : open_sock_diag();
     if (!kernel) return;
-    for (const int fd : settled) {
-        if (head_of(kernel.get(), fd).state != Head::State::dead) continue;
-        drop_head(fd);
-        set_armed(epoll, fd, false);
-    }
+    for (const int fd : listeners)
+        for (int looks = 0; looks < looks_max; ++looks) {
+            if (head_of(kernel.get(), fd).state != Head::State::dead || !drop_head(fd)) break;
+            set_armed(epoll, fd, false);
+        }
 }
 
 }  // namespace millrace::port

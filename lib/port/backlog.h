@@ -17,19 +17,19 @@ namespace millrace::port {
 /// no such descriptor or no /proc.
 std::optional<std::vector<int>> watched_by(int epoll);
 
-/// For each SOCK_SEQPACKET socket of AF_UNIX that listens and that `epoll` watches: what is at the
-/// head of its backlog and whose peer no longer reads is accepted and closed, a bounded number.
-/// Another gets two milliseconds to go. Those of the sockets whose head has been there for so long,
-/// or that nobody knows more of. Makes all of them non-blocking: drivers accept what their event
-/// told of, and it may be gone.
-std::vector<int> settle_backlogs(int epoll);
+/// What is at the head of the backlog of one of these listening sockets, and whose peer no longer
+/// reads, is accepted and closed, a bounded number. Another gets two milliseconds to go. Those of
+/// the sockets whose head has been there for so long, or that nobody knows more of. Makes all of
+/// them non-blocking: drivers accept what their event told of, and it may be gone.
+std::vector<int> settle_backlogs(std::vector<int> listeners);
 
-/// Until `epoll` has an event that is more than a connection which has not settled; no longer than
-/// for one that is pending already. Until the next call it tells of no others. Returns the sockets
-/// that have settled.
+/// Until `epoll` has an event that is more than a connection which has not settled, at a
+/// SOCK_SEQPACKET socket of AF_UNIX that listens; returns at once if one is pending already. Then
+/// `epoll` tells of no others until the next call. Returns the sockets from which the driver may
+/// accept next: those that have settled, and those that it had been told of before.
 std::vector<int> wait_for_event(int epoll);
 
-/// A last look at those: where the peer has gone meanwhile, `epoll` does not tell of it either.
-void drop_dead_heads(int epoll, const std::vector<int>& settled);
+/// A last look at those: what is dead by now goes, and `epoll` does not tell of what was behind it.
+void drop_dead_heads(int epoll, const std::vector<int>& listeners);
 
 }  // namespace millrace::port

@@ -113,7 +113,7 @@ void InterruptGate::start() {
 }
 
 /// The interrupt thread, in its handler for `event_`. What makes it leave is an event for another
-/// one, or a change of the list of those; `event_` then brings it back behind them.
+/// one, or a change of the list of those; `event_` then brings it back.
 void InterruptGate::hold() {
     uint64_t count = 0;
     if (read(event_, &count, sizeof(count)) < 0) count = 0;
@@ -123,14 +123,14 @@ void InterruptGate::hold() {
     if (epoll_ < 0) broken_.store(true, std::memory_order_relaxed);
     handling_.store(false, std::memory_order_release);
     if (epoll_ < 0) return;  // and `event_` stays silent: handlers run as without a gate
-    const std::vector<int> settled = wait_for_event(epoll_);
+    const std::vector<int> next = wait_for_event(epoll_);
     handling_.store(true, std::memory_order_seq_cst);
     if (asymmetric_)
         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
     else
         std::atomic_thread_fence(std::memory_order_seq_cst);
     wait_for_places();
-    drop_dead_heads(epoll_, settled);
+    drop_dead_heads(epoll_, next);
     count = 1;
     if (write(event_, &count, sizeof(count)) < 0) handling_.store(false);
 }

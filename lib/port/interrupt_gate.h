@@ -31,8 +31,8 @@ public:
     /// The one of this process. It is there to its end, as EAL's thread is.
     static InterruptGate& instance();
 
-    /// Makes the interrupt thread come here, before it goes to any handler that is registered from
-    /// now on. `add` does, too.
+    /// Makes the interrupt thread come here. Whenever EAL has made its list of handlers anew, it
+    /// comes here before it goes to those that are registered from now on. `add` does it, too.
     void stand();
     /// Places are known from `add` to `remove`.
     void add(Place& place);

@@ -24,8 +24,10 @@ inline sockaddr_un unix_address(const std::string& path) {
 /// Someone who has connected, until he goes.
 class Peer {
 public:
-    explicit Peer(const std::string& path, int type = SOCK_SEQPACKET)
+    /// `shut_down`: as of shutdown(), from the beginning; -1: not.
+    explicit Peer(const std::string& path, int type = SOCK_SEQPACKET, int shut_down = -1)
         : fd_(socket(AF_UNIX, type | SOCK_CLOEXEC, 0)) {
+        if (shut_down >= 0) shutdown(fd_, shut_down);
         const timeval patience{.tv_sec = 20, .tv_usec = 0};
         setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
         const sockaddr_un address = unix_address(path);

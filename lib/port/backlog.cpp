@@ -15,7 +15,6 @@
 #include <cstdint>
 #include <fstream>
 #include <iterator>
-#include <memory>
 #include <string>
 #include <thread>
 
@@ -23,6 +22,8 @@
 #include <netlink/attr.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
+
+#include "base/netlink.h"
 
 namespace millrace::port {
 
@@ -32,14 +33,9 @@ constexpr int looks_max = 64;  // at one backlog, at a time
 constexpr std::chrono::milliseconds grace(2);
 constexpr int look_again_ms = 100;
 
-struct CloseSocket {
-    void operator()(nl_sock* socket) const { nl_socket_free(socket); }
-};
-using Kernel = std::unique_ptr<nl_sock, CloseSocket>;
-
 /// Empty where there is none.
-Kernel open_sock_diag() {
-    Kernel kernel(nl_socket_alloc());
+NetlinkSocket open_sock_diag() {
+    NetlinkSocket kernel(nl_socket_alloc());
     if (!kernel || nl_connect(kernel.get(), NETLINK_SOCK_DIAG) != 0) return nullptr;
     nl_socket_disable_auto_ack(kernel.get());
     return kernel;
@@ -175,7 +171,7 @@ std::optional<std::vector<int>> watched_by(int epoll) {
 std::vector<int> settle_backlogs(std::vector<int> listeners) {
     for (const int fd : listeners) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     std::erase_if(listeners, [](int fd) { return !has_pending(fd); });
-    const Kernel kernel = listeners.empty() ? nullptr : open_sock_diag();
+    const NetlinkSocket kernel = listeners.empty() ? nullptr : open_sock_diag();
     if (!kernel) return listeners;
     std::erase_if(listeners, [&](int fd) { return !has_settled(kernel.get(), fd); });
     return listeners;
@@ -209,7 +205,7 @@ std::vector<int> wait_for_event(int epoll) {
 }
 
 void drop_dead_heads(int epoll, const std::vector<int>& listeners) {
-    const Kernel kernel = listeners.empty() ? nullptr : open_sock_diag();
+    const NetlinkSocket kernel = listeners.empty() ? nullptr : open_sock_diag();
     if (!kernel) return;
     for (const int fd : listeners)
         for (int looks = 0; looks < looks_max; ++looks) {

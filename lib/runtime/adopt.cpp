@@ -22,22 +22,19 @@
 #include <netlink/route/nexthop.h>
 #include <netlink/route/route.h>
 
+#include "base/netlink.h"
 #include "wire/ethernet.h"
 
 namespace millrace::runtime {
 
 namespace {
 
-struct CloseSocket {
-    void operator()(nl_sock* socket) const { nl_socket_free(socket); }
-};
 struct FreeCache {
     void operator()(nl_cache* cache) const { nl_cache_free(cache); }
 };
 struct PutLink {
     void operator()(rtnl_link* link) const { rtnl_link_put(link); }
 };
-using Socket = std::unique_ptr<nl_sock, CloseSocket>;
 using Cache = std::unique_ptr<nl_cache, FreeCache>;
 using Link = std::unique_ptr<rtnl_link, PutLink>;
 
@@ -240,7 +237,7 @@ void Adoption::add(rtnl_neigh* neighbour) {
 }  // namespace
 
 Started<void> adopt(Config& config) {
-    Socket socket;
+    NetlinkSocket socket;
     for (size_t i = 0; i < config.ports.size(); ++i) {
         if (config.ports[i].adopt.empty()) continue;
         if (socket == nullptr) {

@@ -1,7 +1,6 @@
 // Every way in which a port cannot be had names its cause and its remedy.
 #include "port/attach.h"
 
-#include <poll.h>
 #include <utility>
 
 #include <fmt/format.h>
@@ -100,10 +99,7 @@ public:
         return fmt::format("net_memif8,role={},socket={},socket-abstract=no", role, path_);
     }
     bool exists() const { return access(path_.c_str(), F_OK) == 0; }
-    bool has_pending() const {
-        pollfd listener{.fd = fd_, .events = POLLIN, .revents = 0};
-        return poll(&listener, 1, 0) != 0;
-    }
+    bool has_pending() const { return testing::has_pending(fd_); }
 
 private:
     const std::string path_ = fmt::format("/tmp/millrace-attach-{}.sock", getpid());

@@ -48,10 +48,7 @@ public:
     const std::string& path() const { return path_; }
     int fd() const { return fd_; }
     int epoll() const { return epoll_; }
-    bool has_pending() const {
-        pollfd next{.fd = fd_, .events = POLLIN, .revents = 0};
-        return poll(&next, 1, 0) > 0;
-    }
+    bool has_pending() const { return testing::has_pending(fd_); }
     /// The epoll instance has an event.
     bool tells() const {
         pollfd events{.fd = epoll_, .events = POLLIN, .revents = 0};

@@ -1,6 +1,7 @@
 // Unix sockets of net_memif's kind, by file name.
 #pragma once
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -19,6 +20,12 @@ inline sockaddr_un unix_address(const std::string& path) {
     EXPECT_LT(path.size(), sizeof(address.sun_path));
     std::memcpy(address.sun_path, path.c_str(), path.size());
     return address;
+}
+
+/// Somebody has connected to this listening socket, and was not accepted yet.
+inline bool has_pending(int listener) {
+    pollfd next{.fd = listener, .events = POLLIN, .revents = 0};
+    return poll(&next, 1, 0) > 0;
 }
 
 /// Someone who has connected, until he goes.

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,9 +13,11 @@ from links import BODY, KEPT
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests",
                              "interop"))
 from cells import ratio_interval  # noqa: E402
-from host import Programs, run  # noqa: E402
+from host import Programs  # noqa: E402
 
 LISTENING = "10.80.0.1:80"
+LONGEST = 300  # Pairs of seconds, until one listing has come to its end beside the load.
+SECOND = re.compile(r" *\d+ +-\d+ ")  # A line of the generator's, at the end of each.
 
 
 class Held(Programs):
@@ -35,7 +38,8 @@ class Held(Programs):
 
     def begin(self):
         room = f"[tcp]\nmax_connections = {self.held + 4096}\n"
-        self.server = self.start("millrace-httpd", "server", (0, 1), 0, room, "-q", "-b", BODY)
+        self.server = self.start("millrace-httpd", "server", (0, 1), 0, room, "-q", "-b", BODY,
+                                 "--idle-timeout", 0)
         self.wait(lambda: "listening" in self.output(self.server), self.server)
         self.holder = self.start(
             "millrace-load", "holder", (1,), 1, room + '[[core]]\ncpu = 1\nidle = "sleep"\n',
@@ -71,57 +75,69 @@ class Held(Programs):
         said = subprocess.run(self.ss("-s"), capture_output=True, text=True, check=True).stdout
         return int(re.search(r"estab (\d+)", said)[1])
 
-    def rate(self, seconds):
-        """Requests a second on a thousand connections."""
-        path = os.path.join(self.folder, "asker.json")
-        run(os.path.join(self.build, "apps", "millrace-load"), "-c",
-            self.config("asker", (0,), 1), "-q", "--json", path, *map(str, KEPT), "-t", LISTENING,
-            "-d", str(seconds))
-        with open(path) as file:
-            return json.load(file)["rates"]["requests"]
+    def counting(self, command, out):
+        """A shell that lists all that there is and counts it, in this process's session: in one of
+        its own Linux may give it a share for the session, whatever its niceness is."""
+        return subprocess.Popen(["sh", "-c", command, "sh", *self.ss("-H", "-t", "-n")], stdout=out,
+                                text=True, process_group=0)
 
-    def rate_beside(self, seconds):
-        """Likewise while all that there is is listed, over and over: the rate, what was listed, and
-        how long each took."""
-        took, lines = [], []
-        out = os.path.join(self.folder, "listed")
-        listing = subprocess.Popen(
-            ["sh", "-c", 'while date +%s.%N; do "$@" | wc -l || exit; done', "sh",
-             *self.ss("-H", "-t", "-n")], stdout=open(out, "w"), start_new_session=True)
-        try:
-            rate = self.rate(seconds)
-        finally:
-            os.killpg(listing.pid, 15)
-            listing.wait()
-        with open(out) as file:
-            words = [float(word) for word in file.read().split()]
-        for begun, counted, ended in zip(words[::2], words[1::2], words[2::2]):
-            took.append(ended - begun)
-            lines.append(counted)
-        return rate, took, lines
+    def list_once(self):
+        """How many are listed while nobody asks for anything, and the seconds it takes."""
+        before = time.monotonic()
+        said, _ = self.counting('"$@" | wc -l', subprocess.PIPE).communicate()
+        return int(said), time.monotonic() - before
+
+    def rates(self, rounds):
+        """Requests a second on a thousand connections, of seconds alone and of those in turn with
+        them in which all that there is is listed; and how many each listing had that came to its
+        end."""
+        report, listed = os.path.join(self.folder, "asker.json"), os.path.join(self.folder, "listed")
+        command = (os.path.join(self.build, "apps", "millrace-load"), "-c",
+                   self.config("asker", (0,), 1), "--json", report, *map(str, KEPT),
+                   "-t", LISTENING, "-d", str(2 * LONGEST))
+        turns = 0
+        with open(listed, "w") as out, \
+                subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as asker:
+            listing = self.counting('while "$@" | wc -l; do :; done', out)
+            try:
+                for _ in filter(SECOND.match, asker.stdout):  # each is over as its line comes
+                    os.killpg(listing.pid, signal.SIGSTOP if turns % 2 == 0 else signal.SIGCONT)
+                    turns += 1
+                    if turns > 2 * rounds and os.path.getsize(listed) > 0:
+                        break
+                asker.send_signal(signal.SIGINT)
+                asker.stdout.read()
+            finally:
+                asker.kill()
+                os.killpg(listing.pid, signal.SIGKILL)
+                listing.wait()
+        with open(report) as file:
+            said = json.load(file)
+        if not said["health"]["valid"]:
+            raise SystemExit(f"listing: {said['health']['invalid']}")
+        with open(listed) as file:
+            lines = [int(line) for line in file]
+        # Neither the first second, which is the start's, nor the last, which was cut short.
+        seconds = [second["completed"] / second["seconds"] for second in said["series"]
+                   if second["phase"] == "load"][1:turns]
+        pairs = len(seconds) // 2
+        return seconds[0:2 * pairs:2], seconds[1:2 * pairs:2], lines
 
 
 def listing(build, quick):
     """`memif_http_rps` beside a million connections (quick: ten thousand) that are listed meanwhile,
-    in turn with the same and nobody who looks: the ratio of the rates with its 90 % interval."""
-    held, seconds, rounds = (10_000, 2, 2) if quick else (1_000_000, 8, 9)
-    alone, beside, took, lines = [], [], [], []
+    a second of each in turn with one in which nobody looks, until a listing has come to its end:
+    the ratio of the rates with its 90 % interval."""
+    held, rounds = (10_000, 5) if quick else (1_000_000, 60)
     with tempfile.TemporaryDirectory() as folder, Held(build, folder, held) as server:
-        for _ in range(rounds):
-            alone.append(server.rate(seconds))
-            rate, times, counts = server.rate_beside(seconds)
-            beside.append(rate)
-            took += times
-            lines += counts
-        before = time.monotonic()
-        if server.established() < held:
-            raise SystemExit("listing: connections were lost meanwhile")
-        idle = time.monotonic() - before
+        counted, seconds = server.list_once()
+        alone, beside, lines = server.rates(rounds)
+        if min([counted, server.established(), *lines]) < held:
+            raise SystemExit(f"listing: of {held} connections {counted} were listed before the load, "
+                             f"{lines} beside it; {server.established()} are left")
     yield "listing.rate_alone", "a second", alone
     yield "listing.rate_beside", "a second", beside
     ratio, low, high = ratio_interval(beside, alone)
     yield "listing.ratio", "times", [low, ratio, high]
-    yield "listing.seconds_idle", "s", [idle]
-    if took:
-        yield "listing.seconds", "s", took
-        yield "listing.listed", "sockets", lines
+    yield "listing.seconds_idle", "s", [seconds]
+    yield "listing.listings_ended", "", [len(lines)]

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "tcp/limits.h"
 #include "wire/arp.h"
 #include "wire/checksum.h"
 
@@ -291,6 +292,14 @@ void WireOracle::note_arrival(Direction& d, const Direction& receiver, const Seg
     }
 }
 
+/// What an application has let go of gives up in silence, sooner than what it holds (Linux's
+/// tcp_orphan_retries, where 0 stands for 8). With the margin of `World::judge_error`.
+bool WireOracle::may_have_given_up(const Direction& d, const TcpTunables& t, Instant now) {
+    const uint32_t orphan = t.tcp_orphan_retries != 0 ? t.tcp_orphan_retries : 8;
+    const uint32_t retries = std::min(t.tcp_retries2, orphan);
+    return d.fin_sent && now - d.progress >= tcp::retries_duration(t, retries) / 2;
+}
+
 std::optional<std::pair<SocketAddress, SocketAddress>> WireOracle::on_arrived(
     std::span<const uint8_t> frame, Instant now) {
     std::string problem;
@@ -333,12 +342,14 @@ void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, I
     const bool acceptable = !peer.last_ack || (segment.length() == 0
                                                    ? segment.seq >= *peer.last_ack
                                                    : segment.end() > *peer.last_ack);
+    const bool gave_up = may_have_given_up(peer, tunables_of_(p.ip.destination), now);
     if (acceptable && (!peer.taken || segment.ack > *peer.taken)) {
         peer.taken = segment.ack;
         peer.progress = now;
     }
-    // The ACK of its FIN, where it has acknowledged the other's already: 2MSL begin.
-    if (acceptable && peer.time_wait_from == Instant::never() && peer.closed_first &&
+    // The ACK of its FIN, where it has acknowledged the other's already: 2MSL begin, unless it came
+    // to nobody.
+    if (acceptable && !gave_up && peer.time_wait_from == Instant::never() && peer.closed_first &&
         *peer.taken >= peer.fin_end && d.fin_sent && peer.last_ack == d.fin_end)
         peer.time_wait_from = now;
 }

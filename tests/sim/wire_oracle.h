@@ -90,6 +90,7 @@ private:
     void on_syn(Direction& d, Direction& peer, const Parsed& p);
     void on_fin(Direction& d, const Direction& peer, const wire::Segment& segment, Instant now);
     void check_reset(const Direction& d, const Parsed& p, Instant now);
+    static bool may_have_given_up(const Direction& d, const TcpTunables& t, Instant now);
     void take_arrival(std::span<const uint8_t> frame, const Parsed& p, Instant now);
     static void note_arrival(Direction& d, const Direction& receiver,
                              const wire::Segment& segment);

@@ -132,6 +132,8 @@ def listing(build, quick):
     with tempfile.TemporaryDirectory() as folder, Held(build, folder, held) as server:
         counted, seconds = server.list_once()
         alone, beside, lines = server.rates(rounds)
+        if not lines:
+            raise SystemExit(f"listing: none came to its end in {LONGEST} seconds of its own")
         if min([counted, server.established(), *lines]) < held:
             raise SystemExit(f"listing: of {held} connections {counted} were listed before the load, "
                              f"{lines} beside it; {server.established()} are left")

@@ -231,7 +231,10 @@ private:
             case 4: tcp::set_window_clamp(env(), c, value); break;
             case 5: (void)tcp::set_send_buffer(env(), c, value); break;
             case 6: tcp::set_not_sent_low_water_mark(env(), c, value); break;
-            case 7: (void)tcp::set_max_pacing_rate(env(), c, value); break;
+            case 7:
+                // No slower: what is in flight at the end has to go again some times until then.
+                (void)tcp::set_max_pacing_rate(env(), c, uint64_t{value} << 12);
+                break;
             case 8: {
                 constexpr std::array<std::string_view, 4> names{"reno", "cubic", "dctcp", "bbr"};
                 (void)tcp::set_congestion_control(env(), c, names[value % 4]);

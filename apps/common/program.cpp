@@ -4,7 +4,7 @@
 #include <csignal>
 #include <ctime>
 
-#include <fmt/format.h>
+#include "common/say.h"
 
 namespace millrace::apps {
 
@@ -60,8 +60,8 @@ int DrainOption::end(Runtime& runtime, const Signals& signals, int by,
     int next_line = 0;
     const auto go_on = [&](const Draining& draining) {
         if (draining.connections > 0 && draining.passed.seconds() >= next_line) {
-            fmt::print(stderr, "draining: {} connections left, {:.0f} of {:g} s\n",
-                       draining.connections, draining.passed.seconds(), seconds);
+            complain("draining: {} connections left, {:.0f} of {:g} s\n",
+                     draining.connections, draining.passed.seconds(), seconds);
             next_line = static_cast<int>(draining.passed.seconds()) + 1;
         }
         return signals.wait(0) == 0;
@@ -77,14 +77,14 @@ int DrainOption::end(Runtime& runtime, const Signals& signals, int by,
     const auto reset = runtime.drain(options);
     if (!gracefully || !reset) return 0;
     if (*reset == 0)
-        fmt::print(stderr, "drained\n");
+        complain("drained\n");
     else
-        fmt::print(stderr, "drained, but for {} connections, which were reset\n", *reset);
+        complain("drained, but for {} connections, which were reset\n", *reset);
     return *reset == 0 ? 0 : status_reset;
 }
 
 int fail(const Failure& failure) {
-    fmt::print(stderr, "{}\n", failure.what);
+    complain("{}\n", failure.what);
     return 1;
 }
 
@@ -99,7 +99,7 @@ Started<std::unique_ptr<Runtime>> start(const Config& config) {
     auto runtime = Runtime::create(config);
     if (runtime)
         for (const std::string& line : (*runtime)->port_descriptions())
-            fmt::print(stderr, "port {}\n", line);
+            complain("port {}\n", line);
     return runtime;
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/program.h"
+#include "common/say.h"
 #include "doctor/frames.h"
 #include "doctor/judge.h"
 #include "doctor/report.h"
@@ -72,10 +73,10 @@ int run(const Options& options) {
     Runtime::set_verbose(options.verbose);
     const Findings findings = examine(options, frames);
     if (options.json)
-        fmt::print("{}\n", findings_json(findings).dump(2));
+        say("{}\n", findings_json(findings).dump(2));
     else
-        std::fputs(findings_text(findings).c_str(), stdout);
-    return exit_status(findings, options.strict);
+        say("{}", findings_text(findings));
+    return said(exit_status(findings, options.strict));
 }
 
 }  // namespace

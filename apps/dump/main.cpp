@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "common/program.h"
+#include "common/say.h"
 #include "dump/output.h"
 #include "ss/filter.h"
 #include "common/programs.h"
@@ -27,9 +28,9 @@ int list_ports(const std::vector<std::string>& paths) {
         if (!inspection) return fail(inspection.error());
         const auto about = inspection->about();
         if (!about) return fail(about.error());
-        fmt::print("{}\n{}", path, *about);
+        say("{}\n{}", path, *about);
     }
-    return 0;
+    return said(0);
 }
 
 /// One program alone: its ports' numbers and times are its own.
@@ -65,8 +66,8 @@ int capture(const Options& options, const std::string& path, const Signals& sign
             return output->write(bytes) && !signals.wait(0);
         });
     if (!counts) return fail(counts.error());
-    fmt::print(stderr, "{} frames captured, {} dropped, of {} seen\n", counts->captured,
-               counts->dropped, counts->seen);
+    complain("{} frames captured, {} dropped, of {} seen\n", counts->captured,
+             counts->dropped, counts->seen);
     if (output->wrong() != 0 && !output->reader_has_gone())
         return fail({fmt::format("cannot write {}: {}", options.output,
                                  Errno{output->wrong()}.message()),

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "common/program.h"
+#include "common/say.h"
 #include "echo/echo.h"
 
 using namespace millrace;
@@ -41,7 +42,7 @@ int main(int argc, char** argv) {
     if (!running) return apps::fail(running.error());
     // Every core has set up once it answers.
     apps::ask_cores<int>(**runtime, [](Stack&) { return 0; });
-    if (failed == 0) fmt::print("listening on port {}\n", port);
+    if (failed == 0) apps::say("listening on port {}\n", port);
     std::fflush(stdout);
     int by = 0;
     while (failed == 0 && by == 0) by = signals.wait(0.5);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "common/program.h"
+#include "common/say.h"
 #include "httpd/server.h"
 
 using namespace millrace;
@@ -18,10 +19,10 @@ void print_counters(const apps::HttpCounters& total) {
                                 ? ""
                                 : fmt::format(" handshakes {} resumed {}", total.handshakes,
                                               total.resumed);
-    fmt::print("connections {} requests {} bytes {} status{}{}\n", total.connections,
-               total.requests, total.bytes, statuses.empty() ? " none" : statuses, tls);
+    apps::say("connections {} requests {} bytes {} status{}{}\n", total.connections,
+              total.requests, total.bytes, statuses.empty() ? " none" : statuses, tls);
     for (const auto& [why, count] : total.tls_failures)
-        fmt::print("TLS failed: {} ({} times)\n", why, count);
+        apps::say("TLS failed: {} ({} times)\n", why, count);
     std::fflush(stdout);
 }
 
@@ -34,7 +35,7 @@ void print_cores(Runtime& runtime, const std::vector<std::unique_ptr<apps::HttpS
                            apps::counter(stack, "TcpOutRsts"),
                            apps::counter(stack, "CoreBusyCycles"));
     });
-    for (const std::string& line : lines) fmt::print("{}\n", line);
+    for (const std::string& line : lines) apps::say("{}\n", line);
 }
 
 /// What the command line says.
@@ -113,16 +114,16 @@ int main(int argc, char** argv) {
         auto server = std::make_unique<apps::HttpServer>(stack, http);
         if (const auto listening = server->listen(); !listening) {
             failed = true;
-            fmt::print(stderr, "{}\n", listening.error().what);
+            apps::complain("{}\n", listening.error().what);
         }
         servers[stack.core()] = std::move(server);
     });
     if (!running) return apps::fail(running.error());
     // Every core has set up once it answers.
     apps::ask_cores<int>(**runtime, [](Stack&) { return 0; });
-    if (!failed && http.port != 0) fmt::print("listening on port {}\n", http.port);
+    if (!failed && http.port != 0) apps::say("listening on port {}\n", http.port);
     if (!failed && http.tls_port != 0)
-        fmt::print("listening on port {} (HTTPS)\n", http.tls_port);
+        apps::say("listening on port {} (HTTPS)\n", http.tls_port);
     std::fflush(stdout);
     const auto collect = [&] {
         apps::HttpCounters total;

@@ -2,9 +2,8 @@
 
 #include <algorithm>
 
-#include <fmt/format.h>
-
 #include "common/program.h"
+#include "common/say.h"
 
 namespace millrace::apps {
 
@@ -25,8 +24,8 @@ int run_flood(Runtime& runtime, const FloodOptions& options, double duration, bo
         const FloodCounters now = source.counters(stack.now());
         const FloodCounters interval = now - before;
         if (!quiet)
-            fmt::print("{:4.1f} s  {:>10} segments  {:>6} honest, {} established in time\n", end,
-                       interval.segments, interval.honest_attempted, interval.honest_in_time);
+            say("{:4.1f} s  {:>10} segments  {:>6} honest, {} established in time\n", end,
+                interval.segments, interval.honest_attempted, interval.honest_in_time);
         std::fflush(stdout);
         before = now;
         if (ended()) break;
@@ -35,11 +34,11 @@ int run_flood(Runtime& runtime, const FloodOptions& options, double duration, bo
     const Instant end = stack.now();
     while (source.is_waiting() && stack.now() - end <= Flood::honest_patience) stack.poll_once();
     before = source.counters(stack.now());
-    fmt::print("{} segments; {} honest attempts: {} established within {} s, {} later or not yet, "
-               "{} failed\n",
-               before.segments, before.honest_attempted, before.honest_in_time,
-               Flood::honest_patience.ms() / 1000, before.honest_late, before.honest_failed);
-    return before.segments > 0 && before.honest_failed + before.honest_late == 0 ? 0 : 1;
+    say("{} segments; {} honest attempts: {} established within {} s, {} later or not yet, "
+        "{} failed\n",
+        before.segments, before.honest_attempted, before.honest_in_time,
+        Flood::honest_patience.ms() / 1000, before.honest_late, before.honest_failed);
+    return said(before.segments > 0 && before.honest_failed + before.honest_late == 0 ? 0 : 1);
 }
 
 }  // namespace millrace::apps

@@ -11,6 +11,8 @@
 #include <fmt/format.h>
 #include <sodium.h>
 
+#include "common/say.h"
+
 namespace millrace::apps {
 
 namespace {
@@ -90,12 +92,12 @@ Result<std::unique_ptr<HdrLog>> HdrLog::create(const std::string& path) {
 void HdrLog::begin(double ago) {
     const auto now = std::chrono::system_clock::now().time_since_epoch();
     const double since = std::chrono::duration<double>(now).count() - ago;
-    fmt::print(file_,
-               "#[Histogram log format version 1.3]\n"
-               "#[StartTime: {:.3f} (seconds since epoch), {:%FT%TZ}]\n"
-               "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\","
-               "\"Interval_Compressed_Histogram\"\n",
-               since, fmt::gmtime(static_cast<std::time_t>(since)));
+    say_to(file_,
+           "#[Histogram log format version 1.3]\n"
+           "#[StartTime: {:.3f} (seconds since epoch), {:%FT%TZ}]\n"
+           "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\","
+           "\"Interval_Compressed_Histogram\"\n",
+           since, fmt::gmtime(static_cast<std::time_t>(since)));
     begun_ = true;
 }
 
@@ -105,8 +107,8 @@ void HdrLog::add(std::string_view tag, double start, double seconds, const Histo
     if (file_ == nullptr || histogram.count() == 0) return;
     if (!begun_) begin(start + seconds);
     // The greatest value in milliseconds, as HdrHistogram's processors expect of nanoseconds.
-    fmt::print(file_, "Tag={},{:.3f},{:.3f},{:.3f},{}\n", tag, start, seconds,
-               static_cast<double>(histogram.max().ns()) / 1e6, hdr_encoded(histogram));
+    say_to(file_, "Tag={},{:.3f},{:.3f},{:.3f},{}\n", tag, start, seconds,
+           static_cast<double>(histogram.max().ns()) / 1e6, hdr_encoded(histogram));
 }
 
 bool HdrLog::close() {

@@ -1,6 +1,7 @@
 // millrace-load: a load generator whose figures one can believe.
 #include <fmt/format.h>
 
+#include "common/say.h"
 #include "load/arguments.h"
 #include "load/embedded.h"
 #include "load/export.h"
@@ -113,14 +114,14 @@ Started<void> Program::start_server() {
 }
 
 int Program::serve() {
-    fmt::print("serving {} on port {}\n", apps::name_of(plan_.protocol), plan_.target.port);
+    apps::say("serving {} on port {}\n", apps::name_of(plan_.protocol), plan_.target.port);
     std::fflush(stdout);
     const auto print = [this] {
         const apps::Served served = responder_->served();
-        fmt::print("connections {} requests {} bytes in {} out {}", served.connections,
-                   served.requests, served.bytes_in, served.bytes_out);
-        if (served.handshakes > 0) fmt::print(" handshakes {}", served.handshakes);
-        fmt::print("\n");
+        apps::say("connections {} requests {} bytes in {} out {}", served.connections,
+                  served.requests, served.bytes_in, served.bytes_out);
+        if (served.handshakes > 0) apps::say(" handshakes {}", served.handshakes);
+        apps::say("\n");
         std::fflush(stdout);
     };
     while (!signals_.wait(10))
@@ -161,7 +162,7 @@ int Program::conclude(Outputs& outputs, const apps::Results& results) {
         checked, [](const apps::AssertionResult& assertion) { return !assertion.holds; });
     // Who asserts nothing expects no errors.
     const bool errors = assertions_.empty() && results.whole.errors_total() > 0;
-    return broken || failed || errors || !results.invalid.empty() ? 1 : 0;
+    return apps::said(broken || failed || errors || !results.invalid.empty() ? 1 : 0);
 }
 
 int Program::run() {
@@ -188,8 +189,8 @@ int main(int argc, char** argv) {
         assertions.push_back(std::move(*assertion));
     }
     if (options.dry_run) {
-        fmt::print("{}", arguments.to_toml(*plan));
-        return 0;
+        apps::say("{}", arguments.to_toml(*plan));
+        return apps::said(0);
     }
     if (plan->mode == apps::Mode::flood &&
         (!assertions.empty() || !options.json.empty() || !options.csv.empty() ||

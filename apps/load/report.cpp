@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "common/say.h"
+
 namespace millrace::apps {
 
 namespace {
@@ -49,17 +51,17 @@ std::string statuses_of(const Figures& figures) {
 
 void print_latency(std::string_view label, const Histogram& histogram) {
     if (histogram.count() == 0) return;
-    fmt::print("  {:<12}", label);
+    say("  {:<12}", label);
     for (const double fraction : {0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 1.0})
-        fmt::print(" {:>9}", in_us(fraction == 0 ? histogram.min()
+        say(" {:>9}", in_us(fraction == 0 ? histogram.min()
                                                  : histogram.percentile(fraction)));
-    fmt::print("\n");
+    say("\n");
 }
 
 void print_latencies(const Plan& plan, const Figures& counted) {
     if (counted.request.count() + counted.connect.count() == 0) return;
-    fmt::print("  {:<12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}\n", "latency, us", "min",
-               "p50", "p90", "p99", "p99.9", "p99.99", "p99.999", "max");
+    say("  {:<12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}\n", "latency, us", "min",
+        "p50", "p90", "p99", "p99.9", "p99.99", "p99.999", "max");
     print_latency("connect", counted.connect);
     print_latency("TLS", counted.handshake);
     print_latency("first byte", counted.first_byte);
@@ -71,18 +73,18 @@ void print_latencies(const Plan& plan, const Figures& counted) {
 void print_machine(const Plan& plan, const Results& results) {
     uint64_t cycles = 0;
     for (const CoreShare& core : results.cores) {
-        fmt::print("  core {:<7} {:.1f} % busy\n", core.core, core.busy * 100);
+        say("  core {:<7} {:.1f} % busy\n", core.core, core.busy * 100);
         cycles += core.busy_cycles;
     }
     if (results.counted.completed > 0)
-        fmt::print("  cycles       {:.0f} a {}, of all cores\n",
-                   static_cast<double>(cycles) / static_cast<double>(results.counted.completed),
-                   plan.mode == Mode::handshakes ? "handshake" : "request");
-    fmt::print("  sent again   SYN {} data {} FIN {}\n", results.retransmitted_syns(),
-               results.retransmitted_data(), results.retransmitted_fins());
-    fmt::print("  port drops   missed {} no buffer {} errors {} transmit ring full {}\n",
-               results.port_missed, results.port_no_buffer, results.port_errors,
-               results.port_transmit_full);
+        say("  cycles       {:.0f} a {}, of all cores\n",
+            static_cast<double>(cycles) / static_cast<double>(results.counted.completed),
+            plan.mode == Mode::handshakes ? "handshake" : "request");
+    say("  sent again   SYN {} data {} FIN {}\n", results.retransmitted_syns(),
+        results.retransmitted_data(), results.retransmitted_fins());
+    say("  port drops   missed {} no buffer {} errors {} transmit ring full {}\n",
+        results.port_missed, results.port_no_buffer, results.port_errors,
+        results.port_transmit_full);
 }
 
 }  // namespace
@@ -92,22 +94,22 @@ void LiveTable::print(const Interval& interval, const Figures& figures) {
     const bool is_brief = interval.phase != Phase::counting && interval.seconds < 0.5;
     if (is_brief && figures.errors_total() == 0) return;
     if (lines_++ % 20 == 0)
-        fmt::print("{:>5} {:>5} {:>7} {:>7} {:>7} {:>7} {:>8} {:>8} {:>4}  {}\n", "s", "phase",
-                   "open", "conns/s", "reqs/s", "MB/s", "p50", "p99", "busy", "errors");
+        say("{:>5} {:>5} {:>7} {:>7} {:>7} {:>7} {:>8} {:>8} {:>4}  {}\n", "s", "phase",
+            "open", "conns/s", "reqs/s", "MB/s", "p50", "p99", "busy", "errors");
     const double end = interval.start + interval.seconds;
     const double whole = plan_.uncounted_seconds() + plan_.counted_seconds();
     const auto a_second = [&](uint64_t n) {
         return interval.seconds > 0 ? static_cast<double>(n) / interval.seconds : 0;
     };
-    fmt::print("{:>5} {:>5} {:>7} {:>7} {:>7} {:>7.1f} {:>8} {:>8} {:>3.0f}%  {}\n",
-               interval.phase == Phase::opening ? "" : fmt::format("{:.0f}", end),
-               interval.phase == Phase::counting && std::isfinite(whole)
-                   ? fmt::format("-{:.0f}", std::max(0.0, whole - end))
-                   : std::string(name_of(interval.phase)),
-               brief(static_cast<double>(interval.open)), brief(a_second(interval.established)),
-               brief(a_second(interval.completed)),
-               a_second(interval.bytes_in + interval.bytes_out) / 1e6, brief(interval.p50),
-               brief(interval.p99), interval.busy * 100, errors_of(figures));
+    say("{:>5} {:>5} {:>7} {:>7} {:>7} {:>7.1f} {:>8} {:>8} {:>3.0f}%  {}\n",
+        interval.phase == Phase::opening ? "" : fmt::format("{:.0f}", end),
+        interval.phase == Phase::counting && std::isfinite(whole)
+            ? fmt::format("-{:.0f}", std::max(0.0, whole - end))
+            : std::string(name_of(interval.phase)),
+        brief(static_cast<double>(interval.open)), brief(a_second(interval.established)),
+        brief(a_second(interval.completed)),
+        a_second(interval.bytes_in + interval.bytes_out) / 1e6, brief(interval.p50),
+        brief(interval.p99), interval.busy * 100, errors_of(figures));
     std::fflush(stdout);
 }
 
@@ -116,48 +118,48 @@ void print_report(const Plan& plan, const Results& results,
     const Figures& counted = results.counted;
     const std::string path =
         plan.speaks_http() && plan.mode != Mode::handshakes ? " " + plan.path : "";
-    fmt::print("\n{} {}{} to {}, {} connections, {:.1f} s{}\n", name_of(plan.mode),
-               name_of(plan.protocol), path, plan.target.to_string(), plan.connections,
-               results.seconds, results.interrupted ? ", interrupted" : "");
+    say("\n{} {}{} to {}, {} connections, {:.1f} s{}\n", name_of(plan.mode),
+        name_of(plan.protocol), path, plan.target.to_string(), plan.connections,
+        results.seconds, results.interrupted ? ", interrupted" : "");
     if (plan.mode != Mode::throughput)
-        fmt::print("  {:<12} {} ({:.0f}/s){}\n",
-                   plan.mode == Mode::handshakes ? "handshakes" : "requests", counted.completed,
-                   results.per_second(counted.completed), statuses_of(counted));
-    fmt::print("  connections  {} attempted, {} established ({:.0f}/s)\n", results.whole.attempted,
-               results.whole.established, results.per_second(counted.established));
+        say("  {:<12} {} ({:.0f}/s){}\n",
+            plan.mode == Mode::handshakes ? "handshakes" : "requests", counted.completed,
+            results.per_second(counted.completed), statuses_of(counted));
+    say("  connections  {} attempted, {} established ({:.0f}/s)\n", results.whole.attempted,
+        results.whole.established, results.per_second(counted.established));
     if (results.whole.handshakes > 0)
-        fmt::print("  TLS          {} handshakes ({:.0f}/s), {} resumed\n",
-                   results.whole.handshakes, results.per_second(counted.handshakes),
-                   results.whole.resumed);
-    fmt::print("  bytes        {} in ({:.3f} Gbit/s), {} out ({:.3f} Gbit/s)\n", counted.bytes_in,
-               results.per_second(counted.bytes_in) * 8 / 1e9, counted.bytes_out,
-               results.per_second(counted.bytes_out) * 8 / 1e9);
-    fmt::print("  errors       {}\n", errors_of(results.whole));
-    if (!results.tls_problem.empty()) fmt::print("  TLS failed   {}\n", results.tls_problem);
-    if (results.whole.unsent > 0) fmt::print("  never begun  {}\n", results.whole.unsent);
+        say("  TLS          {} handshakes ({:.0f}/s), {} resumed\n",
+            results.whole.handshakes, results.per_second(counted.handshakes),
+            results.whole.resumed);
+    say("  bytes        {} in ({:.3f} Gbit/s), {} out ({:.3f} Gbit/s)\n", counted.bytes_in,
+        results.per_second(counted.bytes_in) * 8 / 1e9, counted.bytes_out,
+        results.per_second(counted.bytes_out) * 8 / 1e9);
+    say("  errors       {}\n", errors_of(results.whole));
+    if (!results.tls_problem.empty()) say("  TLS failed   {}\n", results.tls_problem);
+    if (results.whole.unsent > 0) say("  never begun  {}\n", results.whole.unsent);
     print_latencies(plan, counted);
     print_machine(plan, results);
     if (results.served) {
         const Served& served = *results.served;
         const std::string handshakes =
             served.handshakes > 0 ? fmt::format(" {} handshakes,", served.handshakes) : "";
-        fmt::print("  server       {} connections,{} {} requests, {} bytes in, {} out",
-                   served.connections, handshakes, served.requests, served.bytes_in,
-                   served.bytes_out);
+        say("  server       {} connections,{} {} requests, {} bytes in, {} out",
+            served.connections, handshakes, served.requests, served.bytes_in,
+            served.bytes_out);
         // Of a stream, or of what is mostly held, that would say nothing.
         const bool says_something = plan.mode != Mode::throughput && plan.mode != Mode::concurrent;
         if (served.requests > 0 && says_something)
-            fmt::print(", {:.0f} cycles a request", static_cast<double>(served.busy_cycles) /
+            say(", {:.0f} cycles a request", static_cast<double>(served.busy_cycles) /
                                                         static_cast<double>(served.requests));
-        fmt::print("\n");
+        say("\n");
     }
     for (const Invariant& invariant : results.invariants)
         if (!invariant.holds)
-            fmt::print("BROKEN: {}: {}\n", invariant.name, invariant.detail);
-    for (const std::string& why : results.invalid) fmt::print("INVALID: {}\n", why);
+            say("BROKEN: {}: {}\n", invariant.name, invariant.detail);
+    for (const std::string& why : results.invalid) say("INVALID: {}\n", why);
     for (const AssertionResult& assertion : assertions)
-        fmt::print("{}: {} (is {})\n", assertion.holds ? "holds" : "FAILED", assertion.text,
-                   assertion.value);
+        say("{}: {} (is {})\n", assertion.holds ? "holds" : "FAILED", assertion.text,
+            assertion.value);
     std::fflush(stdout);
 }
 

@@ -3,9 +3,8 @@
 #include <cstdio>
 #include <thread>
 
-#include <fmt/format.h>
-
 #include "common/program.h"
+#include "common/say.h"
 #include "nstat/counters.h"
 #include "common/programs.h"
 
@@ -50,8 +49,8 @@ int scan(const Options& options, Counters now) {
         auto then = look_again(options);
         if (!then) return 0;
         const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begun;
-        fmt::print("{}\n", table(summed(since(*then, now)), passed.count(), options.shown));
-        std::fflush(stdout);
+        say("{}\n", table(summed(since(*then, now)), passed.count(), options.shown));
+        if (const int failed = said(0); failed != 0) return failed;
         now = std::move(*then);
     }
 }
@@ -64,8 +63,8 @@ int run(const Options& options) {
     if (options.seconds > 0) return scan(options, *now);
     const std::string text = options.prometheus ? prometheus(*now, options.shown)
                                                 : table(summed(*now), 0, options.shown);
-    std::fputs(text.c_str(), stdout);
-    return 0;
+    say("{}", text);
+    return said(0);
 }
 
 }  // namespace

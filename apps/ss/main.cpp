@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/program.h"
+#include "common/say.h"
 #include "ss/filter.h"
 #include "ss/json.h"
 #include "ss/line.h"
@@ -85,27 +86,27 @@ Started<void> look(Inspection& inspection, const SocketFilter& filter, const Opt
     if (options.drops) {
         const auto drops = inspection.drops();
         if (!drops) return std::unexpected(drops.error());
-        std::fputs(drops_table(*drops, options.choice.all).c_str(), stdout);
+        say("{}", drops_table(*drops, options.choice.all));
         return {};
     }
     if (options.follow) return inspection.follow(filter, *options.follow);
     if (options.story)
         return inspection.stories(filter, [](const Story& story) {
-            fmt::print("{}\n", story_text(story));
+            say("{}\n", story_text(story));
         });
     if (options.kill) {
         const auto count = inspection.abort(filter);
         if (!count) return std::unexpected(count.error());
-        fmt::print("{} connections reset\n", *count);
+        say("{} connections reset\n", *count);
         return {};
     }
     return inspection.list(filter, [&](const SocketRecord& record) {
         if (options.summary)
             summary.add(record);
         else if (options.json)
-            fmt::print("{}\n", to_json(record).dump());
+            say("{}\n", to_json(record).dump());
         else
-            std::fputs(line(record, options.shown).c_str(), stdout);
+            say("{}", line(record, options.shown));
     });
 }
 
@@ -120,15 +121,15 @@ int run(Options& options) {
     if (!paths) return fail(paths.error());
     Summary summary;
     if (options.lists() && !options.json && !options.no_heading)
-        std::fputs(heading(options.shown).c_str(), stdout);
+        say("{}", heading(options.shown));
     for (const std::string& path : *paths) {
         auto inspection = Inspection::open(path);
         if (!inspection) return fail(inspection.error());
         if (const auto seen = look(*inspection, *filter, options, summary); !seen)
             return fail(seen.error());
     }
-    if (options.summary) std::fputs(summary.text().c_str(), stdout);
-    return 0;
+    if (options.summary) say("{}", summary.text());
+    return said(0);
 }
 
 }  // namespace

@@ -160,6 +160,20 @@ class Last(unittest.TestCase):
             heard = peers.hear()
             self.assertEqual(heard["how"], {"ConnectionResetError": 10}, heard)
 
+    def test_a_server_whose_log_is_full_drains_all_the_same(self):
+        link = self.link()
+        server = link.launch("sh", "-c", 'exec "$@" > /dev/full 2>&1', "sh",
+                             os.path.join(interop.BUILD, "apps", "millrace-httpd"), "-c",
+                             link.config(), "-q", "--drain", "2")
+        half = "import socket; s=socket.create_connection(('10.79.0.1',80), timeout=20);" \
+               "s.send(b'GET /'); print('sent', flush=True)\n" \
+               "try: s.recv(1)\nexcept ConnectionResetError: print('reset')"
+        client = link.launch("ip", "netns", "exec", link.namespace, sys.executable, "-c", half)
+        link.wait(lambda: "sent" in link.output(client), client)
+        server.send_signal(signal.SIGTERM)
+        link.finished(server, 20, status=3)
+        self.assertIn("reset", link.finished(client, 10))
+
     def test_echo_gives_back_what_it_has_acknowledged(self):
         link = self.link()
         server = link.start("millrace-echo", "-c", link.config(), "-p", "7", "--drain", "20")

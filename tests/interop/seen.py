@@ -134,6 +134,25 @@ class Seen(unittest.TestCase):
             "ssthresh", "retrans", "rcv_rtt", "rcv_space", "dsack_dups", "ato", "bps", "lastsnd"})
 
 
+    def test_an_answer_that_cannot_be_written_is_a_failure(self):
+        program = ("-p", str(self.server.pid))
+        for tool, *arguments in (("ss", *program, "-tin"), ("ss", *program, "--json"),
+                                 ("ss", *program, "-s"), ("nstat", *program, "-z"),
+                                 ("nstat", *program, "-d", "0.1"), ("doctor", "--no-frames"),
+                                 ("dump", *program, "-D"), ("load", "--dry-run", "--role", "both")):
+            with self.subTest(tool=tool, arguments=arguments), open("/dev/full", "w") as full:
+                done = subprocess.run([os.path.join(BUILD, "apps", f"millrace-{tool}"), *arguments],
+                                      stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertIn("standard output cannot be written", done.stderr)
+
+    def test_a_complaint_that_cannot_be_written_is_still_a_failure(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([os.path.join(BUILD, "apps", "millrace-ss"), "-K"], stderr=full,
+                                  stdout=subprocess.PIPE, timeout=60)
+        self.assertEqual(done.returncode, 1)
+
+
 class ByTelemetry(unittest.TestCase):
     """DPDK's own tool asks a program of ours with two cores, beside millrace-nstat."""
 

@@ -1,6 +1,7 @@
 // Whole conversations: the bytes are the choices of a story of the simulation (who opens what, sends,
 // reads, stalls, shuts, closes and aborts when; tunables; weather; what becomes of each of the first
 // frames), which is held against all that the simulation is held against.
+#include <algorithm>
 #include <cstdio>
 
 #include "fuzz/fuzz.h"
@@ -30,6 +31,10 @@ testing::Scenario story(const uint8_t* data, size_t size) {
         // Where the story has small pools, they run dry.
         const bool small = scenario.nodes[i].pools.header < 256;
         scenario.nodes[i].lent_pools = {&pools(i, small ? 64 : 512)};
+        // Without a limit two that disagree may answer each other until one of them forgets, as the
+        // configuration says; with the least the story is over before.
+        uint32_t& limit = scenario.nodes[i].config.tcp.tcp_invalid_ratelimit;
+        limit = std::max(limit, 1U);
         // Its memory is cleared for each input.
         scenario.nodes[i].config.recorder = {.events = 1024, .ends = 8};
     }

@@ -81,6 +81,7 @@ namespace millrace::observe {
     X(tcp_challenge_acks, "TcpExtTCPChallengeACK")                  \
     X(tcp_syn_challenge, "TcpExtTCPSYNChallenge")                   \
     X(tcp_paws_estab_rejected, "TcpExtPAWSEstab")                   \
+    X(tcp_tsecr_rejected, "TcpExtTSEcrRejected")                    \
     X(tcp_delayed_acks, "TcpExtDelayedACKs")                        \
     X(tcp_time_waits, "TcpExtTW")                                   \
     X(tcp_time_wait_recycled, "TcpExtTWRecycled")                   \

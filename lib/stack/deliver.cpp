@@ -235,7 +235,7 @@ tcp::Connection* Stack::establish(const tcp::HalfOpen& entry, Classified& in) {
                                          .reuse_port = listener.reuse_port});
     if (c == nullptr) return nullptr;
     listener.accept_queue.push_back(*c);
-    tcp::complete(env_, entry, in.segment, *c, in.ip.destination, link_mss(in.ip.source));
+    tcp::complete(env_, entry, in.segment, *c, link_mss(in.ip.source));
     if (!listener.accept_event) {
         listener.accept_event = true;
         acceptable_.push_back(&listener);

@@ -133,7 +133,7 @@ void Stack::answer_half_open(tcp::HalfOpen& entry) {
     const auto& marks = entry.listener->marks(entry.key.remote);
     way.tos = static_cast<uint8_t>(marks.dscp << 2);
     way.ttl = marks.ttl;
-    emit(way, tcp::syn_ack(env_, entry, local, link_mss(entry.key.remote)),
+    emit(way, tcp::syn_ack(env_, entry, link_mss(entry.key.remote)),
          pools_.reply_frame(), nullptr);
 }
 

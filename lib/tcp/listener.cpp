@@ -34,6 +34,18 @@ HalfOpenVerdict answer_again(Env& env, HalfOpen& entry) {
     entry.repeated_ms = std::max(env.ms(), 1U);
     return HalfOpenVerdict::answer;
 }
+
+/// As Linux since 6.15: who has seen a SYN-ACK of this entry's echoes a time at which one may have
+/// left. An old duplicate from an earlier connection of the tuple may acknowledge the right number:
+/// ISNs advance more slowly than data.
+bool echoes_syn_ack(const Env& env, const HalfOpen& entry, const Segment& segment) {
+    const uint32_t echo = segment.options.ts_echo;
+    if (!entry.timestamps || !segment.options.has_timestamps || echo == 0) return true;
+    const uint32_t since_first =
+        (static_cast<uint32_t>(env.now.ns() / 1000) - entry.answered_us + 999) / 1000;
+    const uint32_t ago = env.ms() + entry.ts_offset - echo;
+    return ago <= since_first;
+}
 }  // namespace
 
 void begin(Env& env, HalfOpen& entry, const Segment& syn, const Address& local,
@@ -46,6 +58,7 @@ void begin(Env& env, HalfOpen& entry, const Segment& syn, const Address& local,
     entry.peer_shift = options.window_scale;
     entry.window_scaling = env.tunables.tcp_window_scaling != 0 && options.has_window_scale;
     entry.timestamps = env.tunables.tcp_timestamps != 0 && options.has_timestamps;
+    if (entry.timestamps) entry.ts_offset = env.isn.timestamp_offset(entry.key, local);
     entry.ts_recent = options.ts_value;
     entry.sack = env.tunables.tcp_sack != 0 && options.sack_permitted;
     entry.ecn = ecn::agrees(env, syn);
@@ -94,6 +107,11 @@ HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const Segment& segment) {
         return HalfOpenVerdict::drop;
     }
     if (!entry.answered || segment.ack != entry.iss + 1) return HalfOpenVerdict::reset;
+    if (!echoes_syn_ack(env, entry, segment)) {
+        env.counters.drop(Drop::tcp_bad_ack);
+        ++env.counters.tcp_tsecr_rejected;
+        return answer_again(env, entry);
+    }
     // TCP_DEFER_ACCEPT: nobody is told before there is something to be read.
     if (entry.retransmissions < entry.listener->defer_accept && segment.end() == rcv_nxt) {
         entry.acked = true;
@@ -145,7 +163,7 @@ void answered(Env& env, HalfOpen& entry) {
     arm_answer(env, entry);
 }
 
-Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& local, uint16_t link_mss) {
+Segment syn_ack(const Env& env, const HalfOpen& entry, uint16_t link_mss) {
     Segment segment;
     segment.source_port = entry.key.local_port;
     segment.destination_port = entry.key.remote_port;
@@ -156,7 +174,7 @@ Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& local, uin
     // Only what the peer offered (defaults.md: habits on the wire).
     segment.options.mss = entry.listener->offered_mss(link_mss);
     segment.options.has_timestamps = entry.timestamps;
-    segment.options.ts_value = env.ms() + env.isn.timestamp_offset(entry.key, local);
+    segment.options.ts_value = env.ms() + entry.ts_offset;
     segment.options.ts_echo = entry.ts_recent;
     segment.options.sack_permitted = entry.sack;
     segment.options.has_window_scale = entry.window_scaling;
@@ -165,12 +183,12 @@ Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& local, uin
 }
 
 void complete(Env& env, const HalfOpen& entry, const Segment& ack, Connection& c,
-              const Address& local, uint16_t link_mss) {
+              uint16_t link_mss) {
     initialise(env, c, entry.listener->offered_mss(link_mss));
     const Listener::Marks& marks = entry.listener->marks(c.key.remote);
     c.dscp = marks.dscp;
     c.ttl = marks.ttl;
-    c.ts_offset = env.isn.timestamp_offset(entry.key, local);
+    c.ts_offset = entry.ts_offset;
     wire::TcpOptions options;
     options.mss = entry.peer_mss;
     options.has_timestamps = entry.timestamps;

@@ -48,6 +48,7 @@ struct HalfOpen : HashNode, SiblingHook {
     uint8_t retransmissions = 0;
     uint32_t answered_us = 0;   ///< when the first SYN-ACK went out: the clock's low 32 bits
     uint32_t repeated_ms = 0;   ///< when one last went out because it was asked for; 0: never
+    uint32_t ts_offset = 0;     ///< of our timestamps, where they are agreed on
     time::WheelEntry timer{timer_half_open};
     HalfOpen* next_due = nullptr;  ///< in the list of those whose SYN-ACK goes out this turn
 };
@@ -127,13 +128,12 @@ enum class HalfOpenTimeout : uint8_t {
 };
 HalfOpenTimeout on_timer(Env& env, HalfOpen& entry);
 /// Header of the SYN-ACK.
-wire::Segment syn_ack(const Env& env, const HalfOpen& entry, const Address& local,
-                      uint16_t link_mss);
+wire::Segment syn_ack(const Env& env, const HalfOpen& entry, uint16_t link_mss);
 /// It goes out now: the timer is armed.
 void answered(Env& env, HalfOpen& entry);
 /// `c`, fresh from the pool, becomes the established connection of an entry that `ack` has
 /// completed. That segment is then processed as any other.
 void complete(Env& env, const HalfOpen& entry, const wire::Segment& ack, Connection& c,
-              const Address& local, uint16_t link_mss);
+              uint16_t link_mss);
 
 }  // namespace millrace::tcp

@@ -73,10 +73,9 @@ std::optional<Segment> cookie_syn_ack(Env& env, HalfOpen& entry, const Segment& 
     entry.iss = Seq(env.isn.cookie(entry.key, local, syn.seq, period(env)) + *index);
     entry.listener->cookies_until = env.now + cookie_period * 2;
     ++env.counters.syncookies_sent;
-    Segment answer = syn_ack(env, entry, local, link_mss);
+    Segment answer = syn_ack(env, entry, link_mss);
     if (entry.timestamps)
-        answer.options.ts_value = marked_time(env, option_bits(entry)) +
-                                  env.isn.timestamp_offset(entry.key, local);
+        answer.options.ts_value = marked_time(env, option_bits(entry)) + entry.ts_offset;
     return answer;
 }
 
@@ -95,8 +94,9 @@ bool restore_from_cookie(Env& env, HalfOpen& entry, const Segment& ack, const Ad
         if (found < mss_table.size()) index = found;
     }
     const wire::TcpOptions& options = ack.options;
-    const uint32_t bits =
-        (options.ts_echo - env.isn.timestamp_offset(entry.key, local)) & option_mask;
+    if (options.has_timestamps)
+        entry.ts_offset = env.isn.timestamp_offset(entry.key, local);
+    const uint32_t bits = (options.ts_echo - entry.ts_offset) & option_mask;
     if (!index || (options.has_timestamps && !restore_options(env, entry, bits))) {
         ++env.counters.syncookies_failed;
         return false;

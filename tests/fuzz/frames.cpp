@@ -2,6 +2,7 @@
 // state: segments near its numbers, ICMP errors about it, packets of other protocols, bytes; with
 // calls of the application and time in between.
 #include "fuzz/script_target.h"
+#include "tcp/describe.h"
 #include "tcp/urgent.h"
 
 namespace millrace::fuzz {
@@ -25,6 +26,7 @@ public:
         for (int i = 0; i < steps_max && !in_.empty(); ++i) {
             step();
             hear();
+            look();
         }
         script_.stack().close(*datagrams_);
         end();
@@ -99,6 +101,19 @@ private:
             case 11: return option();
             default: return call();
         }
+    }
+
+    /// What is told of a connection adds up, whatever has befallen it.
+    void look() {
+        if (ends_.empty() || ends_.back()->connection == nullptr) return;
+        SocketRecord record;
+        tcp::describe(env(), *ends_.back()->connection, record);
+        if (record.state == SocketState::closed) return;
+        expect(record.send_queue - record.unsent == record.outstanding,
+               "what is queued is neither sent nor unsent");
+        expect(uint64_t{record.sacked} + record.lost <= record.outstanding,
+               "more has arrived or is lost than was sent");
+        expect(record.retrans <= record.outstanding, "more was sent again than was sent");
     }
 
     /// The next segment of an honest peer.

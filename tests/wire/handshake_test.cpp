@@ -189,6 +189,40 @@ TEST(SynReceived, reset_at_rcv_nxt_frees_the_entry) {
     s.expect_silence();
 }
 
+/// RFC 7323 section 3.2, Linux since 6.15: a third ACK has seen a SYN-ACK, and echoes its time.
+TEST(SynReceived, an_ack_that_echoes_no_time_of_a_syn_ack_does_not_open) {
+    Script s;
+    s.listen();
+    s.inject(S(0).window(65535).mss(1460).timestamps(1000, 0));
+    const uint32_t first = s.next().options.ts_value;
+    ASSERT_NEAR(s.advance_to_next_segment(2_s).seconds(), 1.0, 0.01);
+    const uint32_t second = s.next().options.ts_value;
+    ASSERT_EQ(second, first + 1000);
+    s.inject(A(1, 1).timestamps(1001, first - 2));  // of an earlier connection
+    s.expect(SA(0, 1));
+    s.inject(A(1, 1).timestamps(1001, second + 1));  // of none yet
+    s.expect_silence();                              // tcp_invalid_ratelimit
+    EXPECT_EQ(s.counters().tcp_tsecr_rejected, 2U);
+    EXPECT_EQ(s.drops(Drop::tcp_bad_ack), 2U);
+    EXPECT_EQ(s.stack().population().half_open, 1U);
+    EXPECT_TRUE(s.listener()->accept_queue.empty());
+    s.inject(A(1, 1).timestamps(1001, first));  // to the first, whose copy came late
+    EXPECT_EQ(s.stack().population().half_open, 0U);
+    s.accept();
+    EXPECT_EQ(s.tcb().state, tcp::State::established);
+}
+
+/// As Linux: some peers echo nothing in their third ACK.
+TEST(SynReceived, an_echo_of_zero_is_none) {
+    Script s;
+    s.listen();
+    s.inject(S(0).window(65535).mss(1460).timestamps(1000, 0));
+    s.next();
+    s.inject(A(1, 1).timestamps(1001, 0));
+    s.accept();
+    EXPECT_EQ(s.tcb().state, tcp::State::established);
+}
+
 TEST(SynReceived, data_on_the_third_ack_is_delivered) {
     Script s;
     s.listen();

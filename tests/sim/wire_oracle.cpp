@@ -114,8 +114,8 @@ void WireOracle::on_fin(Direction& d, const Direction& peer, const Segment& segm
         d.fin_sent = true;
         d.fin_end = segment.end();
     }
-    if (d.time_wait_from == Instant::never() && d.closed_first && d.acked &&
-        *d.acked >= d.fin_end && peer.fin_arrived && segment.ack == peer.fin_end)
+    if (d.time_wait_from == Instant::never() && d.closed_first && d.taken &&
+        *d.taken >= d.fin_end && peer.fin_arrived && segment.ack == peer.fin_end)
         d.time_wait_from = now;
 }
 

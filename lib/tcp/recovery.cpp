@@ -242,6 +242,10 @@ void count_duplicates(Connection& c, AckWork& work) {
         work.acked > c.window.mss ? std::min(s.reno_sacked, work.acked - c.window.mss) : 0;
     work.delivered -= std::min(work.delivered, stood_for);
     s.reno_sacked = c.recovery == Recovery::recovery ? s.reno_sacked - stood_for : 0;
+    // Not all duplicates were of what is in flight; what is missing has made none (Linux's
+    // tcp_limit_reno_sacked).
+    const uint32_t missing = std::max(s.sent.lost(), uint32_t{c.window.mss});
+    s.reno_sacked = std::min(s.reno_sacked, c.outstanding() - std::min(c.outstanding(), missing));
 }
 
 void note_lost(Connection& c, AckWork& work, const SentRange& range) {

@@ -433,6 +433,22 @@ TEST_F(NoSack, newreno_recovers_two_losses_by_partial_acks) {
     EXPECT_EQ(counters().tcp_timeouts, 0U);
 }
 
+/// Duplicates of ACKs, which stood for no segment: what they seemed to say does not outlast what is
+/// in flight (Linux's tcp_limit_reno_sacked; found by the frames fuzzer).
+TEST_F(NoSack, duplicates_stand_for_no_more_than_is_in_flight) {
+    send_flight(4);
+    s.advance(100_ms);
+    for (int i = 0; i < 3; ++i) s.inject(ack(1));
+    s.expect(segment(0));
+    for (const int arrived : {1, 2, 3}) {
+        s.inject(ack(at(arrived)));
+        s.forget_sent();
+        const tcp::Connection& c = s.tcb();
+        EXPECT_LE(c.sending->reno_sacked, c.outstanding() - mss) << arrived;
+        EXPECT_GE(c.in_flight(), arrived == 3 ? 0U : mss) << arrived;
+    }
+}
+
 TEST_F(NoSack, two_duplicates_are_no_loss) {
     send_flight(10);
     s.advance(100_ms);

@@ -71,7 +71,9 @@ struct TcpTunables {
     /// Unsent bytes from which on a connection is not writable; 4294967295: no such mark;
     /// 1..4294967295
     uint32_t tcp_notsent_lowat = UINT32_MAX;
-    uint32_t tcp_invalid_ratelimit = 500;    ///< ms between ACKs to invalid segments; 0..60000
+    /// ms between ACKs to invalid segments; 0: no limit, so that two ends that disagree may answer
+    /// each other until one of them forgets; 0..60000
+    uint32_t tcp_invalid_ratelimit = 500;
     uint32_t tcp_rst_ratelimit = 10000;      ///< RSTs/s a core to strangers; 0: all; 0..100000000
     uint32_t tcp_rto_min_us = 200000;        ///< floor of the RTO, microseconds; 1000..60000000
     uint32_t tcp_rto_max_ms = 120000;        ///< ceiling of the RTO, ms; 1000..120000

@@ -42,6 +42,7 @@ namespace millrace::observe {
     X(tcp_accept_queue_full, "a SYN or final ACK while the accept queue is full")                  \
     X(tcp_out_of_window, "no octet of the segment lies in the receive window")                     \
     X(tcp_paws, "the timestamp is older than the last one (RFC 7323 section 5)")                   \
+    X(tcp_bad_echo, "a third ACK or a RST that echoes a time at which no SYN-ACK left (RFC 7323)") \
     X(tcp_bad_ack, "the acknowledgment is for data never sent or long acknowledged")               \
     X(tcp_no_ack, "a segment without ACK in a state that demands it")                              \
     X(tcp_challenge, "a SYN or RST in a synchronised state that RFC 5961 answers with an ACK")     \

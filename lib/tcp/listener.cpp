@@ -35,12 +35,17 @@ HalfOpenVerdict answer_again(Env& env, HalfOpen& entry) {
     return HalfOpenVerdict::answer;
 }
 
-/// As Linux since 6.15: who has seen a SYN-ACK of this entry's echoes a time at which one may have
-/// left. An old duplicate from an earlier connection of the tuple may acknowledge the right number:
-/// ISNs advance more slowly than data.
+/// Who has seen one of this entry's SYN-ACKs echoes a time at which one may have left. An old
+/// duplicate from an earlier connection of the tuple may acknowledge the right number: ISNs advance
+/// more slowly than data. Linux does so since 6.15, by the times of the first and the last SYN-ACK;
+/// here all since the first count. An echo of zero is none, there as here.
 bool echoes_syn_ack(const Env& env, const HalfOpen& entry, const Segment& segment) {
     const uint32_t echo = segment.options.ts_echo;
     if (!entry.timestamps || !segment.options.has_timestamps || echo == 0) return true;
+    // TCP_DEFER_ACCEPT may last longer than `answered_us` can tell, 71 minutes: by then so many
+    // timeouts of at most 120 s each have passed.
+    constexpr uint8_t within_clock = 32;
+    if (entry.retransmissions > within_clock) return true;
     const uint32_t since_first =
         (static_cast<uint32_t>(env.now.ns() / 1000) - entry.answered_us + 999) / 1000;
     const uint32_t ago = env.ms() + entry.ts_offset - echo;
@@ -89,6 +94,11 @@ HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const Segment& segment) {
     }
     // Second, RST: exactly at RCV.NXT it ends the attempt, and nobody needs to be told.
     if (segment.rst()) {
+        if (entry.answered && !echoes_syn_ack(env, entry, segment)) {
+            env.counters.drop(Drop::tcp_bad_echo);
+            ++env.counters.tcp_tsecr_rejected;
+            return HalfOpenVerdict::drop;
+        }
         if (segment.seq == rcv_nxt) {
             ++env.counters.tcp_attempt_fails;
             return HalfOpenVerdict::remove;
@@ -108,7 +118,7 @@ HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const Segment& segment) {
     }
     if (!entry.answered || segment.ack != entry.iss + 1) return HalfOpenVerdict::reset;
     if (!echoes_syn_ack(env, entry, segment)) {
-        env.counters.drop(Drop::tcp_bad_ack);
+        env.counters.drop(Drop::tcp_bad_echo);
         ++env.counters.tcp_tsecr_rejected;
         return answer_again(env, entry);
     }

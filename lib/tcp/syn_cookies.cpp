@@ -94,7 +94,7 @@ bool restore_from_cookie(Env& env, HalfOpen& entry, const Segment& ack, const Ad
         if (found < mss_table.size()) index = found;
     }
     const wire::TcpOptions& options = ack.options;
-    if (options.has_timestamps)
+    if (index && options.has_timestamps)
         entry.ts_offset = env.isn.timestamp_offset(entry.key, local);
     const uint32_t bits = (options.ts_echo - entry.ts_offset) & option_mask;
     if (!index || (options.has_timestamps && !restore_options(env, entry, bits))) {

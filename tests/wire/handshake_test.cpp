@@ -203,10 +203,44 @@ TEST(SynReceived, an_ack_that_echoes_no_time_of_a_syn_ack_does_not_open) {
     s.inject(A(1, 1).timestamps(1001, second + 1));  // of none yet
     s.expect_silence();                              // tcp_invalid_ratelimit
     EXPECT_EQ(s.counters().tcp_tsecr_rejected, 2U);
-    EXPECT_EQ(s.drops(Drop::tcp_bad_ack), 2U);
+    s.inject(R(1).timestamps(1001, first - 2));
+    EXPECT_EQ(s.counters().tcp_tsecr_rejected, 3U);
+    EXPECT_EQ(s.drops(Drop::tcp_bad_echo), 3U);
     EXPECT_EQ(s.stack().population().half_open, 1U);
     EXPECT_TRUE(s.listener()->accept_queue.empty());
     s.inject(A(1, 1).timestamps(1001, first));  // to the first, whose copy came late
+    EXPECT_EQ(s.stack().population().half_open, 0U);
+    s.accept();
+    EXPECT_EQ(s.tcb().state, tcp::State::established);
+}
+
+TEST(SynReceived, the_echo_of_an_honest_peer_is_good_at_any_part_of_a_millisecond) {
+    for (const int64_t before : {0, 1, 499, 999})
+        for (const int64_t later : {0, 1, 2, 500, 999, 1000, 1001}) {
+            Script s;
+            s.listen();
+            s.advance(Duration::from_us(before));
+            s.inject(S(0).window(65535).mss(1460).timestamps(1000, 0));
+            const uint32_t echo = s.next().options.ts_value;
+            s.advance(Duration::from_us(later));
+            s.inject(A(1, 1).timestamps(1001, echo));
+            EXPECT_EQ(s.stack().population().half_open, 0U) << before << ' ' << later;
+            EXPECT_EQ(s.counters().tcp_tsecr_rejected, 0U);
+        }
+}
+
+/// TCP_DEFER_ACCEPT for longer than 32 bits count microseconds.
+TEST(SynReceived, an_echo_may_be_as_old_as_who_waits_for_data) {
+    Script s;
+    s.listen();
+    s.listener()->defer_accept = 100;
+    s.inject(S(0).window(65535).mss(1460).timestamps(1000, 0));
+    const uint32_t echo = s.next().options.ts_value;
+    s.inject(A(1, 1).timestamps(1001, echo));
+    s.advance(Duration::from_s(72 * 60));
+    s.expect_silence();
+    EXPECT_EQ(s.stack().population().half_open, 1U);
+    s.inject(PA(1, 1).data(100).timestamps(1002, echo));
     EXPECT_EQ(s.stack().population().half_open, 0U);
     s.accept();
     EXPECT_EQ(s.tcb().state, tcp::State::established);

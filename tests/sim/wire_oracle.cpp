@@ -84,11 +84,12 @@ Seq WireOracle::right_edge(const Direction& d, const Direction& peer, const Segm
     return segment.ack + (uint32_t{segment.window} << (scaled ? d.options.window_scale : 0));
 }
 
-void WireOracle::on_syn(Direction& d, Direction& peer, const Parsed& p) {
+void WireOracle::on_syn(Direction& d, Direction& peer, const Parsed& p, Instant now) {
     const Segment& segment = p.segment;
     // A cookie is the same for the same SYN: one that comes late begins what has ended once more.
     const bool has_ended = d.reset || (d.fin_sent && d.acked && *d.acked >= d.fin_end &&
-                                       peer.fin_arrived);
+                                       peer.fin_arrived) ||
+                           may_have_given_up(d, tunables_of_(p.ip.source), now);
     if (d.syn && (d.iss != segment.seq || (segment.has_ack() && has_ended))) {
         const bool muddled = segment.has_ack();  // frames of the old attempt are still under way
         d = {};
@@ -107,8 +108,7 @@ void WireOracle::on_syn(Direction& d, Direction& peer, const Parsed& p) {
 
 /// Who has closed first and acknowledges the peer's FIN is in TIME-WAIT (RFC 9293 section 3.6),
 /// once his own FIN has been acknowledged.
-void WireOracle::on_fin(Direction& d, const Direction& peer, const Segment& segment,
-                        Instant now) {
+void WireOracle::on_fin(Direction& d, const Direction& peer, const Segment& segment) {
     if (segment.fin()) {
         if (!d.fin_sent) d.closed_first = !peer.fin_arrived;
         d.fin_sent = true;
@@ -116,7 +116,7 @@ void WireOracle::on_fin(Direction& d, const Direction& peer, const Segment& segm
     }
     if (d.time_wait_from == Instant::never() && d.closed_first && d.taken &&
         *d.taken >= d.fin_end && peer.fin_arrived && segment.ack == peer.fin_end)
-        d.time_wait_from = now;
+        d.time_wait_from = peer.fin_arrived_at;  // its ACK may have waited for a next hop
 }
 
 void WireOracle::check_reset(const Direction& d, const Parsed& p, Instant now) {
@@ -143,7 +143,7 @@ std::optional<WireOracle::Sent> WireOracle::on_sent(std::span<const uint8_t> fra
                     segment.options.sack_count > 0};
     Direction& d = direction(*parsed);
     Direction& peer = reverse(*parsed);
-    if (segment.syn()) on_syn(d, peer, *parsed);
+    if (segment.syn()) on_syn(d, peer, *parsed, now);
     if (segment.rst() && !d.muddled && !peer.muddled) check_reset(d, *parsed, now);
     if (segment.rst()) {
         d.ack_owed_since.reset();
@@ -160,7 +160,7 @@ std::optional<WireOracle::Sent> WireOracle::on_sent(std::span<const uint8_t> fra
         d.synchronised = d.synchronised || !segment.syn();
         d.ack_owed_since.reset();
         check_ack(d, peer, segment);
-        on_fin(d, peer, segment, now);
+        on_fin(d, peer, segment);
     }
     check_data(d, peer, segment);
     check_options(d, peer, segment);
@@ -304,7 +304,10 @@ std::optional<std::pair<SocketAddress, SocketAddress>> WireOracle::on_arrived(
     std::span<const uint8_t> frame, Instant now) {
     std::string problem;
     const auto parsed = parse(frame, problem);
-    if (!parsed) return std::nullopt;  // damaged on its way: it does not count
+    if (!parsed) {  // damaged on its way, or no TCP
+        told_at_ = now;
+        return std::nullopt;
+    }
     take_arrival(frame, *parsed, now);
     return std::pair{SocketAddress{parsed->ip.source, parsed->segment.source_port},
                      SocketAddress{parsed->ip.destination, parsed->segment.destination_port}};
@@ -320,9 +323,10 @@ void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, I
         // in CLOSING never gets there, whatever comes late.
         const bool ends = peer.time_wait_from != Instant::never()
                               ? tunables_of_(p.ip.destination).tcp_rfc1337 == 0
-                              : segment.seq == peer.last_ack;
+                              : segment.seq == peer.last_ack || segment.seq == d.arrived_next;
         if (!ends) return;
         peer.reset = true;
+        peer.ack_owed_since.reset();
         peer.time_wait_from = Instant::never();
         peer.closed_first = false;
         return;
@@ -333,13 +337,16 @@ void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, I
         !(d.arrived_timestamp && is_before(segment.options.ts_value, *d.arrived_timestamp)))
         d.arrived_timestamp = segment.options.ts_value;
     note_arrival(d, peer, segment);
+    if (segment.fin() && !d.fin_arrived) d.fin_arrived_at = now;
     if (segment.fin()) d.fin_arrived = true;
     if (!segment.has_ack()) return;
     const Seq edge = right_edge(d, peer, segment);
     if (!d.offered_arrived || edge > *d.offered_arrived) d.offered_arrived = edge;
     if (!peer.acked || segment.ack > *peer.acked) peer.acked = segment.ack;
-    // What lies before RCV.NXT is not acceptable, and its ACK is not taken.
-    const bool acceptable = !peer.last_ack || (segment.length() == 0
+    // What lies before RCV.NXT is not acceptable, and its ACK is not taken; but for the SYN that comes
+    // again with the first one, where both have opened (RFC 9293 figure 8).
+    const bool opens = segment.syn() && !peer.taken;
+    const bool acceptable = opens || !peer.last_ack || (segment.length() == 0
                                                    ? segment.seq >= *peer.last_ack
                                                    : segment.end() > *peer.last_ack);
     const bool gave_up = may_have_given_up(peer, tunables_of_(p.ip.destination), now);
@@ -358,6 +365,12 @@ uint32_t WireOracle::syns(const SocketAddress& local, const SocketAddress& remot
     const auto found = directions_.find({{local.address, local.port},
                                          {remote.address, remote.port}});
     return found == directions_.end() ? 0 : found->second.syns;
+}
+
+bool WireOracle::is_muddled(const SocketAddress& local, const SocketAddress& remote) const {
+    const auto found = directions_.find({{local.address, local.port},
+                                         {remote.address, remote.port}});
+    return found != directions_.end() && found->second.muddled;
 }
 
 Instant WireOracle::last_progress(const SocketAddress& local, const SocketAddress& remote) const {

@@ -43,11 +43,16 @@ public:
 
     /// Whether what `local` had to say since then may have waited for a next hop's address.
     bool had_no_next_hop(const Address& local, Instant since) const;
+    /// A frame that was no TCP segment has arrived somewhere at that time: it may have told of a next
+    /// hop, for which frames waited.
+    bool may_have_found_next_hop(Instant at) const { return told_at_ == at; }
     /// How many SYNs of the present attempt `local` has sent to `remote`.
     uint32_t syns(const SocketAddress& local, const SocketAddress& remote) const;
 
     /// When an ACK that moved on reached `local` from `remote` for the last time.
     Instant last_progress(const SocketAddress& local, const SocketAddress& remote) const;
+    /// Whether two attempts of that tuple are under way at once: an old duplicate has begun one.
+    bool is_muddled(const SocketAddress& local, const SocketAddress& remote) const;
 
 private:
     using Endpoint = std::pair<Address, uint16_t>;
@@ -55,6 +60,7 @@ private:
         bool syn = false;             // has been sent
         bool muddled = false;         // two incarnations under way at once: nothing is certain
         bool fin_arrived = false;
+        Instant fin_arrived_at;       // for the first time
         Seq iss;
         Seq sent_end;                 // behind the highest octet sent
         std::optional<Seq> arrived_end;   // behind the highest octet
@@ -87,8 +93,8 @@ private:
     Direction& direction(const Parsed& p);
     Direction& reverse(const Parsed& p);
     static Seq right_edge(const Direction& d, const Direction& peer, const wire::Segment& segment);
-    void on_syn(Direction& d, Direction& peer, const Parsed& p);
-    void on_fin(Direction& d, const Direction& peer, const wire::Segment& segment, Instant now);
+    void on_syn(Direction& d, Direction& peer, const Parsed& p, Instant now);
+    void on_fin(Direction& d, const Direction& peer, const wire::Segment& segment);
     void check_reset(const Direction& d, const Parsed& p, Instant now);
     static bool may_have_given_up(const Direction& d, const TcpTunables& t, Instant now);
     void take_arrival(std::span<const uint8_t> frame, const Parsed& p, Instant now);
@@ -106,6 +112,7 @@ private:
     Complain complain_;
     TunablesOf tunables_of_;
     std::map<std::pair<Endpoint, Endpoint>, Direction> directions_;
+    Instant told_at_ = Instant::never();
     std::map<Address, Instant> solicited_;  // when an address last asked for a next hop's
     std::span<const uint8_t> frame_;  // that is being looked at
 };

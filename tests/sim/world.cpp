@@ -182,9 +182,13 @@ void World::take(Listening& here, tcp::Connection& c) {
         by_client_.find({c.key.remote, c.key.remote_port, local.address, local.port});
     if (found == by_client_.end() || servers_[found->second]->begun()) {
         // A third ACK that comes again brings its cookie back again, as long as that is good: who
-        // remembers nothing cannot know better (RFC 4987 section 3.6).
+        // remembers nothing cannot know better (RFC 4987 section 3.6). Nor where a SYN has come
+        // again to nobody, and what its client says of the old connection happens to acknowledge
+        // the new ISN.
         const bool replayed =
-            found != by_client_.end() && here.stack->counters().syncookies_received > 0;
+            found != by_client_.end() &&
+            (here.stack->counters().syncookies_received > 0 ||
+             wire_.is_muddled(local, {c.key.remote, c.key.remote_port}));
         if (!replayed) fail("accepts a connection that nobody has begun, or twice");
         tcp::abort(here.stack->env(), c);
         return;

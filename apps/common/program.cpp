@@ -27,6 +27,7 @@ sigset_t ending_signals() {
 Signals::Signals() {
     const sigset_t set = ending_signals();
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    std::signal(SIGPIPE, SIG_IGN);
 }
 
 int Signals::wait(double seconds) const {

@@ -22,7 +22,7 @@ struct CommonOptions {
 };
 
 /// Blocks SIGINT and SIGTERM in this thread and all that it starts; `wait` takes them. Before EAL
-/// makes threads of its own.
+/// makes threads of its own. Who reads what the program says may go: no SIGPIPE.
 class Signals {
 public:
     Signals();

@@ -1,8 +1,10 @@
-// What programs say. A disk that is full or a reader who has gone stops no program in its work;
-// what was its answer and is lost is its failure, when it ends.
+// What programs say. A disk that is full stops no program in its work, and a reader who has gone no
+// server (`Signals`); what was a tool's answer and is lost is its failure, when it ends.
 #pragma once
 
 #include <cstdio>
+#include <string>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -11,7 +13,8 @@ namespace millrace::apps {
 /// Into a stream, whose error flag tells of what is lost. (fmt::print would throw.)
 template <typename... T>
 void say_to(std::FILE* file, fmt::format_string<T...> form, T&&... values) {
-    std::fputs(fmt::format(form, std::forward<T>(values)...).c_str(), file);
+    const std::string text = fmt::format(form, std::forward<T>(values)...);
+    std::fwrite(text.data(), 1, text.size(), file);
 }
 /// On standard output.
 template <typename... T>

@@ -85,9 +85,10 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
     using namespace millrace::apps;
     CLI::App app("millrace-doctor: what will work on this machine, and with a configuration");
-    app.footer("Exit status: 0 without a failure, 1 with a warning and --strict, 2 with a\n"
-               "failure; above 100: the command line is wrong. Run it as the user, in the network\n"
-               "namespace and with the capabilities that the program will have.");
+    app.footer("Exit status: 0 without a failure, 1 with a warning and --strict or where the\n"
+               "findings cannot be written, 2 with a failure; above 100: the command line is\n"
+               "wrong. Run it as the user, in the network namespace and with the capabilities\n"
+               "that the program will have.");
     Options options;
     app.add_option("-c,--config", options.config_path,
                    "TOML file of the program that is to run: what it needs is looked at, too");

@@ -77,7 +77,6 @@ int capture(const Options& options, const std::string& path, const Signals& sign
 
 int run(Options& options) {
     const Signals signals;
-    std::signal(SIGPIPE, SIG_IGN);
     if (auto read = read_filter(options); !read) return fail(read.error());
     if (options.list) {
         const auto paths = meant(options.program);

@@ -159,15 +159,17 @@ private:
 };
 
 /// EAL leaves its folder behind, whatever it was told, and shared memory. Programs that share no
-/// memory may have one prefix, and so one folder: it goes with the last of them.
+/// memory may have one prefix, and so one folder: it goes with the last of them. (Whose EAL starts
+/// in the moment in which the last one ends may lose his.)
 void leave_nothing_behind(const EalConfig& config) {
     static const std::string folder = rte_eal_get_runtime_dir();
     static const int living_there = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    flock(living_there, LOCK_SH);
+    static const pid_t process = getpid();
+    flock(living_there, LOCK_SH | LOCK_NB);
     static const std::string shared = config.shared ? prefix_of(config) : std::string();
     std::atexit([] {
         std::error_code ignored;
-        if (flock(living_there, LOCK_EX | LOCK_NB) == 0)
+        if (getpid() == process && flock(living_there, LOCK_EX | LOCK_NB) == 0)
             std::filesystem::remove_all(folder, ignored);
         if (!shared.empty()) remove_huge_files(shared);
     });

@@ -247,7 +247,8 @@ private:
             case 5: (void)tcp::set_send_buffer(env(), c, value); break;
             case 6: tcp::set_not_sent_low_water_mark(env(), c, value); break;
             case 7:
-                // No slower: what is in flight at the end has to go again some times until then.
+                // At least 4 KiB a second: what is in flight at the end has to go again some times
+                // before the end's patience is over.
                 (void)tcp::set_max_pacing_rate(env(), c, uint64_t{value} << 12);
                 break;
             case 8: {

@@ -143,7 +143,7 @@ class Seen(unittest.TestCase):
             with self.subTest(tool=tool, arguments=arguments), open("/dev/full", "w") as full:
                 done = subprocess.run([os.path.join(BUILD, "apps", f"millrace-{tool}"), *arguments],
                                       stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
-                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertGreater(done.returncode, 0, done.stderr)
                 self.assertIn("standard output cannot be written", done.stderr)
 
     def test_a_complaint_that_cannot_be_written_is_still_a_failure(self):

@@ -1,10 +1,8 @@
 #include "runtime/eal.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -158,19 +156,13 @@ private:
     sigset_t before_{};
 };
 
-/// EAL leaves its folder behind, whatever it was told, and shared memory. Programs that share no
-/// memory may have one prefix, and so one folder: it goes with the last of them. (Whose EAL starts
-/// in the moment in which the last one ends may lose his.)
+/// EAL leaves its folder behind, whatever it was told, and shared memory.
 void leave_nothing_behind(const EalConfig& config) {
     static const std::string folder = rte_eal_get_runtime_dir();
-    static const int living_there = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    static const pid_t process = getpid();
-    flock(living_there, LOCK_SH | LOCK_NB);
     static const std::string shared = config.shared ? prefix_of(config) : std::string();
     std::atexit([] {
         std::error_code ignored;
-        if (getpid() == process && flock(living_there, LOCK_EX | LOCK_NB) == 0)
-            std::filesystem::remove_all(folder, ignored);
+        std::filesystem::remove_all(folder, ignored);
         if (!shared.empty()) remove_huge_files(shared);
     });
 }

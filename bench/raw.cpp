@@ -21,6 +21,7 @@
 
 #include "buf/storage.h"
 #include "port/port.h"
+#include "runtime/clock.h"
 #include "runtime/eal.h"
 #include "two_ends.h"
 
@@ -78,7 +79,7 @@ public:
     /// In one line of JSON.
     std::string report() const {
         const double seconds = static_cast<double>(last_ - first_) /
-                               static_cast<double>(rte_get_tsc_hz());
+                               static_cast<double>(runtime::tsc_hz());
         return fmt::format(
             R"({{"role": "{}", "in": {}, "out": {}, "bytes_in": {}, "busy_cycles": {}, )"
             R"("seconds": {:.3f}}})",

@@ -117,7 +117,7 @@ public:
 
     /// What is measured: what waits arrives, in bursts, and one turn is made.
     [[gnu::noinline]] void turn() {
-        stack_.begin_turn(loop_.at);
+        stack_.set_time(loop_.at);
         for (size_t done = 0; done < arriving_.size();) {
             while (!batch_.full() && done < arriving_.size())
                 batch_.push(std::move(arriving_[done++]));

@@ -25,7 +25,7 @@ public:
     bool own();
     /// Between turns, time has passed for the stack only when it is told.
     void look_at_clock() {
-        if (!loop_.is_turning()) stack_.begin_turn(loop_.now());
+        if (!loop_.is_turning()) stack_.set_time(loop_.now());
     }
     /// 0, or EPERM on a thread that does not own it. Before anybody does, everybody may.
     int check_thread() const;

@@ -161,7 +161,7 @@ Started<void> Runtime::run(std::function<void(Stack&)> setup) {
             if (gate->load() < 0) return;
             api::Context& context = *parts->contexts[i];
             context.own();
-            context.stack().begin_turn(context.loop().now());
+            context.stack().set_time(context.loop().now());
             setup(context.facade());
             parts->loop(i);
         });

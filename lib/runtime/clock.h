@@ -7,6 +7,24 @@
 
 namespace millrace::runtime {
 
+/// What the TSC and the kernel's clock (CLOCK_MONOTONIC_RAW) said at the same moment: of a few
+/// tries the one that was interrupted least.
+struct TscReading {
+    uint64_t tsc = 0;
+    int64_t ns = 0;
+
+    static TscReading take();
+};
+
+/// Sets `tsc_hz` by what has passed since that reading, where it was long enough (20 ms). Once,
+/// before there are clocks.
+void measure_tsc_hz(const TscReading& since);
+
+/// Cycles of the TSC in a second. Where DPDK has to measure them it rounds to 10 MHz: that is up to
+/// two parts in a thousand, and differs by four between two processes if the truth lies between two
+/// such figures. This is as good as the kernel's clock; DPDK's figure where nothing was measured.
+uint64_t tsc_hz();
+
 /// Counts from the first use in this process; the same on every core (invariant TSC). Read once a
 /// turn, about 10 ns.
 class Clock {
@@ -14,7 +32,7 @@ public:
     Clock()
         : origin_(process_origin()),
           // Nanoseconds per cycle in 32.32 fixed point: exact to 0.25 ns per second at 1 GHz.
-          scale_((uint64_t{1'000'000'000} << 32) / rte_get_tsc_hz()) {}
+          scale_((uint64_t{1'000'000'000} << 32) / tsc_hz()) {}
 
     Instant now() const { return at(rte_rdtsc()); }
     /// The instant at which the TSC stood so.

@@ -34,7 +34,7 @@ bool Core::turn(stack::Application& application, uint32_t bursts) {
     phase_began_ = static_cast<uint32_t>(begun);
     turning_ = true;
     transmitted_ = false;
-    stack.begin_turn(clock_.at(begun));
+    stack.set_time(clock_.at(begun));
     bool busy = read_mailbox();
     if (busy) ended(&Counters::ingress_cycles);
     busy |= receive(bursts);
@@ -87,7 +87,11 @@ bool Core::receive(uint32_t bursts) {
             any = true;
             if (!taps_.empty()) [[unlikely]]
                 capture(queue.interface, queue.queue, Direction::received, batch_.frames());
-            ended(&Counters::receive_cycles);
+            const uint64_t now = rte_rdtsc();
+            ended(&Counters::receive_cycles, static_cast<uint32_t>(now));
+            // No frame of the burst came later than this: where this core was kept from running
+            // since its turn began, no round trip is taken for shorter than it was.
+            stack_->set_time(clock_.at(now));
             const bool full = batch_.full();
             stack_->receive(queue.interface, batch_);
             if (!full) break;

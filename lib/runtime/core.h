@@ -66,8 +66,8 @@ private:
     /// A phase of the turn has ended in which there was something to do; what one without took
     /// counts with what follows. The lower half of the TSC does, which comes around after more than
     /// a second, for half of the instructions: five.
-    void ended(uint64_t observe::Counters::*phase) {
-        const auto now = static_cast<uint32_t>(rte_rdtsc());
+    void ended(uint64_t observe::Counters::*phase,
+               uint32_t now = static_cast<uint32_t>(rte_rdtsc())) {
         stack_->account(phase, now - phase_began_);
         phase_began_ = now;
     }

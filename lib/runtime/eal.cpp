@@ -25,6 +25,7 @@
 #include <rte_pdump.h>
 #include <rte_version.h>
 
+#include "runtime/clock.h"
 #include "runtime/pcapng.h"
 
 namespace millrace::runtime {
@@ -222,6 +223,8 @@ Started<void> start_eal(const EalConfig& config, uint64_t memory_mb) {
     for (std::string& arg : args) argv.push_back(arg.data());
     if (!verbose_log) rte_openlog_stream(silent_stream());
     int status = 0;
+    // EAL's own start takes long enough to measure by.
+    const TscReading before = TscReading::take();
     {
         const OthersSignalsBlocked blocked;
         status = rte_eal_init(static_cast<int>(argv.size()), argv.data());
@@ -235,6 +238,7 @@ Started<void> start_eal(const EalConfig& config, uint64_t memory_mb) {
                        rte_errno);
     }
     started = true;
+    measure_tsc_hz(before);
     leave_nothing_behind(config);
     return config.shared ? admit_others() : Started<void>();
 }

@@ -21,6 +21,7 @@
 #include <rte_mbuf.h>
 #include <rte_pcapng.h>
 
+#include "runtime/clock.h"
 #include "runtime/eal.h"
 #include "runtime/world.h"
 
@@ -78,7 +79,7 @@ WallClock WallClock::now() {
     clock.tsc = rte_rdtsc();
     clock_gettime(CLOCK_REALTIME, &time);
     clock.ns = time.tv_sec * int64_t{1'000'000'000} + time.tv_nsec;
-    clock.tsc_hz = rte_get_tsc_hz();
+    clock.tsc_hz = runtime::tsc_hz();
     return clock;
 }
 

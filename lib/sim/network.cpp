@@ -225,7 +225,7 @@ void Network::run_until(Instant end) {
 /// The loop turn of DESIGN.md, under the virtual clock.
 void Network::turn(Node& node, Node::Core& core) {
     stack::Stack& stack = *core.stack;
-    stack.begin_turn(now_);
+    stack.set_time(now_);
     while (!core.messages.empty()) {
         stack.receive_message(core.messages.front());
         core.messages.pop_front();

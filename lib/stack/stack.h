@@ -62,10 +62,11 @@ protected:
     ~Application() = default;
 };
 
-/// Owned by one core; every function is called on it. A turn is, in this order: `begin_turn`,
-/// `receive` for each burst, `run_timers`, `run_application`, `egress`, `end_turn`; the host
-/// (`runtime`, `sim`) drives it. Between turns nothing changes. Owns its connections, listeners and
-/// tables; the buffers it needs come from `pools`, which outlives it, as the host does.
+/// Owned by one core; every function is called on it. A turn is, in this order: `set_time`,
+/// `receive` for each burst (before which the time may be set anew), `run_timers`,
+/// `run_application`, `egress`, `end_turn`; the host (`runtime`, `sim`) drives it. Between turns
+/// nothing changes. Owns its connections, listeners and tables; the buffers it needs come from
+/// `pools`, which outlives it, as the host does.
 class Stack final : private ip::NeighbourActions, private ip::GroupActions {
 public:
     Stack(Options options, buf::Pools& pools, Host& host);
@@ -74,7 +75,8 @@ public:
     ~Stack();
 
     // --- the turn
-    void begin_turn(Instant now) { env_.set_time(now); }
+    /// What time it is for all that follows; never earlier than before.
+    void set_time(Instant now) { env_.set_time(now); }
     /// Takes every frame of the batch.
     void receive(uint16_t interface, buf::FrameBatch& batch);
     /// A frame that another core has handed over.

@@ -166,7 +166,7 @@ TEST_P(Parsing, case_10_header_split_over_a_chain_at_every_byte) {
         frame.append(pools.received(all.subspan(second)));
         buf::FrameBatch batch;
         batch.push(std::move(frame));
-        s.stack().begin_turn(s.now());
+        s.stack().set_time(s.now());
         s.stack().receive(0, batch);
         s.advance({});
         EXPECT_EQ(s.counters().drops_total(), 0U) << "cut at " << cut;

@@ -106,9 +106,9 @@ public:
         : from_(from), to_(to), pools_(pools), line_(seed, impairments) {}
 
     /// Takes what has come and sends what is due. False where there was neither.
-    bool turn(Instant now) {
-        const bool received = receive(now);
-        const bool sent = send(now);
+    bool turn(const runtime::Clock& clock) {
+        const bool received = receive(clock);
+        const bool sent = send(clock.now());
         return received || sent;
     }
     Instant next_arrival() const { return line_.next_arrival(); }
@@ -124,8 +124,10 @@ public:
     }
 
 private:
-    bool receive(Instant now) {
+    bool receive(const runtime::Clock& clock) {
         if (!from_.receive(0, batch_)) return false;
+        // Not before: one that came while this loop was kept from running would leave too early.
+        const Instant now = clock.now();
         for (size_t i = 0; i < batch_.size(); ++i) {
             const buf::Frame frame = batch_.take(i);
             std::vector<uint8_t> bytes(frame.size());
@@ -176,7 +178,7 @@ void forward(std::array<Direction, 2>& directions, Duration sleep, const std::at
     const runtime::Clock clock;
     while (!stop.load(std::memory_order_relaxed)) {
         bool busy = false;
-        for (Direction& direction : directions) busy |= direction.turn(clock.now());
+        for (Direction& direction : directions) busy |= direction.turn(clock);
         if (busy) continue;
         const Instant next = std::min(directions[0].next_arrival(), directions[1].next_arrival());
         runtime::sleep_for(std::min(sleep, next - clock.now()));

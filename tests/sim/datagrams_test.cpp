@@ -16,7 +16,7 @@ protected:
     Address at(uint8_t host) const { return Pair::address(host, GetParam()); }
     udp::Endpoint& open(sim::Node& node, uint16_t core, const SocketAddress& local) {
         stack::Stack& stack = node.stack(core);
-        stack.begin_turn(pair_.network.now());
+        stack.set_time(pair_.network.now());
         const auto endpoint = stack.open_datagrams(GetParam(), nullptr);
         EXPECT_TRUE(endpoint);
         if (local.port != 0) {
@@ -28,7 +28,7 @@ protected:
     void send(sim::Node& node, uint16_t core, udp::Endpoint& from,
               const std::optional<SocketAddress>& to, std::string_view text = "x") {
         stack::Stack& stack = node.stack(core);
-        stack.begin_turn(pair_.network.now());
+        stack.set_time(pair_.network.now());
         OutgoingDatagram out;
         out.destination = to;
         stack.pools().append_copy(out.data, std::as_bytes(std::span(text)));

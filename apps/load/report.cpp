@@ -53,8 +53,8 @@ void print_latency(std::string_view label, const Histogram& histogram) {
     if (histogram.count() == 0) return;
     say("  {:<12}", label);
     for (const double fraction : {0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 1.0})
-        say(" {:>9}", in_us(fraction == 0 ? histogram.min()
-                                                 : histogram.percentile(fraction)));
+        say(" {:>9}",
+            in_us(fraction == 0 ? histogram.min() : histogram.percentile(fraction)));
     say("\n");
 }
 
@@ -149,8 +149,8 @@ void print_report(const Plan& plan, const Results& results,
         // Of a stream, or of what is mostly held, that would say nothing.
         const bool says_something = plan.mode != Mode::throughput && plan.mode != Mode::concurrent;
         if (served.requests > 0 && says_something)
-            say(", {:.0f} cycles a request", static_cast<double>(served.busy_cycles) /
-                                                        static_cast<double>(served.requests));
+            say(", {:.0f} cycles a request",
+                static_cast<double>(served.busy_cycles) / static_cast<double>(served.requests));
         say("\n");
     }
     for (const Invariant& invariant : results.invariants)

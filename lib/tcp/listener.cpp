@@ -51,6 +51,12 @@ bool echoes_syn_ack(const Env& env, const HalfOpen& entry, const Segment& segmen
     const uint32_t ago = env.ms() + entry.ts_offset - echo;
     return ago <= since_first;
 }
+
+void count_bad_echo(const Env& env) {
+    env.counters.drop(Drop::tcp_bad_echo);
+    ++env.counters.tcp_tsecr_rejected;
+}
+
 }  // namespace
 
 void begin(Env& env, HalfOpen& entry, const Segment& syn, const Address& local,
@@ -95,8 +101,7 @@ HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const Segment& segment) {
     // Second, RST: exactly at RCV.NXT it ends the attempt, and nobody needs to be told.
     if (segment.rst()) {
         if (entry.answered && !echoes_syn_ack(env, entry, segment)) {
-            env.counters.drop(Drop::tcp_bad_echo);
-            ++env.counters.tcp_tsecr_rejected;
+            count_bad_echo(env);
             return HalfOpenVerdict::drop;
         }
         if (segment.seq == rcv_nxt) {
@@ -118,8 +123,7 @@ HalfOpenVerdict on_segment(Env& env, HalfOpen& entry, const Segment& segment) {
     }
     if (!entry.answered || segment.ack != entry.iss + 1) return HalfOpenVerdict::reset;
     if (!echoes_syn_ack(env, entry, segment)) {
-        env.counters.drop(Drop::tcp_bad_echo);
-        ++env.counters.tcp_tsecr_rejected;
+        count_bad_echo(env);
         return answer_again(env, entry);
     }
     // TCP_DEFER_ACCEPT: nobody is told before there is something to be read.

@@ -133,7 +133,6 @@ class Seen(unittest.TestCase):
             "sndbuf_limited", "pacing_rate", "reordering", "rcv_ooopack", "reord_seen", "timer",
             "ssthresh", "retrans", "rcv_rtt", "rcv_space", "dsack_dups", "ato", "bps", "lastsnd"})
 
-
     def test_an_answer_that_cannot_be_written_is_a_failure(self):
         program = ("-p", str(self.server.pid))
         for tool, *arguments in (("ss", *program, "-tin"), ("ss", *program, "--json"),

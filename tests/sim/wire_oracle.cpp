@@ -116,7 +116,7 @@ void WireOracle::on_fin(Direction& d, const Direction& peer, const Segment& segm
     }
     if (d.time_wait_from == Instant::never() && d.closed_first && d.taken &&
         *d.taken >= d.fin_end && peer.fin_arrived && segment.ack == peer.fin_end)
-        d.time_wait_from = peer.fin_arrived_at;  // its ACK may have waited for a next hop
+        d.time_wait_from = *peer.fin_arrived;  // its ACK may have waited for a next hop
 }
 
 void WireOracle::check_reset(const Direction& d, const Parsed& p, Instant now) {
@@ -337,8 +337,7 @@ void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, I
         !(d.arrived_timestamp && is_before(segment.options.ts_value, *d.arrived_timestamp)))
         d.arrived_timestamp = segment.options.ts_value;
     note_arrival(d, peer, segment);
-    if (segment.fin() && !d.fin_arrived) d.fin_arrived_at = now;
-    if (segment.fin()) d.fin_arrived = true;
+    if (segment.fin() && !d.fin_arrived) d.fin_arrived = now;
     if (!segment.has_ack()) return;
     const Seq edge = right_edge(d, peer, segment);
     if (!d.offered_arrived || edge > *d.offered_arrived) d.offered_arrived = edge;
@@ -346,8 +345,8 @@ void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, I
     // What lies before RCV.NXT is not acceptable, and its ACK is not taken; but for the SYN that comes
     // again with the first one, where both have opened (RFC 9293 figure 8).
     const bool opens = segment.syn() && !peer.taken;
-    const bool acceptable = opens || !peer.last_ack || (segment.length() == 0
-                                                   ? segment.seq >= *peer.last_ack
+    const bool acceptable = opens || !peer.last_ack ||
+                            (segment.length() == 0 ? segment.seq >= *peer.last_ack
                                                    : segment.end() > *peer.last_ack);
     const bool gave_up = may_have_given_up(peer, tunables_of_(p.ip.destination), now);
     if (acceptable && (!peer.taken || segment.ack > *peer.taken)) {

@@ -59,8 +59,7 @@ private:
     struct Direction {
         bool syn = false;             // has been sent
         bool muddled = false;         // two incarnations under way at once: nothing is certain
-        bool fin_arrived = false;
-        Instant fin_arrived_at;       // for the first time
+        std::optional<Instant> fin_arrived;  // when for the first time
         Seq iss;
         Seq sent_end;                 // behind the highest octet sent
         std::optional<Seq> arrived_end;   // behind the highest octet

@@ -434,7 +434,7 @@ TEST_F(NoSack, newreno_recovers_two_losses_by_partial_acks) {
 }
 
 /// Duplicates of ACKs, which stood for no segment: what they seemed to say does not outlast what is
-/// in flight (Linux's tcp_limit_reno_sacked; found by the frames fuzzer).
+/// in flight (Linux's tcp_limit_reno_sacked).
 TEST_F(NoSack, duplicates_stand_for_no_more_than_is_in_flight) {
     send_flight(4);
     s.advance(100_ms);
@@ -445,7 +445,9 @@ TEST_F(NoSack, duplicates_stand_for_no_more_than_is_in_flight) {
         s.forget_sent();
         const tcp::Connection& c = s.tcb();
         EXPECT_LE(c.sending->reno_sacked, c.outstanding() - mss) << arrived;
-        EXPECT_GE(c.in_flight(), arrived == 3 ? 0U : mss) << arrived;
+        if (arrived < 3) {
+            EXPECT_GE(c.in_flight(), mss) << arrived;
+        }
     }
 }
 

@@ -19,12 +19,15 @@ from wire import NEAR, AllowCubic, Wire
 
 BUILD = os.path.abspath(sys.argv.pop(1))
 WORK = tempfile.mkdtemp(prefix="millrace-seen-")
-SIZE = 3_000_000
+BULK = 3_000_000
+EXCHANGES = 24
+SIZE = BULK + EXCHANGES
 DELAY_MS = 20
-# Has so many bytes echoed, says so, and keeps the connection until it is killed.
+# Has so many bytes echoed, then single ones, each on its own: so that both ends have smoothed the
+# round trip of the same quiet seconds. Says so, and keeps the connection until it is killed.
 CLIENT = """
 import os, socket, sys, threading, time
-size = int(sys.argv[2])
+size, exchanges = int(sys.argv[2]), int(sys.argv[3])
 said = os.urandom(size)
 link = socket.create_connection((sys.argv[1], 7), timeout=60)
 link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -32,6 +35,10 @@ threading.Thread(target=link.sendall, args=(said,)).start()
 heard = bytearray()
 while len(heard) < size and (part := link.recv(65536)):
     heard += part
+for i in range(exchanges):
+    link.sendall(bytes([i]))
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    said, heard = said + bytes([i]), heard + link.recv(1)
 print("same" if heard == said else "different", flush=True)
 time.sleep(120)
 """
@@ -62,7 +69,8 @@ class Seen(unittest.TestCase):
                                             "0.2", "--seed", "3"))
         cls.addClassCleanup(cls.wire.close)
         cls.server = cls.wire.serve_echo("near")
-        client = cls.wire.start("far", sys.executable, "-c", CLIENT, NEAR, str(SIZE))
+        client = cls.wire.start("far", sys.executable, "-c", CLIENT, NEAR, str(BULK),
+                                str(EXCHANGES))
         cls.wire.wait(lambda: "same" in cls.wire.output(client), client)
         time.sleep(0.5)  # the last ACKs are on their way
         cls.kernel_line = cls.wire.run("far", "ss", "-tinoH", "dst", f"{NEAR}:7").stdout
@@ -174,7 +182,7 @@ class ByTelemetry(unittest.TestCase):
 
     def say_something(self):
         for _ in range(self.CLIENTS):
-            client = self.wire.start("far", sys.executable, "-c", CLIENT, NEAR, "5000")
+            client = self.wire.start("far", sys.executable, "-c", CLIENT, NEAR, "5000", "0")
             self.wire.wait(lambda c=client: "same" in self.wire.output(c), client)
 
     def ask(self, *commands):

@@ -1,5 +1,6 @@
 // What programs say. A disk that is full stops no program in its work, and a reader who has gone no
-// server (`Signals`); what was a tool's answer and is lost is its failure, when it ends.
+// server and no load (`Signals`); what was a tool's answer and is lost is its failure, when it
+// ends.
 #pragma once
 
 #include <cstdio>

@@ -1,5 +1,4 @@
 // millrace-dump: frames of a running program, as pcapng.
-#include <csignal>
 #include <cstdio>
 
 #include <fmt/format.h>

@@ -157,11 +157,14 @@ private:
     sigset_t before_{};
 };
 
-/// EAL leaves its folder behind, whatever it was told, and shared memory.
+/// EAL leaves its folder behind, whatever it was told, and shared memory. Not a child's to remove;
+/// but another program with the same prefix has the same folder, and loses it.
 void leave_nothing_behind(const EalConfig& config) {
     static const std::string folder = rte_eal_get_runtime_dir();
     static const std::string shared = config.shared ? prefix_of(config) : std::string();
+    static const pid_t process = getpid();
     std::atexit([] {
+        if (getpid() != process) return;
         std::error_code ignored;
         std::filesystem::remove_all(folder, ignored);
         if (!shared.empty()) remove_huge_files(shared);

@@ -42,8 +42,11 @@ HalfOpenVerdict answer_again(Env& env, HalfOpen& entry) {
 bool echoes_syn_ack(const Env& env, const HalfOpen& entry, const Segment& segment) {
     const uint32_t echo = segment.options.ts_echo;
     if (!entry.timestamps || !segment.options.has_timestamps || echo == 0) return true;
+    // TSecr counts where there is an ACK (RFC 7323 section 3.2); Linux looks at it in any RST.
+    if (!segment.has_ack()) return true;
     // TCP_DEFER_ACCEPT may last longer than `answered_us` can tell, 71 minutes: by then so many
-    // timeouts of at most 120 s each have passed.
+    // timeouts of at most 120 s each have passed. (Where tcp_rto_max_ms is less, the check ends
+    // sooner; only a core that stood still for 71 minutes refuses who is honest.)
     constexpr uint8_t within_clock = 32;
     if (entry.retransmissions > within_clock) return true;
     const uint32_t since_first =

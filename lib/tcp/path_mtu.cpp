@@ -5,6 +5,7 @@
 #include "ip/path_mtu.h"
 #include "tcp/env.h"
 #include "tcp/limits.h"
+#include "tcp/recovery.h"
 #include "tcp/timers.h"
 
 namespace millrace::tcp {
@@ -52,6 +53,7 @@ void borrow_probing(Env& env, Connection& c) {
 /// and nothing is taken back later.
 void send_lost_again(Env& env, Connection& c) {
     Sending& s = *c.sending;
+    if (!c.sack) limit_reno_sacked(c);
     s.undo_possible = false;
     set_recovery(env, c, Recovery::loss);
     s.recover = c.snd_nxt;

@@ -219,7 +219,33 @@ Duration sample_interval(const Env& env, const Connection& c, const AckWork& wor
     return interval < c.rtt.min_rtt() ? Duration() : interval;
 }
 
+/// Bytes in flight for which no duplicate can stand, where there is no SACK. After a timeout that
+/// is all that was in flight then; else what is marked lost, and a segment at the least: without a
+/// hole nobody would answer with duplicates.
+uint32_t missing(const Connection& c) {
+    const Sending& s = *c.sending;
+    if (c.recovery == Recovery::loss) return distance(c.snd_una, max(c.snd_una, s.recover));
+    return std::max(s.sent.lost(), uint32_t{c.window.mss});
+}
+
+/// Without SACK, before recovery has acted on it.
+void count_arrival(Connection& c, AckWork& work) {
+    Sending& s = *c.sending;
+    // What a timeout has marked is sent again as the window allows, not by duplicates of before;
+    // with new data behind it they tell of that (RFC 5682 section 2.1 step 3; so does Linux).
+    if (c.recovery == Recovery::loss && c.snd_nxt <= s.recover) return;
+    const uint32_t before = s.reno_sacked;
+    s.reno_sacked += c.window.mss;
+    limit_reno_sacked(c);
+    if (s.reno_sacked > before) work.delivered += s.reno_sacked - before;
+}
+
 }  // namespace
+
+void limit_reno_sacked(Connection& c) {
+    const uint32_t most = c.outstanding() - std::min(c.outstanding(), missing(c));
+    c.sending->reno_sacked = std::min(c.sending->reno_sacked, most);
+}
 
 void count_duplicates(Connection& c, AckWork& work) {
     Sending& s = *c.sending;
@@ -228,24 +254,14 @@ void count_duplicates(Connection& c, AckWork& work) {
     else if ((c.sack ? work.sacked_new : work.duplicate) && s.duplicate_acks < UINT8_MAX)
         ++s.duplicate_acks;
     if (c.sack) return;
-    if (work.duplicate) {
-        const uint32_t more = s.reno_sacked + c.window.mss;
-        if (more + c.window.mss <= c.outstanding()) {
-            s.reno_sacked = more;
-            work.delivered += c.window.mss;
-        }
-        return;
-    }
+    if (work.duplicate) count_arrival(c, work);
     if (!work.una_advanced) return;
     // What is acknowledged now includes what duplicates stood for.
     const uint32_t stood_for =
         work.acked > c.window.mss ? std::min(s.reno_sacked, work.acked - c.window.mss) : 0;
     work.delivered -= std::min(work.delivered, stood_for);
     s.reno_sacked = c.recovery == Recovery::recovery ? s.reno_sacked - stood_for : 0;
-    // Not all duplicates were of what is in flight; what is missing has made none (Linux's
-    // tcp_limit_reno_sacked).
-    const uint32_t missing = std::max(s.sent.lost(), uint32_t{c.window.mss});
-    s.reno_sacked = std::min(s.reno_sacked, c.outstanding() - std::min(c.outstanding(), missing));
+    limit_reno_sacked(c);
 }
 
 void note_lost(Connection& c, AckWork& work, const SentRange& range) {

@@ -43,6 +43,9 @@ struct AckWork {
 /// Counts duplicate ACKs. Those of a peer without SACK stand for segments that have arrived
 /// (RFC 5681 section 3.2, RFC 6582).
 void count_duplicates(Connection& c, AckWork& work);
+/// Duplicates may be of frames that the network has repeated, or of what is acknowledged by now:
+/// they stand for no more than is in flight and not missing (Linux's tcp_limit_reno_sacked).
+void limit_reno_sacked(Connection& c);
 /// The fifth step's part for losses: enters, continues, leaves or undoes recovery.
 void recover(Env& env, Connection& c, AckWork& work);
 /// A retransmission timeout: everything is doubtful (RFC 6298 section 5, RFC 5682).

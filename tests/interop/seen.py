@@ -150,7 +150,8 @@ class Seen(unittest.TestCase):
             with self.subTest(tool=tool, arguments=arguments), open("/dev/full", "w") as full:
                 done = subprocess.run([os.path.join(BUILD, "apps", f"millrace-{tool}"), *arguments],
                                       stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
-                self.assertGreater(done.returncode, 0, done.stderr)
+                # What the doctor finds on this machine may be a failure of its own.
+                self.assertIn(done.returncode, (1, 2) if tool == "doctor" else (1,), done.stderr)
                 self.assertIn("standard output cannot be written", done.stderr)
 
     def test_a_complaint_that_cannot_be_written_is_still_a_failure(self):

@@ -107,7 +107,7 @@ void End::check_congestion_window(const WireOracle::Sent& sent) const {
     const uint32_t beside = (probing ? c.snd_mss : 0) + (c.fin_sent() ? 1 : 0);
     // What has waited for its neighbour went out by the window of another day.
     const bool fresh = c.last_sent_ms == env().stamp() &&
-                       !world_.wire_.may_have_found_next_hop(now());
+                       !world_.may_have_found_next_hop(*node_);
     if (fresh && !is_probe && c.in_flight() > c.window.cwnd + beside)
         world_.fail(fmt::format("{} has {} in flight, cwnd {}", state(), c.in_flight(),
                                 c.window.cwnd));

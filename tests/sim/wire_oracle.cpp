@@ -116,7 +116,8 @@ void WireOracle::on_fin(Direction& d, const Direction& peer, const Segment& segm
     }
     if (d.time_wait_from == Instant::never() && d.closed_first && d.taken &&
         *d.taken >= d.fin_end && peer.fin_arrived && segment.ack == peer.fin_end)
-        d.time_wait_from = *peer.fin_arrived;  // its ACK may have waited for a next hop
+        // The ACK may have waited for a next hop.
+        d.time_wait_from = std::max(*peer.fin_arrived, d.progress);
 }
 
 void WireOracle::check_reset(const Direction& d, const Parsed& p, Instant now) {
@@ -150,6 +151,8 @@ std::optional<WireOracle::Sent> WireOracle::on_sent(std::span<const uint8_t> fra
         d.closed_first = false;  // aborted before TIME-WAIT, it does not get there
         d.reset = true;
     }
+    // The RST that seemed to end it came ahead of RCV.NXT: something before it was thrown away.
+    if (!segment.rst() && !segment.syn()) d.reset = false;
     if (segment.rst() || d.muddled || peer.muddled) return sent;
     if (!d.syn) {
         complain("sends without a SYN");
@@ -304,10 +307,7 @@ std::optional<std::pair<SocketAddress, SocketAddress>> WireOracle::on_arrived(
     std::span<const uint8_t> frame, Instant now) {
     std::string problem;
     const auto parsed = parse(frame, problem);
-    if (!parsed) {  // damaged on its way, or no TCP
-        told_at_ = now;
-        return std::nullopt;
-    }
+    if (!parsed) return std::nullopt;  // damaged on its way, or no TCP
     take_arrival(frame, *parsed, now);
     return std::pair{SocketAddress{parsed->ip.source, parsed->segment.source_port},
                      SocketAddress{parsed->ip.destination, parsed->segment.destination_port}};
@@ -337,7 +337,8 @@ void WireOracle::take_arrival(std::span<const uint8_t> frame, const Parsed& p, I
         !(d.arrived_timestamp && is_before(segment.options.ts_value, *d.arrived_timestamp)))
         d.arrived_timestamp = segment.options.ts_value;
     note_arrival(d, peer, segment);
-    if (segment.fin() && !d.fin_arrived) d.fin_arrived = now;
+    if (d.fin_sent && !d.fin_arrived && d.arrived_next && *d.arrived_next >= d.fin_end)
+        d.fin_arrived = now;
     if (!segment.has_ack()) return;
     const Seq edge = right_edge(d, peer, segment);
     if (!d.offered_arrived || edge > *d.offered_arrived) d.offered_arrived = edge;

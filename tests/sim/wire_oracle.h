@@ -43,9 +43,6 @@ public:
 
     /// Whether what `local` had to say since then may have waited for a next hop's address.
     bool had_no_next_hop(const Address& local, Instant since) const;
-    /// A frame that was no TCP segment has arrived somewhere at that time: it may have told of a next
-    /// hop, for which frames waited.
-    bool may_have_found_next_hop(Instant at) const { return told_at_ == at; }
     /// How many SYNs of the present attempt `local` has sent to `remote`.
     uint32_t syns(const SocketAddress& local, const SocketAddress& remote) const;
 
@@ -59,7 +56,7 @@ private:
     struct Direction {
         bool syn = false;             // has been sent
         bool muddled = false;         // two incarnations under way at once: nothing is certain
-        std::optional<Instant> fin_arrived;  // when for the first time
+        std::optional<Instant> fin_arrived;  // when it did first, with all before it
         Seq iss;
         Seq sent_end;                 // behind the highest octet sent
         std::optional<Seq> arrived_end;   // behind the highest octet
@@ -111,7 +108,6 @@ private:
     Complain complain_;
     TunablesOf tunables_of_;
     std::map<std::pair<Endpoint, Endpoint>, Direction> directions_;
-    Instant told_at_ = Instant::never();
     std::map<Address, Instant> solicited_;  // when an address last asked for a next hop's
     std::span<const uint8_t> frame_;  // that is being looked at
 };

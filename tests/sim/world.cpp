@@ -26,6 +26,14 @@ uint32_t syns_most(const TcpTunables& t) {
     return 1 + t.tcp_syn_retries + t.tcp_syn_linear_timeouts;
 }
 
+/// ARP, or ICMPv6 (neighbour discovery), whoever it is for.
+bool may_tell_link_address(const wire::Ethernet& ethernet, std::span<const uint8_t> frame) {
+    if (ethernet.type == wire::EtherType::arp) return true;
+    const auto rest = frame.subspan(ethernet.size);
+    const auto ip = wire::Ip::parse(rest, rest.size(), false);
+    return ip && ip->protocol == wire::Protocol::icmpv6;
+}
+
 }  // namespace
 
 World::World(const Scenario& scenario, bool keep_trace)
@@ -77,7 +85,9 @@ void World::build() {
     });
     network_.set_arrival_observer([this](const sim::Node& to, std::span<const uint8_t> frame) {
         const auto ethernet = wire::Ethernet::parse(frame);
-        if (!ethernet || ethernet->destination != to.mac()) return;
+        if (!ethernet) return;
+        if (may_tell_link_address(*ethernet, frame)) told_[&to] = network_.now();
+        if (ethernet->destination != to.mac()) return;
         if (const auto arrived = wire_.on_arrived(frame, network_.now()))
             if (End* end = find_end(arrived->second, arrived->first)) end->note_arrival();
     });
@@ -99,6 +109,11 @@ void World::build() {
             network_.schedule(*nodes_[plan.server], 0, at(plan.at),
                               [this, i] { connect(i, true); });
     }
+}
+
+bool World::may_have_found_next_hop(const sim::Node& node) const {
+    const auto told = told_.find(&node);
+    return told != told_.end() && told->second == network_.now();
 }
 
 /// False where the frame does not go on as it is: its number has a fate.
@@ -182,13 +197,13 @@ void World::take(Listening& here, tcp::Connection& c) {
         by_client_.find({c.key.remote, c.key.remote_port, local.address, local.port});
     if (found == by_client_.end() || servers_[found->second]->begun()) {
         // A third ACK that comes again brings its cookie back again, as long as that is good: who
-        // remembers nothing cannot know better (RFC 4987 section 3.6). Nor where a SYN has come
-        // again to nobody, and what its client says of the old connection happens to acknowledge
-        // the new ISN.
+        // remembers nothing cannot know better (RFC 4987 section 3.6). Nor, where there are no
+        // timestamps, when a SYN has come again to nobody, and what its client says of the old
+        // connection happens to acknowledge the new ISN.
         const bool replayed =
             found != by_client_.end() &&
             (here.stack->counters().syncookies_received > 0 ||
-             wire_.is_muddled(local, {c.key.remote, c.key.remote_port}));
+             (!c.timestamps && wire_.is_muddled(local, {c.key.remote, c.key.remote_port})));
         if (!replayed) fail("accepts a connection that nobody has begun, or twice");
         tcp::abort(here.stack->env(), c);
         return;

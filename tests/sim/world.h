@@ -137,6 +137,8 @@ private:
     bool has_counted(Count&& count) const;
     bool has_dropped(observe::Drop reason) const;
     bool has_lost_waiting_frames() const;
+    /// Frames may leave just now that have waited for the link address of their next hop.
+    bool may_have_found_next_hop(const sim::Node& node) const;
     bool meets_fate(const sim::Node& from, std::span<const uint8_t> frame);
     void give_up();
     bool run_on(Duration limit, const std::function<bool()>& done);
@@ -156,6 +158,7 @@ private:
     std::vector<std::unique_ptr<Listening>> listening_;
     using Tuple = std::tuple<Address, uint16_t, Address, uint16_t>;
     std::map<Tuple, size_t> by_client_;  // whose connection it is that a listener accepts
+    std::map<const sim::Node*, Instant> told_;  // when something last told of a link address
     uint64_t steps_ = 0;
     size_t frames_ = 0;  // that were sent
 };

@@ -203,7 +203,7 @@ TEST(SynReceived, an_ack_that_echoes_no_time_of_a_syn_ack_does_not_open) {
     s.inject(A(1, 1).timestamps(1001, second + 1));  // of none yet
     s.expect_silence();                              // tcp_invalid_ratelimit
     EXPECT_EQ(s.counters().tcp_tsecr_rejected, 2U);
-    s.inject(R(1).timestamps(1001, first - 2));
+    s.inject(RA(1, 1).timestamps(1001, first - 2));
     EXPECT_EQ(s.counters().tcp_tsecr_rejected, 3U);
     EXPECT_EQ(s.drops(Drop::tcp_bad_echo), 3U);
     EXPECT_EQ(s.stack().population().half_open, 1U);
@@ -212,6 +212,17 @@ TEST(SynReceived, an_ack_that_echoes_no_time_of_a_syn_ack_does_not_open) {
     EXPECT_EQ(s.stack().population().half_open, 0U);
     s.accept();
     EXPECT_EQ(s.tcb().state, tcp::State::established);
+}
+
+/// RFC 7323 section 3.2: what a segment without ACK echoes says nothing.
+TEST(SynReceived, a_reset_without_ack_ends_it_whatever_it_echoes) {
+    Script s;
+    s.listen();
+    s.inject(S(0).window(65535).mss(1460).timestamps(1000, 0));
+    s.next();
+    s.inject(R(1).timestamps(1001, 77));
+    EXPECT_EQ(s.counters().tcp_tsecr_rejected, 0U);
+    EXPECT_EQ(s.stack().population().half_open, 0U);
 }
 
 TEST(SynReceived, the_echo_of_an_honest_peer_is_good_at_any_part_of_a_millisecond) {

@@ -1,4 +1,5 @@
 // Loss recovery by the packet: SACK, RACK, tail loss probes, PRR, undo, F-RTO, NewReno.
+#include "icmp_error.h"
 #include "recovery.h"
 
 namespace millrace::testing {
@@ -449,6 +450,54 @@ TEST_F(NoSack, duplicates_stand_for_no_more_than_is_in_flight) {
             EXPECT_GE(c.in_flight(), mss) << arrived;
         }
     }
+}
+
+/// All that was in flight goes again as the window allows: duplicates of before the timeout make no
+/// room (Linux's tcp_process_loss).
+TEST_F(NoSack, duplicates_behind_a_timeout_bring_nothing_again) {
+    send_flight(10);
+    s.advance_to_next_segment(2_s);
+    s.expect(segment(0));
+    const uint64_t delivered = s.tcb().delivered;
+    for (int i = 0; i < 20; ++i) s.inject(ack(1));
+    s.expect_silence();
+    EXPECT_EQ(s.tcb().sending->reno_sacked, 0U);
+    EXPECT_EQ(s.tcb().delivered, delivered);
+    EXPECT_EQ(s.tcb().in_flight(), mss);
+}
+
+/// RFC 5682: of new data that was sent behind the timeout they do tell.
+TEST_F(NoSack, duplicates_of_f_rto_stand_for_what_is_new) {
+    send_flight(10);
+    s.send(10 * mss);
+    s.advance_to_next_segment(2_s);
+    s.expect(segment(0));
+    s.advance(10_ms);
+    s.inject(ack(at(1)));
+    s.expect(segment(10));
+    s.expect(segment(11));
+    s.expect_silence();
+    for (int i = 0; i < 6; ++i) {
+        s.inject(ack(at(1)));
+        s.forget_sent();
+        const tcp::Connection& c = s.tcb();
+        EXPECT_LE(c.sending->reno_sacked, distance(c.sending->recover, c.snd_nxt));
+        EXPECT_LE(c.sending->reno_sacked + c.sending->sent.lost(), c.outstanding());
+    }
+    EXPECT_GT(s.tcb().sending->reno_sacked, 0U);
+}
+
+/// Linux's tcp_simple_retransmit: what a router has dropped for its size has made no duplicate.
+TEST_F(NoSack, duplicates_do_not_stand_for_what_was_too_large) {
+    send_flight(10);
+    s.advance(100_ms);
+    for (int i = 0; i < 2; ++i) s.inject(ack(1));
+    EXPECT_EQ(s.tcb().sending->reno_sacked, 2 * mss);
+    inject_icmp(s, too_big(Family::ipv4, 600));
+    s.forget_sent();
+    const tcp::Connection& c = s.tcb();
+    EXPECT_EQ(c.sending->reno_sacked, 0U);
+    EXPECT_EQ(c.in_flight(), c.outstanding() - c.sending->sent.lost());
 }
 
 TEST_F(NoSack, two_duplicates_are_no_loss) {

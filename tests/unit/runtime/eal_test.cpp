@@ -4,6 +4,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include <thread>
 
 #include <gtest/gtest.h>
+#include <rte_eal.h>
 #include <rte_lcore.h>
 
 namespace millrace::runtime {
@@ -92,6 +94,20 @@ TEST(EalDeathTest, a_refusal_leaves_the_process_able_to_start) {
         {
             if (start_eal(ordinary_memory(), uint64_t{1} << 30)) std::exit(2);
             end(start_eal(ordinary_memory(), 64));
+        },
+        ::testing::ExitedWithCode(0), "^$");
+}
+
+TEST(EalDeathTest, a_child_that_exits_leaves_its_parent_what_it_needs) {
+    EXPECT_EXIT(
+        {
+            start();
+            const std::string folder = rte_eal_get_runtime_dir();
+            const pid_t child = fork();
+            if (child == 0) std::exit(0);
+            int status = -1;
+            waitpid(child, &status, 0);
+            std::exit(status == 0 && std::filesystem::exists(folder) ? 0 : 1);
         },
         ::testing::ExitedWithCode(0), "^$");
 }

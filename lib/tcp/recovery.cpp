@@ -219,21 +219,19 @@ Duration sample_interval(const Env& env, const Connection& c, const AckWork& wor
     return interval < c.rtt.min_rtt() ? Duration() : interval;
 }
 
-/// Bytes in flight for which no duplicate can stand, where there is no SACK. After a timeout that
-/// is all that was in flight then; else what is marked lost, and a segment at the least: without a
-/// hole nobody would answer with duplicates.
+/// Bytes in flight for which no duplicate can stand, where there is no SACK. Behind a timeout that
+/// is all that was in flight then, which goes again as the window allows: duplicates tell of new
+/// data alone (RFC 5682 section 2.1 step 3; so does Linux). Else it is what is marked lost, and a
+/// segment at the least: without a hole nobody would answer with duplicates.
 uint32_t missing(const Connection& c) {
     const Sending& s = *c.sending;
     if (c.recovery == Recovery::loss) return distance(c.snd_una, max(c.snd_una, s.recover));
     return std::max(s.sent.lost(), uint32_t{c.window.mss});
 }
 
-/// Without SACK, before recovery has acted on it.
+/// A duplicate without SACK.
 void count_arrival(Connection& c, AckWork& work) {
     Sending& s = *c.sending;
-    // What a timeout has marked is sent again as the window allows, not by duplicates of before;
-    // with new data behind it they tell of that (RFC 5682 section 2.1 step 3; so does Linux).
-    if (c.recovery == Recovery::loss && c.snd_nxt <= s.recover) return;
     const uint32_t before = s.reno_sacked;
     s.reno_sacked += c.window.mss;
     limit_reno_sacked(c);

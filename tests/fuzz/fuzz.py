@@ -11,7 +11,8 @@
                                         (README.md) and tells the coverage of wire, ip and tcp
     --only NAME                         that target alone; may be repeated
 
-Each run begins by replaying tests/fuzz/corpus/TARGET. What ends a target is left in BUILD/crashes,
+Each run begins by replaying tests/fuzz/corpus/TARGET, which covers most, and tests/fuzz/found/TARGET,
+which once ended it. What ends a target is left in BUILD/crashes,
 and played again by naming it behind the program: BUILD/tests/fuzz_TARGET FILE."""
 import argparse
 import concurrent.futures
@@ -26,6 +27,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 CORPUS = os.path.join(HERE, "corpus")
+FOUND = os.path.join(HERE, "found")
 AT_ONCE = 2
 # What these find is being looked into: the gate replays their corpora alone, --long goes on.
 REPLAYED = {"conversation"}
@@ -84,7 +86,8 @@ class Run:
         for path in (found, committed):
             os.makedirs(path, exist_ok=True)
         command = [program(build, name), f"-max_total_time={seconds}", "-print_final_stats=1",
-                   f"-max_len={LENGTHS.get(name, 1024)}", "-timeout=300", "-report_slow_units=300", "-rss_limit_mb=4096",
+                   f"-max_len={LENGTHS.get(name, 1024)}", "-timeout=300",
+                   "-report_slow_units=300", "-rss_limit_mb=4096",
                    f"-artifact_prefix={crashes}/{name}-", "-verbosity=0"]
         command += FLAGS.get(name, [])
         if name == "config":
@@ -93,9 +96,11 @@ class Run:
             command.append("-seed=1")
             if name in REPLAYED:
                 command.append("-runs=0")
-        done = subprocess.run(["nice", "-n", str(nice), *command, found, committed],
-                              capture_output=True, text=True, errors="replace", cwd=folder,
-                              env=environment(), timeout=seconds + 600)
+        ended = os.path.join(FOUND, name)
+        inputs = [found, committed, *([ended] if os.path.isdir(ended) else [])]
+        done = subprocess.run(["nice", "-n", str(nice), *command, *inputs], capture_output=True,
+                              text=True, errors="replace", cwd=folder, env=environment(),
+                              timeout=seconds + 600)
         self.output = done.stderr
         self.ok = done.returncode == 0
         self.executions = self.number("number_of_executed_units")

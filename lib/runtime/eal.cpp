@@ -1,8 +1,10 @@
 #include "runtime/eal.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -157,16 +159,21 @@ private:
     sigset_t before_{};
 };
 
-/// EAL leaves its folder behind, whatever it was told, and shared memory. Not a child's to remove;
-/// but another program with the same prefix has the same folder, and loses it.
+/// EAL leaves its folder behind, whatever it was told, and shared memory. A child removes nothing.
+/// Programs that share no memory may have one prefix, and so one folder: it goes with the last of
+/// them, as a lock in it says (not on it: for that one DPDK's second processes wait). Whose EAL
+/// starts in the moment in which the last one ends may lose his.
 void leave_nothing_behind(const EalConfig& config) {
     static const std::string folder = rte_eal_get_runtime_dir();
     static const std::string shared = config.shared ? prefix_of(config) : std::string();
     static const pid_t process = getpid();
+    static const int lived_in =
+        open((folder + "/millrace.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    flock(lived_in, LOCK_SH | LOCK_NB);
     std::atexit([] {
         if (getpid() != process) return;
         std::error_code ignored;
-        std::filesystem::remove_all(folder, ignored);
+        if (flock(lived_in, LOCK_EX | LOCK_NB) == 0) std::filesystem::remove_all(folder, ignored);
         if (!shared.empty()) remove_huge_files(shared);
     });
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +17,7 @@
 #include <functional>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include <gtest/gtest.h>
 #include <rte_eal.h>
@@ -200,6 +202,66 @@ TEST(EalDeathTest, more_threads_than_eal_has_identities_for_are_refused_with_the
         ::testing::ExitedWithCode(0),
         "^no EAL identity is left for another thread .Cannot allocate memory.: at most 128 loops "
         "can run in a process$");
+}
+
+/// A process whose EAL runs until it is told to end.
+class Neighbour {
+public:
+    explicit Neighbour(const EalConfig& config) {
+        int told[2], says[2];
+        EXPECT_EQ(pipe(told), 0);
+        EXPECT_EQ(pipe(says), 0);
+        pid_ = fork();
+        if (pid_ == 0) {
+            close(told[1]);
+            start(config);
+            const std::string folder = rte_eal_get_runtime_dir();
+            (void)!write(says[1], folder.data(), folder.size());
+            close(says[1]);
+            char nothing = 0;
+            std::exit(read(told[0], &nothing, 1) == 0 ? 0 : 1);
+        }
+        close(told[0]);
+        close(says[1]);
+        std::array<char, 4096> buffer{};
+        const ssize_t size = read(says[0], buffer.data(), buffer.size());
+        close(says[0]);
+        folder_.assign(buffer.data(), size > 0 ? static_cast<size_t>(size) : 0);
+        may_live_ = told[1];
+    }
+    ~Neighbour() { EXPECT_EQ(end(), 0); }
+    Neighbour(const Neighbour&) = delete;
+    Neighbour& operator=(const Neighbour&) = delete;
+
+    const std::string& folder() const { return folder_; }
+    /// Its status, as of wait().
+    int end() {
+        if (may_live_ >= 0) {
+            close(std::exchange(may_live_, -1));
+            waitpid(pid_, &status_, 0);
+        }
+        return status_;
+    }
+
+private:
+    pid_t pid_ = -1;
+    int may_live_ = -1;
+    int status_ = -1;
+    std::string folder_;
+};
+
+TEST(EalDeathTest, the_folder_of_a_prefix_goes_with_the_last_program_of_that_prefix) {
+    EalConfig config = ordinary_memory();
+    config.file_prefix = "millrace-shared-" + std::to_string(getpid());
+    Neighbour first(config);
+    ASSERT_NE(first.folder().find(config.file_prefix), std::string::npos);
+    {
+        Neighbour second(config);
+        EXPECT_EQ(second.folder(), first.folder());
+    }
+    EXPECT_TRUE(std::filesystem::exists(first.folder()));
+    EXPECT_EQ(first.end(), 0);
+    EXPECT_FALSE(std::filesystem::exists(first.folder()));
 }
 
 TEST(UsableCpus, are_those_of_the_threads_affinity_in_order) {
